@@ -1,0 +1,1 @@
+"""The rules of the product, pure: no input or output, no clock, no randomness, no environment."""

@@ -1,0 +1,58 @@
+"""Computations: audiences (and traits) as the rest of the product sees them."""
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from engage_pipelines.domain.errors import ConfigurationError
+
+
+class Level(StrEnum):
+    """Whose set it is: users or accounts."""
+
+    USER = "user"
+    ACCOUNT = "account"
+
+
+class EmptyAccounts(StrEnum):
+    """What ANY, ALL and `ALL NOT` say of an account without users; `default` is false, false and true."""
+
+    DEFAULT = "default"
+    TRUE = "true"
+    FALSE = "false"
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """What it takes to evaluate an audience; `definition` is text in the query language."""
+
+    id: str
+    key: str
+    level: Level
+    definition: str
+    empty_accounts: EmptyAccounts = EmptyAccounts.DEFAULT
+
+
+@dataclass(frozen=True, slots=True)
+class ComputationRef:
+    """What a record says about where it comes from (`context.personas`)."""
+
+    id: str
+    key: str
+    space_id: str
+    computation_class: str = "audience"
+    audience_settings: dict[str, object] = field(default_factory=dict)
+
+
+_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
+MAX_KEY_LENGTH = 255
+
+
+def check_key(key: str, what: str = "key") -> str:
+    """The key itself, if it can be a key: a legal trait name. Raises ConfigurationError otherwise."""
+    if len(key) > MAX_KEY_LENGTH or not _KEY.match(key):
+        raise ConfigurationError(
+            f"{what} {key[:80]!r} is not a legal key.",
+            f"Use a letter, then letters, digits and underscores, at most {MAX_KEY_LENGTH} characters.",
+        )
+    return key

@@ -1,0 +1,98 @@
+"""Records: one rendered Identify, Group or Track call about one change of membership, in the shape Segment Engage sends.
+
+Source: the Segment spec (segment.com/docs/connections/spec) and Engage's documented payloads. Every value that varies is a parameter, so the
+same change renders to the same bytes, however often it is rendered.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engage_pipelines.domain.computation import ComputationRef
+
+AUDIENCE_ENTERED = "Audience Entered"
+AUDIENCE_EXITED = "Audience Exited"
+
+CALL_LETTERS = {"group": "g", "identify": "i", "track": "t"}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom a record is about: the identifiers that the destination gets, each None when the profile has none."""
+
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    group_id: str | None = None
+    email: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What all records of one generation share: where they come from, where they go, and clock fields frozen when it was planned (ISO 8601)."""
+
+    computation: ComputationRef
+    timestamp: str
+    sent_at: str
+    integrations: Mapping[str, bool]
+
+
+def _common(call: str, subject: Subject, envelope: Envelope, message_id: str) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "type": call,
+        "messageId": message_id,
+        "timestamp": envelope.timestamp,
+        "originalTimestamp": envelope.timestamp,
+        "sentAt": envelope.sent_at,
+        "receivedAt": envelope.sent_at,
+        "version": 2,
+    }
+    if subject.user_id is not None:
+        record["userId"] = subject.user_id
+    if subject.anonymous_id is not None:
+        record["anonymousId"] = subject.anonymous_id
+    record["integrations"] = dict(envelope.integrations)
+    record["context"] = {"personas": _personas(envelope.computation)}
+    return record
+
+
+def _personas(computation: ComputationRef) -> dict[str, Any]:
+    personas: dict[str, Any] = {
+        "computation_class": computation.computation_class,
+        "computation_id": computation.id,
+        "computation_key": computation.key,
+        "namespace": computation.space_id,
+        "space_id": computation.space_id,
+    }
+    if computation.audience_settings:
+        personas["audience_settings"] = dict(computation.audience_settings)
+    return personas
+
+
+def identify(subject: Subject, envelope: Envelope, *, message_id: str, entered: bool) -> dict[str, Any]:
+    """An Identify that sets the membership as a trait; the e-mail address rides in `traits.email`."""
+    record = _common("identify", subject, envelope, message_id)
+    traits: dict[str, Any] = {} if subject.email is None else {"email": subject.email}
+    traits[envelope.computation.key] = entered
+    record["traits"] = traits
+    return record
+
+
+def track(subject: Subject, envelope: Envelope, *, message_id: str, entered: bool) -> dict[str, Any]:
+    """An `Audience Entered` or `Audience Exited`; the e-mail address rides in `context.traits.email`."""
+    record = _common("track", subject, envelope, message_id)
+    record["event"] = AUDIENCE_ENTERED if entered else AUDIENCE_EXITED
+    if subject.email is not None:
+        record["context"]["traits"] = {"email": subject.email}
+    record["properties"] = {"audience_key": envelope.computation.key, envelope.computation.key: entered}
+    return record
+
+
+def group(subject: Subject, envelope: Envelope, *, message_id: str, entered: bool) -> dict[str, Any]:
+    """A Group that sets the membership as a trait of the account."""
+    record = _common("group", subject, envelope, message_id)
+    record["groupId"] = subject.group_id
+    record["traits"] = {envelope.computation.key: entered}
+    return record
+
+
+RENDER = {"group": group, "identify": identify, "track": track}

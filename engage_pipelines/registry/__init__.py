@@ -1,0 +1,1 @@
+"""The control plane: what people configured, what is owed, and what was acknowledged, in SQLAlchemy Core."""

@@ -1,0 +1,74 @@
+"""Settings: every environment variable of the product, read once, here and nowhere else.
+
+| variable | meaning | default |
+|---|---|---|
+| ENGAGE_HOME | folder of the embedded state: facts, snapshots, generations, database | `.engage` |
+| ENGAGE_DATABASE_URL | registry and ledger, and Dagster's storage, as a SQLAlchemy URL | SQLite under ENGAGE_HOME |
+| ENGAGE_FILES_DIR | the only folder below which file destinations may write | `ENGAGE_HOME/files` |
+| ENGAGE_DAGSTER_URL | where the Dagster webserver listens, for links and for reloading definitions | `http://127.0.0.1:3000` |
+| ENGAGE_SPACE | the space that commands mean when none is named | the only space there is |
+| ENGAGE_KEYS | keys that encrypt stored secrets, newest first, separated by commas | none: secrets must be references |
+| ENGAGE_ACTOR | who is recorded as the author of a change | the system's user name |
+"""
+
+import getpass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says; `home` is absolute."""
+
+    home: Path
+    database_url: str
+    files_dir: Path
+    dagster_url: str
+    space: str | None
+    keys: tuple[str, ...]
+    actor: str
+
+    @property
+    def facts_dir(self) -> Path:
+        return self.home / "facts"
+
+    @property
+    def snapshots_dir(self) -> Path:
+        return self.home / "snapshots"
+
+    @property
+    def generations_dir(self) -> Path:
+        return self.home / "generations"
+
+    @property
+    def dagster_dir(self) -> Path:
+        return self.home / "dagster"
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process, or of the environment given."""
+    env = os.environ if environment is None else environment
+    home = Path(env.get("ENGAGE_HOME") or ".engage").expanduser().resolve()
+    return Settings(
+        home=home,
+        database_url=env.get("ENGAGE_DATABASE_URL") or f"sqlite:///{home / 'engage.db'}",
+        files_dir=Path(env.get("ENGAGE_FILES_DIR") or home / "files").expanduser().resolve(),
+        dagster_url=(env.get("ENGAGE_DAGSTER_URL") or "http://127.0.0.1:3000").rstrip("/"),
+        space=env.get("ENGAGE_SPACE") or None,
+        keys=tuple(key.strip() for key in env.get("ENGAGE_KEYS", "").split(",") if key.strip()),
+        actor=env.get("ENGAGE_ACTOR") or _user_name(),
+    )
+
+
+def secret_from_environment(name: str) -> str | None:
+    """The value behind a secret reference `env:NAME`, or None when it is not set."""
+    return os.environ.get(name)
+
+
+def _user_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

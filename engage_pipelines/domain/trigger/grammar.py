@@ -1,0 +1,285 @@
+"""The grammar of triggers (FQL) and the checks that need no event.
+
+Promises: `or` binds weaker than `and`, `and` weaker than `!`; parentheses nest; `!` stands before a path, a function or
+parentheses. What the text says is either a tree that means exactly that or a DefinitionError with line, column, what
+was expected and the remedy.
+Source: https://segment.com/docs/api/public-api/fql/
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from math import isfinite
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from engage_pipelines.domain.errors import DefinitionError
+from engage_pipelines.domain.trigger.check import check_call, check_comparison, check_condition, check_inclusion
+from engage_pipelines.domain.trigger.tree import (
+    KEYWORDS,
+    Call,
+    Comparison,
+    Inclusion,
+    Items,
+    Junction,
+    Negation,
+    Node,
+    Path,
+    Place,
+    Value,
+    children,
+)
+
+if TYPE_CHECKING:
+    from lark import Lark, Token
+    from lark.exceptions import UnexpectedInput
+
+MAX_BYTES = 5 * 1024
+MAX_DEPTH = 64
+
+_GRAMMAR = r"""
+    start: disjunction
+    disjunction: conjunction (_OR conjunction)*
+    conjunction: _negatable (_AND _negatable)*
+    _negatable: negation | condition
+    negation: BANG (negation | call | path | "(" disjunction ")")
+    condition: value | value OPERATOR value | value IN value
+    value: "(" disjunction ")" | call | path | items | constant
+    call: NAME "(" [value ("," value)*] ")"
+    path: PATH
+    items: LIST [value ("," value)*] "]"
+    constant: TEXT -> text | NUMBER -> number | TRUE -> true | FALSE -> false | NULL -> null
+
+    _OR.3: /or(?![\w\-\\.])/i
+    _AND.3: /and(?![\w\-\\.])/i
+    IN.3: /in(?![\w\-\\.])/i
+    TRUE.3: /true(?![\w\-\\.])/
+    FALSE.3: /false(?![\w\-\\.])/
+    NULL.3: /null(?![\w\-\\.])/
+    NAME.2: /[A-Za-z_]\w*(?=\s*\()/
+    PATH.1: /([A-Za-z_]|\\.)([A-Za-z0-9_-]|\\.)*(\.([A-Za-z0-9_-]|\\.)+)*/s
+    NUMBER: /[+-]?\d+(\.\d+)?([eE][+-]?\d+)?(?![\w\-\\.])/
+    TEXT: /"([^"\\]|\\.)*"|'([^'\\]|\\.)*'/s
+    OPERATOR: /<=|>=|!=|=|<|>/
+    BANG: "!"
+    LIST: "["
+    %ignore /\s+/
+"""
+
+_WORDS = {
+    "_OR": "or",
+    "_AND": "and",
+    "IN": "in",
+    "OPERATOR": "a comparison (= != < <= > >=)",
+    "BANG": "!",
+    "LPAR": "(",
+    "RPAR": ")",
+    "RSQB": "]",
+    "COMMA": "a comma",
+    "$END": "the end",
+}
+
+
+def parse_tree(text: str) -> Node:
+    """The tree of a trigger.
+
+    Raises: DefinitionError, for the author of the trigger.
+    """
+
+    try:
+        tree = cast(Node, cast(Any, _parser()).parse(text))
+    except UnexpectedInput as wrong:
+        raise _unexpected(text, wrong) from None
+    except VisitError as wrong:
+        raise wrong.orig_exc from None
+    _check_depth(tree)
+    return tree
+
+
+@cache
+def _parser() -> "Lark":
+    from lark import Lark  # noqa: PLC0415 - see parse_tree
+
+    return Lark(_GRAMMAR, parser="lalr", transformer=_builder(), maybe_placeholders=False)
+
+
+def _unexpected(text: str, wrong: "UnexpectedInput") -> DefinitionError:
+    found = getattr(wrong, "token", None)
+    expected = _expected(text[: wrong.pos_in_stream or 0], getattr(wrong, "accepts", None) or getattr(wrong, "allowed", None) or ())
+    at_end = found is not None and getattr(found, "type", "") == "$END"
+    line, column = _end_of(text) if at_end else (wrong.line, wrong.column)
+    what = "the trigger ends too early" if at_end else f"did not expect {_shown(text, wrong)}"
+    return DefinitionError(f"{what}; expected {_either(expected)}.", _remedy(text, wrong), line=max(line, 1), column=max(column, 1))
+
+
+def _expected(before: str, names: Iterable[str]) -> list[str]:
+    """The names in words; the many ways in which a value can begin are one word, and what nothing opened cannot be closed."""
+    found = set(names)
+    if "PATH" in found:
+        found = (found - {"PATH", "NAME", "TEXT", "NUMBER", "TRUE", "FALSE", "NULL", "LIST", "LPAR"}) | {"a field, function or value"}
+    if "(" not in before:
+        found -= {"RPAR", "COMMA"} if "[" not in before else {"RPAR"}
+    if "[" not in before:
+        found -= {"RSQB"}
+    return sorted(_WORDS.get(name, name) for name in found)
+
+
+def _end_of(text: str) -> Place:
+    lines = text.split("\n")
+    return len(lines), len(lines[-1]) + 1
+
+
+def _shown(text: str, wrong: "UnexpectedInput") -> str:
+    found = getattr(wrong, "token", None)
+    return repr(str(found)) if found is not None else repr(text[wrong.pos_in_stream] if wrong.pos_in_stream is not None else "")
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(words[:-1]), *words[-1:]])) if words else "something else"
+
+
+def _remedy(text: str, wrong: "UnexpectedInput") -> str:
+    if getattr(getattr(wrong, "token", None), "type", "") == "$END":
+        return "Finish the condition, or take out what is left over."
+    here = text[wrong.pos_in_stream or 0 :]
+    before = text[: wrong.pos_in_stream or 0]
+    if here[:1] in ("'", '"'):
+        return "Close the text with the same quote; write a quote inside of it as \\\" or \\'."
+    if here[:2] in ("&&", "||"):
+        return "Write and, or."
+    if here.startswith("=") and before.endswith(("=", "= ")):
+        return "Write = once."
+    if before.rstrip().endswith("]") or here[:1] == "[":
+        return 'Elements of lists have no path; test the whole list with `in`, as in "x" in properties.list.'
+    if "not(" in before.replace(" ", "").lower():
+        return "Negation is written !: !(a = b)."
+    if here[:1] in ("=", "<", ">") and "!" in before:
+        return "Put the comparison that ! negates in parentheses: !(a = b)."
+    return "Texts stand in quotes; other characters than A-Z a-z 0-9 _ - in a field's name are escaped with \\."
+
+
+def _check_depth(tree: Node) -> None:
+    level: list[Node] = [tree]
+    for _ in range(MAX_DEPTH):
+        level = [child for node in level for child in children(node)]
+        if not level:
+            return
+    raise DefinitionError(f"the trigger nests deeper than {MAX_DEPTH} levels.", "Take out parentheses that are not needed.")
+
+
+def _refuse(token: "Token", what: str, remedy: str) -> NoReturn:
+    raise DefinitionError(what, remedy, line=_place(token)[0], column=_place(token)[1])
+
+
+def _place(token: "Token") -> Place:
+    return token.line or 1, token.column or 1
+
+
+def _unescape(text: str, escapable: str | None = None) -> str:
+    out: list[str] = []
+    characters = iter(text)
+    for c in characters:
+        if c != "\\":
+            out.append(c)
+            continue
+        escaped = next(characters, "")
+        out.append(escaped if escapable is None or escaped in escapable else c + escaped)
+    return "".join(out)
+
+
+def _segments(text: str) -> tuple[str, ...]:
+    parts, start, escaped = list[str](), 0, False
+    for n, c in enumerate(text):
+        if c == "." and not escaped:
+            parts.append(text[start:n])
+            start = n + 1
+        escaped = c == "\\" and not escaped
+    return tuple(_unescape(part) for part in [*parts, text[start:]])
+
+
+def _number(token: "Token") -> Value:
+    written = str(token)
+    number = int(written) if written.lstrip("+-").isdecimal() and len(written) <= 17 else float(written)
+    if not isfinite(number):
+        _refuse(token, f"the number {written} is too large.", "Write a number below 1.8e308.")
+    return Value(number, _place(token))
+
+
+def _path(token: "Token") -> Path:
+    segments = _segments(str(token))
+    head = segments[0]
+    if not str(token).startswith("\\") and (head.lower() in KEYWORDS or head.lower() in ("nil", "none")):
+        meant = "null" if head.lower() in ("nil", "none") else head.lower()
+        _refuse(token, f"{str(token)!r} is read as a field of the event.", f"Write {meant} in small letters, or \\{token} for the field.")
+    return Path(segments, _place(token))
+
+
+def _conditions(operator: str) -> Callable[[Sequence[Node]], Node]:
+    def junction(parts: Sequence[Node]) -> Node:
+        if len(parts) == 1:
+            return parts[0]
+        for part in parts:
+            check_condition(part)
+        flat = [inner for p in parts for inner in (p.conditions if isinstance(p, Junction) and p.operator == operator else (p,))]
+        return Junction(cast(Any, operator), tuple(flat), getattr(parts[0], "at", (1, 1)))
+
+    return junction
+
+
+def _builder() -> object:
+    from lark import Transformer  # noqa: PLC0415 - see parse_tree
+
+    class Builder(Transformer[Any, Any]):
+        """Tokens and nodes to nodes; the parser calls it as it reduces, so there is no second walk and no deep recursion."""
+
+        disjunction = staticmethod(_conditions("or"))
+        conjunction = staticmethod(_conditions("and"))
+
+        def start(self, parts: list[Node]) -> Node:
+            check_condition(parts[0])
+            return parts[0]
+
+        def negation(self, parts: list[Any]) -> Node:
+            check_condition(parts[1])
+            return Negation(parts[1], _place(parts[0]))
+
+        def condition(self, parts: list[Any]) -> Node:
+            if len(parts) == 1:
+                return parts[0]
+            left, operator, right = parts
+            node = (
+                Inclusion(left, right, _place(operator))
+                if operator.type == "IN"
+                else Comparison(operator.value, left, right, _place(operator))
+            )
+            check_inclusion(node) if isinstance(node, Inclusion) else check_comparison(node)
+            return node
+
+        def value(self, parts: list[Node]) -> Node:
+            return parts[0]
+
+        def call(self, parts: list[Any]) -> Node:
+            node = Call(str(parts[0]), tuple(parts[1:]), _place(parts[0]))
+            check_call(node)
+            return node
+
+        def path(self, parts: list[Any]) -> Node:
+            return _path(parts[0])
+
+        def items(self, parts: list[Any]) -> Node:
+            return Items(tuple(parts[1:]), _place(parts[0]))
+
+        def text(self, parts: list[Any]) -> Node:
+            return Value(_unescape(str(parts[0])[1:-1], "\\\"'"), _place(parts[0]))
+
+        def number(self, parts: list[Any]) -> Node:
+            return _number(parts[0])
+
+        def true(self, parts: list[Any]) -> Node:
+            return Value(True, _place(parts[0]))
+
+        def false(self, parts: list[Any]) -> Node:
+            return Value(False, _place(parts[0]))
+
+        def null(self, parts: list[Any]) -> Node:
+            return Value(None, _place(parts[0]))
+
+    return Builder()

@@ -24,10 +24,6 @@ class Undefined:
 
 UNDEFINED: Final = Undefined()
 
-# for isinstance: the same classes, with the types of what JSON holds
-OBJECT: Final[type[dict[str, Any]]] = dict
-ARRAY: Final[type[list[Any]]] = list
-
 
 def number_text(value: float) -> str:
     """A number as JavaScript prints it: 1.0 is 1, 1e21 is 1e+21, 0.0000001 is 1e-7."""

@@ -1,3 +1,5 @@
+# What an event holds is known only when it is looked at, so the elements of its lists and objects have no type.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """The meaning of a trigger: its tree compiled once to a function of the event.
 
 A field that is missing is null. `=` holds for equal values of one type; `< <= > >=` only between numbers; `in` only
@@ -11,7 +13,7 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any, TypeAlias
 
-from engage_pipelines.domain.mapping.javascript import ARRAY, OBJECT, json_text, number_text
+from engage_pipelines.domain.mapping.javascript import json_text, number_text
 from engage_pipelines.domain.trigger.globs import compiled_glob
 from engage_pipelines.domain.trigger.tree import Call, Comparison, Inclusion, Items, Junction, Negation, Node, Path, Value
 
@@ -69,7 +71,7 @@ def _read(segments: tuple[str, ...]) -> Reading:
 
         def read_two(event: Event) -> Any:
             inner = event.get(first)
-            return inner.get(second) if isinstance(inner, OBJECT) else None
+            return inner.get(second) if isinstance(inner, dict) else None
 
         return read_two
     rest = segments[1:]
@@ -77,7 +79,7 @@ def _read(segments: tuple[str, ...]) -> Reading:
     def read(event: Event) -> Any:
         value = event.get(first)
         for segment in rest:
-            if not isinstance(value, OBJECT):
+            if not isinstance(value, dict):
                 return None
             value = value.get(segment)
         return value
@@ -158,7 +160,7 @@ def _text_equality(left: Node, read: Reading, wanted: str) -> Condition:
 def _inclusion(value: Reading, collection: Reading) -> Condition:
     def included(event: Event) -> bool:
         wanted, items = value(event), collection(event)
-        return isinstance(items, ARRAY) and any(same(wanted, item) for item in items)
+        return isinstance(items, list) and any(same(wanted, item) for item in items)
 
     return included
 
@@ -171,9 +173,9 @@ def same(a: object, b: object) -> bool:
     """Equal and of one type, all the way down; 1 and 1.0 are one number."""
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
-    if isinstance(a, ARRAY) and isinstance(b, ARRAY):
+    if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(map(same, a, b))
-    if isinstance(a, OBJECT) and isinstance(b, OBJECT):
+    if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     return a == b
 
@@ -201,7 +203,7 @@ def _length(value: Any) -> int | None:
         return 0
     if isinstance(value, str):
         return len(value.encode("utf-8", "surrogatepass"))
-    return len(value) if isinstance(value, ARRAY) else None
+    return len(value) if isinstance(value, list) else None
 
 
 def _on_text(change: Callable[[str], str]) -> Callable[[Any], str | None]:
@@ -219,7 +221,7 @@ def _typeof(value: Any) -> str:
         return "bool"
     if isinstance(value, str):
         return "string"
-    return "list" if isinstance(value, ARRAY) else "number" if is_number(value) else "map"
+    return "list" if isinstance(value, list) else "number" if is_number(value) else "map"
 
 
 def _bool(value: Any) -> bool:

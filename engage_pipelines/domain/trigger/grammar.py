@@ -83,6 +83,11 @@ def parse_tree(text: str) -> Node:
 
     Raises: DefinitionError, for the author of the trigger.
     """
+    if not text.strip():
+        raise DefinitionError("the trigger is empty.", 'Write a condition, for example type = "identify".')
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise DefinitionError(f"the trigger has {len(text)} characters.", "At most 5 KB are allowed; use `in [...]` for long alternatives.")
+    from lark.exceptions import UnexpectedInput, VisitError  # noqa: PLC0415 - a process that parses no trigger does without lark
 
     try:
         tree = cast(Node, cast(Any, _parser()).parse(text))

@@ -19,6 +19,8 @@ metadata = sa.MetaData(
 Instant = sa.BigInteger
 Id = sa.String(64)
 Key = sa.String(255)
+Address = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+"""Text whose order is by code point in every database, as in Python and in the files; PostgreSQL's own order depends on its locale."""
 
 
 def _timestamps() -> list[sa.Column]:
@@ -96,7 +98,7 @@ computation = sa.Table(
     sa.Column("kind", sa.String(16), nullable=False, comment="audience or trait"),
     sa.Column("key", Key, nullable=False, comment="immutable, and not reusable after deletion"),
     sa.Column("name", sa.Text, nullable=False),
-    sa.Column("description", sa.Text, nullable=False, server_default=""),
+    sa.Column("description", sa.Text, nullable=False, server_default=sa.text("''")),
     sa.Column("level", sa.String(16), nullable=False, comment="user or account"),
     sa.Column("definition", sa.Text, nullable=False),
     sa.Column("options", sa.JSON, nullable=False, comment="empty_accounts and its kin; absent means the default"),
@@ -208,6 +210,10 @@ sync_request = sa.Table(
     sa.Column("state", sa.String(16), nullable=False, comment="owed, done, failed, cancelled"),
     sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
     sa.Column("not_before", Instant, nullable=False, server_default="0"),
+    sa.Column(
+        "failures", sa.Integer, nullable=False, server_default="0", comment="attempts that failed since it last made progress: the back-off"
+    ),
+    sa.Column("started_at", Instant, comment="set while a run works on the attempt"),
     sa.Column("run_id", sa.String(64), comment="the run that works or last worked on it"),
     sa.Column("error", sa.Text),
     sa.Column("requested_by", sa.Text, nullable=False),
@@ -224,6 +230,10 @@ compute_request = sa.Table(
     sa.Column("state", sa.String(16), nullable=False, comment="owed, done, failed, cancelled"),
     sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
     sa.Column("not_before", Instant, nullable=False, server_default="0"),
+    sa.Column(
+        "failures", sa.Integer, nullable=False, server_default="0", comment="attempts that failed since it last made progress: the back-off"
+    ),
+    sa.Column("started_at", Instant, comment="set while a run works on the attempt"),
     sa.Column("run_id", sa.String(64)),
     sa.Column("error", sa.Text),
     sa.Column("requested_by", sa.Text, nullable=False),
@@ -245,7 +255,7 @@ base = sa.Table(
     metadata,
     sa.Column("connection_id", Id, primary_key=True),
     sa.Column("replica", sa.String(128), primary_key=True),
-    sa.Column("lo", sa.Text, primary_key=True, comment="first address of the range; the range ends where the next begins"),
+    sa.Column("lo", Address, primary_key=True, comment="first address of the range; the range ends where the next begins"),
     sa.Column("version", sa.Integer, nullable=False, comment="0: nothing told yet"),
     sa.Column("exits_version", sa.Integer, nullable=False),
     sa.Column("resync_no", sa.Integer, nullable=False),
@@ -256,7 +266,7 @@ exception = sa.Table(
     metadata,
     sa.Column("connection_id", Id, primary_key=True),
     sa.Column("replica", sa.String(128), primary_key=True),
-    sa.Column("address", sa.Text, primary_key=True),
+    sa.Column("address", Address, primary_key=True),
     sa.Column("part", sa.String(16), primary_key=True, comment="which record of the change: call letter, identifier ordinal, mapping"),
     sa.Column("kind", sa.String(16), nullable=False, comment="rejected, retryable or left_out"),
     sa.Column("value", sa.Boolean, nullable=False, comment="the last value tried"),
@@ -275,8 +285,8 @@ generation = sa.Table(
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
     sa.Column("connection_id", Id, sa.ForeignKey("connection.id"), nullable=False, index=True),
     sa.Column("replica", sa.String(128), nullable=False),
-    sa.Column("lo", sa.Text, nullable=False),
-    sa.Column("hi", sa.Text, comment="null: to the end"),
+    sa.Column("lo", Address, nullable=False),
+    sa.Column("hi", Address, comment="null: to the end"),
     sa.Column("target", sa.Integer, nullable=False),
     sa.Column("current_when_planned", sa.Integer, nullable=False),
     sa.Column("sends_exits", sa.Boolean, nullable=False),

@@ -1,0 +1,193 @@
+"""The database of the control plane and the ledger: SQLite or PostgreSQL behind two verbs, read and write.
+
+Inside `read` nothing changes under one's eyes and nothing can be written. `write` is one transaction: on SQLite it holds the only write
+lock from its first statement on (BEGIN IMMEDIATE: a transaction that reads first and writes later could otherwise fail half way), it
+commits at the end and rolls back on any exception. Faults of the database come out as StateError, BusyError or ConflictError with a remedy.
+Source: docs.sqlalchemy.org, "SQLite: Enabling Non-Legacy SQLite Transactional Modes"; sqlite.org/pragma.html.
+"""
+
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from filelock import FileLock
+
+from engage_pipelines.domain.errors import ConfigurationError, StateError
+from engage_pipelines.registry import schema
+from engage_pipelines.registry.database_errors import in_words
+
+Clock = Callable[[], int]
+"""UTC microseconds since 1970."""
+
+_BUSY_TIMEOUT_S = 20
+_POSTGRES_NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+
+
+def system_clock_us() -> int:
+    return time.time_ns() // 1000
+
+
+class Database:
+    """One database; share it between threads, a forked child gets connections of its own."""
+
+    def __init__(self, url: str, *, clock: Clock = system_clock_us, check_schema: bool = True) -> None:
+        """Open, and see to it that the schema fits: SQLite is upgraded on the spot, PostgreSQL by `engage db upgrade` alone.
+
+        Raises ConfigurationError for a URL that cannot be used, StateError for a database that cannot, or has another schema.
+        """
+        self._url = _parse_url(url)
+        self._clock = clock
+        self.is_sqlite = self._url.get_backend_name() == "sqlite"
+        self.name = (
+            f"The database {self._url.database}" if self.is_sqlite else f"The database {self._url.render_as_string(hide_password=True)}"
+        )
+        self._engine = _sqlite_engine(self._url) if self.is_sqlite else _postgres_engine(self._url)
+        _forget_in_children(self._engine)
+        if check_schema:
+            self._check_schema()
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that sees one state of the database and writes nothing."""
+        with in_words(self.name), self._engine.connect() as connection:
+            if not self.is_sqlite:
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction that commits at the end and rolls back on any exception."""
+        with in_words(self.name), self._engine.connect() as connection:
+            connection.execution_options(engage_write=True)
+            with connection.begin():
+                yield connection
+
+    def now_us(self, connection: sa.Connection) -> int:
+        """The clock that all processes share: the server's on PostgreSQL, the machine's on SQLite."""
+        if self.is_sqlite:
+            return self._clock()
+        return int(connection.exec_driver_sql(_POSTGRES_NOW).scalar_one())
+
+    def upgrade(self) -> bool:
+        """Bring the schema to this version's revision; False when it was there already."""
+        if self.is_sqlite:
+            with FileLock(f"{self._url.database}.upgrade.lock"):
+                return self._upgrade()
+        return self._upgrade()
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _upgrade(self) -> bool:
+        if schema.is_current(self._revision(), self.name):
+            return False
+        with self.write() as connection:
+            schema.upgrade(connection)
+        return True
+
+    def _check_schema(self) -> None:
+        # an SQLite file that is being made by another process is looked at only under the lock
+        if self.is_sqlite and not _has_content(Path(str(self._url.database))):
+            self.upgrade()
+            return
+        revision = self._revision()
+        if schema.is_current(revision, self.name):
+            return
+        if self.is_sqlite:
+            self.upgrade()
+            return
+        have = "no tables yet" if revision is None else f"schema revision {revision!r}, this version needs {schema.HEAD!r}"
+        raise StateError(f"{self.name} has {have}.", "Run `engage db upgrade`.")
+
+    def _revision(self) -> str | None:
+        with self.read() as connection:
+            return schema.revision_of(connection)
+
+
+def _parse_url(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        raise ConfigurationError(
+            "ENGAGE_DATABASE_URL is not a database URL.", "Write it like postgresql://user:password@host:5432/name."
+        ) from None
+    if parsed.drivername in {"postgres", "postgresql"}:
+        parsed = parsed.set(drivername="postgresql+psycopg2")
+    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise ConfigurationError(f"ENGAGE_DATABASE_URL names {parsed.get_backend_name()!r}.", "Use SQLite or PostgreSQL.")
+    if parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}:
+        raise ConfigurationError(
+            "The database must be a file: several processes share it.", "Write it like sqlite:////var/lib/engage/engage.db."
+        )
+    return parsed
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _sqlite_engine(url: sa.URL) -> sa.Engine:
+    folder = Path(str(url.database)).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(
+            f"The folder {folder} cannot be made: {error.strerror}.", "Check ENGAGE_HOME and the permissions there."
+        ) from error
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S})
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:
+    # None: the driver begins nothing by itself, `_begin_sqlite` does
+    dbapi_connection.isolation_level = None
+    cursor = dbapi_connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    # FULL: a commit survives a power cut. With NORMAL the last commits may vanish, a generation's number would be given out again,
+    # and other bytes would travel under message ids that were already sent.
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("engage_write", False)
+    connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _postgres_engine(url: sa.URL) -> sa.Engine:
+    return sa.create_engine(
+        url,
+        pool_size=2,
+        max_overflow=8,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": 10, "options": "-c lock_timeout=60000 -c timezone=UTC"},
+    )
+
+
+_inherited: list[object] = []
+
+
+def _forget_in_children(engine: sa.Engine) -> None:
+    """A forked child must neither use nor close its parent's connections: it starts with an empty pool and keeps the old one untouched."""
+    reference = weakref.ref(engine)
+
+    def in_child() -> None:
+        parent = reference()
+        if parent is not None:
+            _inherited.append(parent.pool)
+            parent.dispose(close=False)
+
+    os.register_at_fork(after_in_child=in_child)

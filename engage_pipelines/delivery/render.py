@@ -1,0 +1,160 @@
+"""Changes into records into payloads: for every change the calls of the connection, for every call the mappings whose trigger it matches.
+
+Records come lane by lane (exits before entries, then mapping by mapping), since only records of one lane may share a batch. A record tried
+before in the same state is copied from the file it was frozen in, so that its id and bytes stay as they were.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import orjson
+
+from engage_pipelines.delivery import generation_file
+from engage_pipelines.delivery.generation_file import FrozenRecord, GenerationWriter
+from engage_pipelines.delivery.state import ExceptionRow, LedgerRow, MappingRow
+from engage_pipelines.domain.mapping import compile_mapping
+from engage_pipelines.domain.protocol import ExceptionKind
+from engage_pipelines.domain.records import CALL_LETTERS, RENDER, Envelope, Subject
+from engage_pipelines.domain.trigger import parse_trigger
+
+CALLS_OF_LEVEL = {"account": ("group",), "user": ("identify", "track")}
+CHUNK = 10_000
+_NAMESPACE = uuid.UUID("6f7a0c0e-7a9b-5d0c-9a53-0c1c3f1c8b1e")
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledMapping:
+    """A mapping ready to be applied; the calls are those of its action."""
+
+    row: MappingRow
+    ordinal: int
+    calls: frozenset[str]
+    matches: Callable[[Mapping[str, Any]], bool]
+    apply: Callable[[Mapping[str, Any]], Any]
+    batch_keys: tuple[str, ...]
+
+    @property
+    def lane(self) -> str:
+        return f"{self.row.id}@{self.row.revision}"
+
+
+@dataclass(frozen=True, slots=True)
+class Renderer:
+    """Renders the changes of one generation."""
+
+    generation: int
+    level: str
+    calls: tuple[str, ...]
+    envelope: Envelope
+    mappings: tuple[CompiledMapping, ...]
+    group_needs_a_user: bool
+
+    def subject(self, address: str, email: str | None) -> Subject:
+        """Whom an address names."""
+        kind, _, value = address.partition(":")
+        if kind == "group_id":
+            anonymous = str(uuid.uuid5(_NAMESPACE, f"{self.envelope.computation.space_id}:{value}")) if self.group_needs_a_user else None
+            return Subject(group_id=value, anonymous_id=anonymous)
+        if kind == "email":
+            return Subject(email=value)
+        return Subject(user_id=value, email=email) if kind == "user_id" else Subject(anonymous_id=value, email=email)
+
+    def records(self, mapping: CompiledMapping, changes: Iterator[tuple[str, bool, str | None]], first_seq: int) -> Iterator[FrozenRecord]:
+        """The payloads that one mapping makes of the changes, from `first_seq` on."""
+        seq = first_seq
+        calls = [call for call in CALLS_OF_LEVEL[self.level] if call in self.calls and call in mapping.calls]
+        for address, entered, email in changes:
+            subject = self.subject(address, email)
+            for call in calls:
+                part = f"{CALL_LETTERS[call]}{mapping.ordinal}"
+                message_id = f"personas_{self.generation}:{seq}:{part}"
+                record = RENDER[call](subject, self.envelope, message_id=message_id, entered=entered)
+                if not mapping.matches(record):
+                    continue
+                payload = mapping.apply(record)
+                lane = _lane(mapping, entered, payload)
+                yield FrozenRecord(seq, address, entered, part, call, lane, mapping.row.action, message_id, orjson.dumps(payload))
+                seq += 1
+
+
+def _lane(mapping: CompiledMapping, entered: bool, payload: Any) -> str:
+    lane = f"{mapping.lane}{'+' if entered else '-'}"
+    if mapping.batch_keys and isinstance(payload, dict):
+        lane += orjson.dumps([payload.get(key) for key in mapping.batch_keys]).decode()
+    return lane
+
+
+def compile_mappings(rows: Sequence[MappingRow], actions: Mapping[str, tuple[frozenset[str], tuple[str, ...]]]) -> tuple[CompiledMapping, ...]:
+    """Compile enabled mappings; `actions` gives each action's calls and batch keys."""
+    return tuple(
+        CompiledMapping(row, ordinal, actions[row.action][0], parse_trigger(row.trigger).matches, compile_mapping(row.fields), actions[row.action][1])
+        for ordinal, row in enumerate(rows)
+        if row.action in actions
+    )
+
+
+def directions(mappings: Sequence[CompiledMapping], calls: Sequence[str], envelope: Envelope) -> dict[str, frozenset[bool]]:
+    """Per level the values that some mapping would send, worked out on sample records of the connection."""
+    found: dict[str, set[bool]] = {level: set() for level in CALLS_OF_LEVEL}
+    samples = {
+        "account": Subject(group_id="account", anonymous_id="anonymous"),
+        "user": Subject(user_id="user", email="user@example.com"),
+    }
+    for level, level_calls in CALLS_OF_LEVEL.items():
+        for call in (call for call in level_calls if call in calls):
+            for entered in (True, False):
+                record = RENDER[call](samples[level], envelope, message_id="personas_sample", entered=entered)
+                if any(call in mapping.calls and mapping.matches(record) for mapping in mappings):
+                    found[level].add(entered)
+    return {level: frozenset(values) for level, values in found.items()}
+
+
+def write(
+    renderer: Renderer, db: duckdb.DuckDBPyConnection, writer: GenerationWriter, exceptions: Sequence[ExceptionRow], folder: Path
+) -> list[LedgerRow]:
+    """Write the records of the planned changes; gives ledger rows for those that are frozen but not to be sent."""
+    unsent: list[LedgerRow] = []
+    copies = _take_copies(db, exceptions, folder)
+    for entered in (False, True):
+        for record in (copy for copy in copies if copy.entered is entered):
+            writer.add(_at(record, writer.count))
+        for mapping in renderer.mappings:
+            for superseded in ("", "left_out", "overtaken"):
+                for record in renderer.records(mapping, _changes(db, entered, superseded), writer.count):
+                    writer.add(record)
+                    if superseded:
+                        unsent.append(LedgerRow(record.seq, record.seq, superseded, None, 0))
+    return unsent
+
+
+def _take_copies(db: duckdb.DuckDBPyConnection, exceptions: Sequence[ExceptionRow], folder: Path) -> list[FrozenRecord]:
+    """The records that are tried again as they were; their changes leave the table of what is rendered anew."""
+    retryable = [e for e in exceptions if e.kind is ExceptionKind.RETRYABLE]
+    if not retryable:
+        return []
+    same = dict(db.execute("select address, value from owed where not again").fetchall())
+    by_file: dict[int, list[int]] = {}
+    for e in retryable:
+        if same.get(e.address) is e.value:
+            by_file.setdefault(e.generation, []).append(e.seq)
+    copies = [record for number, seqs in sorted(by_file.items()) for record in generation_file.pick(folder / f"{number}.parquet", seqs)]
+    for address in {copy.address for copy in copies}:
+        db.execute("delete from owed where address = ?", [address])
+    return copies
+
+
+def _at(record: FrozenRecord, seq: int) -> FrozenRecord:
+    return FrozenRecord(
+        seq, record.address, record.entered, record.part, record.call, record.lane, record.action, record.message_id, record.body
+    )
+
+
+def _changes(db: duckdb.DuckDBPyConnection, entered: bool, superseded: str) -> Iterator[tuple[str, bool, str | None]]:
+    cursor = db.cursor()
+    cursor.execute("select address, value, email from owed where value = ? and superseded = ? order by address", [entered, superseded])
+    while rows := cursor.fetchmany(CHUNK):
+        yield from rows

@@ -1,0 +1,333 @@
+"""What the database knows of a connection, and the transactions that move it: reserve, open, acknowledge, settle."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from engage_pipelines.delivery.lease import Lease
+from engage_pipelines.domain.protocol import BaseRow, ExceptionKind, ReplicaState, Settled, Step, move
+from engage_pipelines.registry import tables as t
+
+
+@dataclass(frozen=True, slots=True)
+class MappingRow:
+    """An enabled mapping as a generation freezes it."""
+
+    id: str
+    name: str
+    trigger: str
+    action: str
+    fields: Mapping[str, Any]
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRow:
+    """A connection with what it joins; `settings` are as stored, secrets unresolved."""
+
+    id: str
+    state: str
+    calls: tuple[str, ...]
+    options: Mapping[str, Any]
+    computation_id: str
+    computation_key: str
+    level: str
+    current: int
+    space_id: str
+    space_key: str
+    destination_id: str
+    destination_key: str
+    destination_name: str
+    destination_type: str
+    destination_enabled: bool
+    settings: Mapping[str, Any]
+    paused_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionRow:
+    """One row of the exceptions table."""
+
+    address: str
+    part: str
+    kind: ExceptionKind
+    value: bool
+    message_id: str
+    generation: int
+    seq: int
+    reason: str
+    attempts: int
+    retry_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRow:
+    """One generation; `hi` None is the end of all addresses."""
+
+    id: int
+    replica: str
+    kind: str
+    lo: str
+    hi: str | None
+    target: int
+    current_when_planned: int
+    sends_exits: bool
+    resync_no: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a generation leaves behind: exceptions to keep, addresses and parts that are no exception any more, and counts for people."""
+
+    keep: Sequence[ExceptionRow]
+    clear: Sequence[tuple[str, str]]
+    delivered: int
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+
+
+def load_connection(c: sa.Connection, connection_id: str) -> ConnectionRow:
+    """The connection with the computation, space and destination it joins."""
+    con, com, dst, spa = t.connection.c, t.computation.c, t.destination.c, t.space.c
+    row = c.execute(
+        sa.select(
+            con.id, con.state, con.calls, con.options, con.computation_id, com.key.label("computation_key"), com.level,
+            com.current_version, com.space_id, spa.key.label("space_key"), con.destination_id, dst.key.label("destination_key"),
+            dst.name.label("destination_name"), dst.type, dst.enabled, dst.settings, dst.paused_until,
+        )
+        .select_from(t.connection.join(t.computation).join(t.destination, con.destination_id == dst.id).join(t.space, com.space_id == spa.id))
+        .where(con.id == connection_id)
+    ).one()  # fmt: skip
+    return ConnectionRow(
+        row.id, row.state, tuple(row.calls), row.options or {}, row.computation_id, row.computation_key, row.level,
+        row.current_version or 0, row.space_id, row.space_key, row.destination_id, row.destination_key, row.destination_name,
+        row.type, row.enabled, row.settings, row.paused_until or 0,
+    )  # fmt: skip
+
+
+def load_mappings(c: sa.Connection, connection: ConnectionRow) -> tuple[MappingRow, ...]:
+    """The enabled mappings that may fire for the connection: those of the destination, and presets made for it; oldest first."""
+    m = t.mapping.c
+    rows = c.execute(
+        sa.select(m.id, m.name, m.trigger, m.action, m.fields, m.revision)
+        .where(
+            m.destination_id == connection.destination_id,
+            m.enabled.is_(sa.true()),
+            m.removed_at.is_(None),
+            sa.or_(m.connection_id.is_(None), m.connection_id == connection.id),
+        )
+        .order_by(m.created_at, m.id)
+    )
+    return tuple(MappingRow(r.id, r.name, r.trigger, r.action, r.fields, r.revision) for r in rows)
+
+
+def load_versions(c: sa.Connection, computation_id: str) -> list[tuple[int, bool]]:
+    """The published versions of a computation, oldest first, each with whether it is a full snapshot."""
+    v = t.version.c
+    rows = c.execute(sa.select(v.n, v.is_full).where(v.computation_id == computation_id, v.state == "published").order_by(v.n))
+    return [(row.n, bool(row.is_full)) for row in rows]
+
+
+def evaluated_at(c: sa.Connection, computation_id: str, n: int) -> int:
+    """The instant that the version is as of."""
+    v = t.version.c
+    return int(c.execute(sa.select(v.evaluated_at).where(v.computation_id == computation_id, v.n == n)).scalar_one())
+
+
+def load_replicas(c: sa.Connection, connection_id: str, directions: Mapping[str, frozenset[bool]], now_us: int) -> list[ReplicaState]:
+    """The replicas of a connection; `directions` says per level which values an enabled mapping would send."""
+    rows = c.execute(sa.select(t.replica).where(t.replica.c.connection_id == connection_id).order_by(t.replica.c.name)).all()
+    states: list[ReplicaState] = []
+    for row in rows:
+        sends = directions.get(row.level, frozenset())
+        states.append(
+            ReplicaState(
+                name=row.name,
+                level=row.level,
+                base=_base(c, connection_id, row.name),
+                resync_no=row.resync_no,
+                sends_entries=True in sends,
+                sends_exits=False in sends,
+                retry_due=_retry_due(c, connection_id, row.name, now_us),
+            )
+        )
+    return states
+
+
+def _base(c: sa.Connection, connection_id: str, replica: str) -> tuple[BaseRow, ...]:
+    b = t.base.c
+    rows = c.execute(
+        sa.select(b.lo, b.version, b.exits_version, b.resync_no).where(b.connection_id == connection_id, b.replica == replica)
+    )
+    return tuple(sorted(BaseRow(row.lo, row.version, row.exits_version, row.resync_no) for row in rows))
+
+
+def _retry_due(c: sa.Connection, connection_id: str, replica: str, now_us: int) -> bool:
+    e = t.exception.c
+    query = sa.select(sa.literal(1)).where(e.connection_id == connection_id, e.replica == replica, e.kind == "retryable", e.retry_at <= now_us)
+    return c.execute(query.limit(1)).first() is not None
+
+
+def load_exceptions(c: sa.Connection, connection_id: str, replica: str) -> list[ExceptionRow]:
+    """The exceptions of a replica, by address and part."""
+    e = t.exception.c
+    rows = c.execute(sa.select(t.exception).where(e.connection_id == connection_id, e.replica == replica).order_by(e.address, e.part))
+    return [
+        ExceptionRow(
+            r.address, r.part, ExceptionKind(r.kind), r.value, r.message_id, r.generation, r.seq, r.reason, r.attempts, r.retry_at
+        )
+        for r in rows
+    ]
+
+
+def unsettled_generation(c: sa.Connection, connection_id: str) -> GenerationRow | None:
+    """The generation that is open or was being planned, if there is one."""
+    g = t.generation.c
+    row = c.execute(
+        sa.select(t.generation).where(g.connection_id == connection_id, g.state.in_(["planning", "open"])).order_by(g.id)
+    ).first()
+    if row is None:
+        return None
+    return GenerationRow(
+        row.id, row.replica, row.kind, row.lo, row.hi, row.target, row.current_when_planned, row.sends_exits, row.resync_no, row.state
+    )
+
+
+def abandon(lease: Lease, generation_id: int) -> None:
+    """Give up a generation that was never opened: nothing of it was sent, its number is not used again."""
+    with lease.write() as c:
+        c.execute(sa.update(t.generation).where(t.generation.c.id == generation_id).values(state="abandoned"))
+
+
+def reserve(lease: Lease, step: Step, settled: Settled, *, current: int, mappings: Sequence[MappingRow], now_us: int) -> GenerationRow:
+    """Reserve the number of a new generation."""
+    values = {
+        "connection_id": lease.connection_id,
+        "replica": step.replica,
+        "kind": step.kind.value,
+        "lo": settled.range.lo,
+        "hi": settled.range.hi,
+        "target": settled.target,
+        "current_when_planned": current,
+        "sends_exits": settled.sends_exits,
+        "resync_no": settled.resync_no,
+    }
+    with lease.write() as c:
+        result = c.execute(
+            sa.insert(t.generation).values(
+                **values, mapping_revisions={m.id: m.revision for m in mappings}, state="planning", planned_at=now_us
+            )
+        )
+        key = result.inserted_primary_key
+        assert key is not None
+    return GenerationRow(
+        key[0], step.replica, step.kind.value, settled.range.lo, settled.range.hi, settled.target, current, settled.sends_exits,
+        settled.resync_no, "planning",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """The answer to a run of seqs, both ends included."""
+
+    lo: int
+    hi: int
+    answer: str
+    reason: str | None
+    attempts: int
+
+
+def open_generation(lease: Lease, generation_id: int, records: int, unsent: Sequence[LedgerRow]) -> None:
+    """Open a planned generation whose file is in place; `unsent` are the records of it that are not to be sent."""
+    with lease.write() as c:
+        c.execute(
+            sa.update(t.generation)
+            .where(t.generation.c.id == generation_id, t.generation.c.state == "planning")
+            .values(state="open", records=records)
+        )
+        if unsent:
+            c.execute(sa.insert(t.ledger), _ledger_values(generation_id, unsent))
+
+
+def load_ledger(c: sa.Connection, generation_id: int) -> list[LedgerRow]:
+    """The acknowledged ranges of a generation, in order."""
+    rows = c.execute(sa.select(t.ledger).where(t.ledger.c.generation == generation_id).order_by(t.ledger.c.lo))
+    return [LedgerRow(r.lo, r.hi, r.answer, r.reason, r.attempts) for r in rows]
+
+
+def acknowledge(lease: Lease, generation_id: int, rows: Sequence[LedgerRow]) -> None:
+    """Write answers, after they came, in one transaction."""
+    with lease.write() as c:
+        c.execute(sa.insert(t.ledger), _ledger_values(generation_id, rows))
+
+
+def _ledger_values(generation_id: int, rows: Sequence[LedgerRow]) -> list[dict[str, Any]]:
+    return [
+        {"generation": generation_id, "lo": r.lo, "hi": r.hi, "answer": r.answer, "reason": r.reason, "attempts": r.attempts} for r in rows
+    ]
+
+
+def move_base(lease: Lease, replica: str, settled: Settled, stale: Sequence[tuple[str, str]]) -> bool:
+    """Move the base where nothing is owed; False when it says so already. `stale` are exceptions that have nothing to say at the target."""
+    with lease.write() as c:
+        _clear_exceptions(c, lease.connection_id, replica, stale)
+        before = _base(c, lease.connection_id, replica)
+        after = move(before, settled)
+        if before != after:
+            _replace_base(c, lease.connection_id, replica, after)
+        return before != after
+
+
+def settle(lease: Lease, generation: GenerationRow, settled: Settled, outcome: Settlement, *, now_us: int) -> None:
+    """Close a generation in one transaction: exceptions, base, counters; the ledger's rows have done their work."""
+    con = lease.connection_id
+    with lease.write() as c:
+        _clear_exceptions(c, con, generation.replica, [*outcome.clear, *((row.address, row.part) for row in outcome.keep)])
+        for row in outcome.keep:
+            _keep_exception(c, con, generation.replica, row, now_us)
+        _replace_base(c, con, generation.replica, move(_base(c, con, generation.replica), settled))
+        c.execute(sa.delete(t.ledger).where(t.ledger.c.generation == generation.id))
+        c.execute(
+            sa.update(t.generation)
+            .where(t.generation.c.id == generation.id)
+            .values(state="settled", settled_at=now_us, counts=outcome.counts)
+        )
+        c.execute(
+            sa.update(t.connection)
+            .where(t.connection.c.id == con)
+            .values(sent=t.connection.c.sent + outcome.delivered, last_sync_at=now_us)
+        )
+
+
+def _keep_exception(c: sa.Connection, connection_id: str, replica: str, row: ExceptionRow, now_us: int) -> None:
+    c.execute(
+        sa.insert(t.exception).values(
+            connection_id=connection_id, replica=replica, address=row.address, part=row.part, kind=row.kind.value, value=row.value,
+            message_id=row.message_id, generation=row.generation, seq=row.seq, reason=row.reason, attempts=row.attempts,
+            retry_at=row.retry_at, created_at=now_us,
+        )
+    )  # fmt: skip
+
+
+def _clear_exceptions(c: sa.Connection, connection_id: str, replica: str, parts: Iterable[tuple[str, str]]) -> None:
+    e = t.exception.c
+    for address, part in parts:
+        c.execute(
+            sa.delete(t.exception).where(
+                e.connection_id == connection_id, e.replica == replica, e.address == address, e.part == part
+            )
+        )
+
+
+def _replace_base(c: sa.Connection, connection_id: str, replica: str, rows: Sequence[BaseRow]) -> None:
+    c.execute(sa.delete(t.base).where(t.base.c.connection_id == connection_id, t.base.c.replica == replica))
+    c.execute(
+        sa.insert(t.base),
+        [
+            {"connection_id": connection_id, "replica": replica, "lo": r.lo, "version": r.version, "exits_version": r.exits_version,
+             "resync_no": r.resync_no}
+            for r in rows
+        ],
+    )  # fmt: skip

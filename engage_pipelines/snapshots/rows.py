@@ -1,0 +1,71 @@
+"""The rows of a version, and how versions are read back from full snapshots and changes.
+
+A version is a multiset of rows, one per address of a member:
+
+| column | meaning |
+|---|---|
+| level | `user` or `account`: an account audience has both sets in one version |
+| address | identifier kind, a colon, and the identifier, such as `user_id:u-1` |
+| member | our profile number |
+| current | false: the member had this address when it was written into an earlier version, and no longer has it |
+| sole | true: the member has no user id, so destinations that prefer user ids match it by this address |
+| first_order, last_order | the place of the address among the member's of its kind, by first and by last sight, from 1 |
+
+A folder `<n>/` holds `full.parquet` (the rows), or `changes.parquet` (rows with `sign` +1 or -1 against the published version before it), or
+both. Signs add up: the rows of a version are those whose signs since the last full one sum to more than zero. Files are sorted by
+(level, address).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+COLUMNS = "level, address, member, current, sole, first_order, last_order"
+NO_ROWS = (
+    "select ''::varchar as level, ''::varchar as address, 0::bigint as member, true as current, false as sole,"
+    " 0::smallint as first_order, 0::smallint as last_order where false"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFile:
+    """One published version on disk."""
+
+    n: int
+    is_full: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The published versions of one computation, oldest first; each one's changes are against the one before it in the chain."""
+
+    folder: Path
+    versions: tuple[VersionFile, ...] = ()
+
+    def rows(self, n: int) -> str:
+        """SQL for the rows of version `n`; version 0 has none."""
+        if n == 0:
+            return NO_ROWS
+        upto = [version for version in self.versions if version.n <= n]
+        if not upto or upto[-1].n != n:
+            raise KeyError(f"version {n} is not in the chain of {self.folder.name}")
+        start = max(index for index, version in enumerate(upto) if version.is_full)
+        full = f"select {COLUMNS} from {self._file(upto[start].n, 'full')}"
+        if start == len(upto) - 1:
+            return full
+        later = [self._signed(version.n) for version in upto[start + 1 :]]
+        signed = " union all ".join([f"select {COLUMNS}, 1 as sign from ({full})", *later])
+        return f"select {COLUMNS} from ({signed}) group by {COLUMNS} having sum(sign) > 0"
+
+    def changes(self, after: int, upto: int) -> str:
+        """SQL for the signed changes of the versions later than `after`, up to and with `upto`, not netted."""
+        parts = [self._signed(version.n) for version in self.versions if after < version.n <= upto]
+        return " union all ".join(parts) or f"select *, 0 as sign from ({NO_ROWS})"
+
+    def _signed(self, n: int) -> str:
+        if n == self.versions[0].n:
+            return f"select {COLUMNS}, 1 as sign from {self._file(n, 'full')}"
+        return f"select {COLUMNS}, sign from {self._file(n, 'changes')}"
+
+    def _file(self, n: int, name: str) -> str:
+        path = str(self.folder / str(n) / f"{name}.parquet").replace("'", "''")
+        return f"read_parquet('{path}')"

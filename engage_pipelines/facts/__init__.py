@@ -1,0 +1,1 @@
+"""Customer data: calls taken in, kept as Parquet, and read as of one instant."""

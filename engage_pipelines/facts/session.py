@@ -1,0 +1,161 @@
+"""Facts as of one instant: what evaluation, snapshots and people's SQL read.
+
+One in-memory DuckDB over the files that the manifest named when the session was opened; a writer at the same time changes nothing in it. Rows
+after `at_us` are invisible; links, merges and memberships are as they were then. Instants are UTC microseconds since 1970.
+
+| relation | rows |
+|---|---|
+| users(member) | every profile that holds a user id or an e-mail trait |
+| accounts(member) | every account |
+| account_users(account, member) | present links between accounts and users, each once |
+| identifiers(member, kind, id, current, first_at, last_at) | user_id, anonymous_id, group_id and email; an email is current while it is the trait's value |
+| event_rows(member, event, ts, message_id, properties, context, source, kind) | events, properties as JSON text |
+| trait_rows(member, key, ts, message_id, value, level) | every value a trait ever had, as JSON text; level user or account |
+| event_names(name, rows), trait_keys(level, key) | what there is |
+| late_claims(member, claimed_by, anonymous_id, ts) | users that an anonymous id was seen with after its first one |
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from types import TracebackType
+from typing import Self
+
+import duckdb
+
+from engage_pipelines.facts.identity_sql import resolve_members
+from engage_pipelines.facts.store import Manifest, open_engine, read_manifest, relation, state_errors
+
+_TABLES = {
+    "users": """
+        SELECT DISTINCT {member} AS member FROM subjects_seen s {of_member} WHERE s.kind = 'user'
+        UNION SELECT member FROM emails""",
+    "accounts": "SELECT s.subject AS member FROM subjects_seen s WHERE s.kind = 'account'",
+    "account_users": """
+        SELECT l.account, l.member FROM (
+            SELECT s.account_subject AS account, {member} AS member, arg_max(s."left", (s.ts, s.message_id)) AS gone
+            FROM {memberships} s {of_member_user} WHERE s.ts <= {at} GROUP BY ALL
+        ) l SEMI JOIN users u ON u.member = l.member WHERE NOT l.gone""",
+}
+_VIEWS = {
+    "subjects_known": "SELECT subject, kind, id, first_at, least(last_at, {at}) AS last_at FROM {folded_subjects}",
+    "subjects_seen": "SELECT * FROM subjects_known WHERE first_at <= {at}",
+    "trait_rows": """
+        SELECT {member} AS member, s.key, s.ts, s.message_id, s.value, s.level FROM {traits} s {of_member} WHERE s.ts <= {at}""",
+    "emails": """
+        SELECT member, id, ts, message_id FROM (
+            SELECT member, CASE WHEN json_type(value) = 'VARCHAR' THEN value ->> '$' END AS id, ts, message_id
+            FROM trait_rows WHERE key = 'email' AND level = 'user'
+        ) WHERE id <> ''""",
+    "event_rows": """
+        SELECT {member} AS member, s.event, s.ts, s.message_id, s.properties, s.context, s.source, s.kind
+        FROM {events} s {of_member} WHERE s.ts <= {at}""",
+    "event_names": "SELECT event AS name, count(*) AS rows FROM {events} s WHERE s.ts <= {at} GROUP BY 1",
+    "trait_keys": "SELECT DISTINCT level, key FROM {traits} s WHERE s.ts <= {at}",
+    # an id that nobody used but an alias named is a user id, unless it is the id of a visitor
+    "aliased_ids": """
+        SELECT l.from_subject AS subject, s.kind, s.id, min(l.ts) AS first_at, min(l.ts) AS last_at
+        FROM linked l JOIN subjects_known s ON s.subject = l.from_subject
+        WHERE l.kind = 'alias' AND (s.first_at > {at} OR s.first_at IS NULL)
+          AND s.id NOT IN (SELECT id FROM subjects_seen WHERE kind = 'anonymous')
+        GROUP BY ALL""",
+    "current_emails": """
+        SELECT member, arg_max(value, (ts, message_id)) AS value FROM trait_rows WHERE key = 'email' AND level = 'user' GROUP BY 1""",
+    "identifiers": """
+        SELECT {member} AS member, CASE s.kind WHEN 'user' THEN 'user_id' WHEN 'anonymous' THEN 'anonymous_id' ELSE 'group_id' END AS kind,
+               s.id, true AS current, s.first_at, s.last_at
+        FROM (SELECT * FROM subjects_seen UNION ALL SELECT * FROM aliased_ids) s {of_member}
+        UNION ALL
+        SELECT e.member, 'email', e.id, bool_or(CASE WHEN json_type(c.value) = 'VARCHAR' THEN c.value ->> '$' END IS NOT DISTINCT FROM e.id),
+               min(e.ts), max(e.ts)
+        FROM emails e JOIN current_emails c USING (member) GROUP BY e.member, e.id""",
+    "late_claims": """
+        SELECT m.member, l.to_subject AS claimed_by, s.id AS anonymous_id, l.ts
+        FROM linked l JOIN subjects_known s ON s.subject = l.from_subject AND s.kind = 'anonymous' JOIN member_of m ON m.subject = l.from_subject
+        LEFT JOIN member_of o ON o.subject = l.to_subject
+        WHERE l.kind = 'identify' AND coalesce(o.member, l.to_subject) <> m.member""",
+}
+_FOLDED = (
+    "(SELECT subject, any_value(kind) AS kind, any_value(id) AS id, min(first_at) AS first_at, max(last_at) AS last_at FROM {} GROUP BY 1)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FactsSession:
+    """A connection with the relations above; to be used by one thread, and closed."""
+
+    connection: duckdb.DuckDBPyConnection
+    at_us: int
+    fingerprint: str
+
+    def materialize(self, view: str) -> None:
+        """Keep the rows of a view from here on, where they are read more than once."""
+        self.connection.execute(
+            f'CREATE TEMP TABLE "{view}_kept" AS FROM "{view}"; CREATE OR REPLACE TEMP VIEW "{view}" AS FROM "{view}_kept"'
+        )
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def open_session(facts_dir: Path, space: str, *, at_us: int) -> FactsSession:
+    """The facts of a space as of an instant; none at all is no error. Raises StateError when they cannot be read."""
+    folder = facts_dir / space
+    with state_errors(folder):
+        manifest = read_manifest(folder)
+        connection = open_engine(_spill(folder, manifest))
+        with _closed_on_failure(connection):
+            _define(connection, folder, manifest, at_us)
+        return FactsSession(connection, at_us, manifest.id)
+
+
+def _spill(folder: Path, manifest: Manifest) -> Path | None:
+    """A place of its own for what does not fit in memory; the engine makes it when needed and takes it away."""
+    if not manifest.id:
+        return None
+    parent = folder / "spill"
+    parent.mkdir(exist_ok=True)
+    return parent / token_hex(8)
+
+
+@contextmanager
+def _closed_on_failure(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _define(connection: duckdb.DuckDBPyConnection, folder: Path, manifest: Manifest, at_us: int) -> None:
+    def rows(table: str) -> str:
+        return relation(folder, table, manifest.files(table))
+
+    merged = resolve_members(connection, rows("links"), at_us)
+    subjects = rows("subjects")
+    words = {
+        "at": str(at_us),
+        "member": "coalesce(m.member, s.subject)" if merged else "s.subject",
+        "of_member": "LEFT JOIN member_of m ON m.subject = s.subject" if merged else "",
+        "folded_subjects": _FOLDED.format(subjects) if len(manifest.files("subjects")) > 1 else subjects,
+        "events": rows("events"),
+        "traits": rows("traits"),
+    }
+    member_user = {
+        "member": words["member"].replace("s.subject", "s.user_subject"),
+        "of_member_user": words["of_member"].replace("s.subject", "s.user_subject"),
+        "memberships": rows("memberships"),
+    }
+    for name, query in _VIEWS.items():
+        connection.execute(f"CREATE TEMP VIEW {name} AS {query.format_map(words)}")
+    connection.execute(f"CREATE TEMP TABLE users AS {_TABLES['users'].format_map(words)}")
+    connection.execute(f"CREATE TEMP TABLE accounts AS {_TABLES['accounts'].format_map(words)}")
+    connection.execute(f"CREATE TEMP TABLE account_users AS {_TABLES['account_users'].format_map(words | member_user)}")

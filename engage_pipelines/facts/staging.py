@@ -1,0 +1,73 @@
+"""Calls of an ingest under way, on disk beside the facts: decoded, in the order of lines, not yet told from duplicates."""
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engage_pipelines.facts.calls import CALL_SCHEMA, TRAIT_SCHEMA, Batch
+from engage_pipelines.facts.lines import InputFile
+
+_SEQ = pa.field("seq", pa.int64())
+
+
+class Staging:
+    """What was read so far. The files can be read once the context is left; `seq` is the place of a call in the whole ingest."""
+
+    def __init__(self, folder: Path) -> None:
+        self.calls_path = folder / "calls.parquet"
+        self.traits_path = folder / "call_traits.parquet"
+        self.calls = 0
+        self.rejected = 0
+        self.by_type: Counter[str] = Counter()
+        self._rejects_path = folder / "rejects.jsonl"
+
+    def __enter__(self) -> Self:
+        # read once and thrown away: packing it would cost more than it saves
+        loose = {"compression": "lz4", "use_dictionary": ["kind", "event"], "write_statistics": False}
+        self._calls = pq.ParquetWriter(self.calls_path, CALL_SCHEMA.insert(0, _SEQ), **loose)
+        self._traits = pq.ParquetWriter(self.traits_path, TRAIT_SCHEMA.set(0, _SEQ), **(loose | {"use_dictionary": ["key"]}))
+        self._rejects = self._rejects_path.open("w", encoding="utf-8")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for writer in (self._calls, self._traits, self._rejects):
+            try:
+                writer.close()
+            except OSError:
+                # on a full disk closing fails like the write did: the first failure is the one to tell
+                if error is None:
+                    raise
+
+    def add(self, file: InputFile, batch: Batch) -> None:
+        """Put a batch behind what was read before."""
+        rows = batch.calls.num_rows
+        if rows:
+            seqs = pa.array(np.arange(self.calls, self.calls + rows, dtype=np.int64))
+            self._calls.write_table(batch.calls.add_column(0, _SEQ, seqs))
+            for count in batch.calls.column("kind").value_counts():
+                self.by_type[count["values"].as_py()] += count["counts"].as_py()
+        if batch.traits.num_rows:
+            seqs = pa.array(batch.traits.column("row").to_numpy() + self.calls)
+            self._traits.write_table(batch.traits.set_column(0, _SEQ, seqs))
+        for reject in batch.rejects:
+            self._rejects.write(json.dumps({"file": file.name, "line": reject.line, "reason": reject.reason}) + "\n")
+        self.calls += rows
+        self.rejected += len(batch.rejects)
+
+    def keep_rejects(self, folder: Path, stem: str) -> Path | None:
+        """Move the rejects out of the staging folder, under a name of their own; None when there are none."""
+        if not self.rejected:
+            return None
+        folder.mkdir(exist_ok=True)
+        number = 1
+        while (path := folder / f"{stem}-{number}.jsonl").exists():
+            number += 1
+        os.rename(self._rejects_path, path)
+        return path

@@ -1,0 +1,257 @@
+"""The facts of a space on disk: immutable Parquet files and the manifest that names them.
+
+    facts/<space>/manifest.json     replaced by an atomic rename: the commit. Readers read it once, then its files.
+                  <table>-*.parquet immutable; named by the manifest, or retired and swept an hour later by a writer
+                  rejects/          lines that were no valid calls, by ingested file
+                  staging-*/        what a writer is at; worthless without its process
+                  spill/            where the engine puts what does not fit in memory
+                  .lock             one writer at a time
+Instants are UTC microseconds since 1970.
+"""
+
+import errno
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import duckdb
+from filelock import FileLock, Timeout
+
+from engage_pipelines.domain.errors import BusyError, EngageError, StateError
+
+TABLES: Mapping[str, str] = {
+    "events": (
+        "subject BIGINT, event VARCHAR, ts BIGINT, message_id VARCHAR, kind VARCHAR, properties VARCHAR, context VARCHAR, source VARCHAR"
+    ),
+    "traits": "subject BIGINT, key VARCHAR, ts BIGINT, message_id VARCHAR, value VARCHAR, level VARCHAR",
+    "subjects": "subject BIGINT, kind VARCHAR, id VARCHAR, first_at BIGINT, last_at BIGINT",
+    "links": "kind VARCHAR, from_subject BIGINT, to_subject BIGINT, ts BIGINT, message_id VARCHAR",
+    "memberships": 'user_subject BIGINT, account_subject BIGINT, ts BIGINT, "left" BOOLEAN, message_id VARCHAR',
+    "messages": "message_id VARCHAR",
+}
+FORMAT = 1
+SWEEP_AFTER_US = 3_600_000_000
+MEMORY_LIMIT = "512MB"
+_MANIFEST = "manifest.json"
+_PATTERN_SIGN = re.compile(r"([\[*?])")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Which files hold the facts. `id` is another one after every commit, '' when there are no facts yet."""
+
+    id: str = ""
+    next_subject: int = 1
+    tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    retired: Mapping[str, int] = field(default_factory=dict)
+
+    def files(self, table: str) -> tuple[str, ...]:
+        return self.tables.get(table, ())
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a space's facts; an empty one when nothing was taken in yet. Raises StateError."""
+    path = folder / _MANIFEST
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return Manifest()
+    except (OSError, ValueError) as error:
+        raise StateError(f"The facts' manifest {str(path)!r} cannot be read: {error}.", "Bring it back from a backup.") from error
+    if content.get("format") != FORMAT:
+        raise StateError(
+            f"The facts in {str(folder)!r} have format {content.get('format')!r}, this version reads format {FORMAT}.",
+            "Use the version of engage_pipelines that wrote them.",
+        )
+    tables = {table: tuple(names) for table, names in content["tables"].items()}
+    return Manifest(content["id"], content["next_subject"], tables, content.get("retired", {}))
+
+
+def relation(folder: Path, table: str, files: tuple[str, ...]) -> str:
+    """SQL for the rows of some files of a table, of the right types when there are none."""
+    if not files:
+        columns = ", ".join(f"NULL::{column.rsplit(' ', 1)[1]} AS {column.rsplit(' ', 1)[0]}" for column in TABLES[table].split(", "))
+        return f"(SELECT {columns} WHERE false)"
+    return f"read_parquet([{', '.join(_quoted_pattern(folder / name) for name in files)}])"
+
+
+def quoted(text: str) -> str:
+    """A text as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _quoted_pattern(path: Path) -> str:
+    """A path as SQL text that matches this one file alone, whatever signs of a pattern its folders carry."""
+    return quoted(_PATTERN_SIGN.sub(r"[\1]", str(path)))
+
+
+def open_engine(spill: Path | None) -> duckdb.DuckDBPyConnection:
+    """A DuckDB of this process alone, in memory, that puts what does not fit below `spill`."""
+    settings = {"memory_limit": MEMORY_LIMIT, "preserve_insertion_order": "false", "autoinstall_known_extensions": "false"}
+    if spill is not None:
+        settings["temp_directory"] = str(spill)
+    return duckdb.connect(config=settings)
+
+
+@contextmanager
+def state_errors(folder: Path) -> Iterator[None]:
+    """Faults of disk and memory below the facts, as errors that say what to do."""
+    try:
+        yield
+    except EngageError:
+        raise
+    except OSError as error:
+        raise _state_error(folder, error.errno, error.strerror or str(error)) from error
+    except duckdb.OutOfMemoryException as error:
+        raise StateError(
+            f"The facts in {str(folder)!r} need more memory or disk than there is: {_first_line(error)}", "Free some space."
+        ) from error
+    except duckdb.IOException as error:
+        number = errno.ENOSPC if "No space left" in str(error) else None
+        raise _state_error(folder, number, _first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0]
+
+
+def _state_error(folder: Path, number: int | None, text: str) -> StateError:
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return StateError(
+            f"The disk that holds {str(folder)!r} is full.", "Free some space and do it again; the facts are as they were before."
+        )
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StateError(f"{str(folder)!r} cannot be written: {text}.", "Check its permissions; the facts are as they were before.")
+    return StateError(f"{str(folder)!r} cannot be used: {text}.", "Check the disk; the facts are as they were before.")
+
+
+@dataclass(slots=True)
+class Write:
+    """One change of the facts under way: files are made in `staging`, then named by one new manifest, or forgotten."""
+
+    folder: Path
+    staging: Path
+    manifest: Manifest
+    engine: duckdb.DuckDBPyConnection
+    next_subject: int
+    _added: dict[str, list[str]] = field(default_factory=dict)
+    _removed: dict[str, set[str]] = field(default_factory=dict)
+
+    def relation(self, table: str) -> str:
+        """SQL for the committed rows of a table."""
+        return relation(self.folder, table, self.manifest.files(table))
+
+    def add(self, table: str, query: str, *, row_group_rows: int = 100_000) -> int:
+        """The rows of a query as a new file of the table; their number. No rows, no file."""
+        name = f"{table}-{secrets.token_hex(8)}.parquet"
+        path = self.staging / name
+        copy = f"COPY ({query}) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group_rows})"
+        rows = self.engine.execute(copy).fetchall()[0][0]
+        if rows:
+            self._added.setdefault(table, []).append(name)
+        return rows
+
+    def remove(self, table: str, name: str) -> None:
+        """Take a committed file out of the table."""
+        self._removed.setdefault(table, set()).add(name)
+
+    def commit(self) -> Manifest:
+        """Make the new files part of the facts, all at once."""
+        for names in self._added.values():
+            for name in names:
+                _sync(self.staging / name)
+                os.rename(self.staging / name, self.folder / name)
+        manifest = self._next_manifest()
+        _write_manifest(self.folder, self.staging, manifest)
+        return manifest
+
+    def _next_manifest(self) -> Manifest:
+        now_us = time.time_ns() // 1000
+        gone = {name: now_us for names in self._removed.values() for name in names}
+        return replace(
+            self.manifest,
+            id=secrets.token_hex(8),
+            next_subject=self.next_subject,
+            tables={
+                table: (
+                    *(name for name in self.manifest.files(table) if name not in self._removed.get(table, ())),
+                    *self._added.get(table, ()),
+                )
+                for table in TABLES
+            },
+            retired={**self.manifest.retired, **gone},
+        )
+
+
+def _write_manifest(folder: Path, staging: Path, manifest: Manifest) -> None:
+    content = {
+        "format": FORMAT,
+        "id": manifest.id,
+        "next_subject": manifest.next_subject,
+        "tables": manifest.tables,
+        "retired": manifest.retired,
+    }
+    aside = staging / _MANIFEST
+    aside.write_text(json.dumps(content, indent=1))
+    _sync(aside)
+    _sync(folder)
+    os.replace(aside, folder / _MANIFEST)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[Write]:
+    """Sole right to change the facts of a space. Nothing is changed unless `commit` is reached.
+
+    Raises BusyError when another process is at it, StateError when the disk does not play along.
+    """
+    with state_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise BusyError(
+                f"Another process is changing the facts in {str(folder)!r}.", "Wait until it has ended and do it again."
+            ) from error
+        try:
+            manifest = _swept(folder, read_manifest(folder))
+            staging = folder / f"staging-{secrets.token_hex(8)}"
+            staging.mkdir()
+            try:
+                with open_engine(staging / "spill") as engine:
+                    yield Write(folder, staging, manifest, engine, manifest.next_subject)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+        finally:
+            lock.release()
+
+
+def _swept(folder: Path, manifest: Manifest) -> Manifest:
+    """Remove what no reader can be at any more; the manifest without those files."""
+    now_us = time.time_ns() // 1000
+    for staging in folder.glob("staging-*"):
+        shutil.rmtree(staging, ignore_errors=True)
+    kept = {name for names in manifest.tables.values() for name in names}
+    due = {name for name, retired_us in manifest.retired.items() if retired_us < now_us - SWEEP_AFTER_US}
+    waiting = {name: at_us for name, at_us in manifest.retired.items() if name not in due}
+    for path in folder.glob("*.parquet"):
+        strange = path.name not in kept and path.name not in manifest.retired and path.stat().st_mtime_ns // 1000 < now_us - SWEEP_AFTER_US
+        if path.name in due or strange:
+            path.unlink(missing_ok=True)
+    return replace(manifest, retired=waiting)

@@ -83,8 +83,8 @@ class Limits:
 class Action:
     """One thing that a type can do with a record.
 
-    `calls` are among identify, track and group. `fields` is the default mapping, in the mapping kit's language. `batch_keys` name the payload
-    fields whose values must be equal in a batch. `direction` says which changes the action serves: both (the membership is in the
+    `calls` are among identify, track and group. `fields` is the default mapping, in the mapping kit's language. `batch_keys` name the
+    payload fields whose values must be equal in a batch. `direction` says which changes the action serves: both (the membership is in the
     payload), or entries or exits alone.
     """
 
@@ -195,7 +195,7 @@ class DestinationType(ABC):
     user_address_kinds: ClassVar[tuple[str, ...]] = ("user_id", "anonymous_id")
     """Identifiers that the type can match a person by, the preferred first: the first kind that a person has makes their addresses."""
     group_needs_a_user: ClassVar[bool] = False
-    """True when a Group without a user is refused: the record then carries an anonymousId that is the same for every call of the account."""
+    """True when a Group without a user is refused: the record then carries an anonymousId that stays the same for the account."""
     users_first: ClassVar[bool] = False
 
     def configure(self, values: Mapping[str, Any], *, files_dir: Path) -> Settings:
@@ -215,7 +215,9 @@ class DestinationType(ABC):
 
     def _not_settings(self, error: ValidationError) -> ConfigurationError:
         found = error.errors(include_input=False)
-        problems = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}" for item in found)
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg'].removeprefix('Value error, ')}" for item in found
+        )
         fields = self.settings_model.model_fields
         known = ", ".join(f"{name}{'' if fields[name].is_required() else ' (optional)'}" for name in fields if name != "files_dir")
         return ConfigurationError(f"settings of a {self.key} destination do not fit: {problems}.", f"The settings are: {known}.")

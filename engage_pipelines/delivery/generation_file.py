@@ -114,7 +114,8 @@ def read(path: Path) -> Iterator[FrozenRecord]:
                     yield FrozenRecord(*row)
     except (OSError, pa.ArrowInvalid) as error:
         raise StateError(
-            f"The file of generation {path.stem} cannot be read: {error}.", "Restore it below ENGAGE_HOME/generations, or resync the connection."
+            f"The file of generation {path.stem} cannot be read: {error}.",
+            "Restore it below ENGAGE_HOME/generations, or resync the connection.",
         ) from error
 
 

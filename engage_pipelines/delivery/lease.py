@@ -1,12 +1,12 @@
 """The lease of a connection: one owner at a time, with a fencing token in every write.
 
-A lease lives `TTL_S` and is renewed every `HEARTBEAT_S` by a thread of its own, so that long planning keeps it. A request is begun only when
-the lease outlives its deadline; whoever lets go leaves the lease standing until the deadline of its last unanswered request, so that nothing
-of it can still be under way when the next owner begins.
+A lease lives `TTL_S` and is renewed every `HEARTBEAT_S` by a thread of its own, so that long planning keeps it. A request is begun only
+when the lease outlives its deadline; whoever lets go leaves the lease standing until the deadline of its last unanswered request, so that
+nothing of it can still be under way when the next owner begins.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -62,7 +62,7 @@ class Lease:
             )
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(self) -> Generator[sa.Connection]:
         """A transaction that is void when somebody else owns the connection by now. Raises LeaseLostError."""
         with self._database.write() as c:
             found = c.execute(sa.select(connections.c.token).where(connections.c.id == self.connection_id).with_for_update()).scalar()
@@ -105,24 +105,33 @@ class Lease:
                 continue  # the database is away or busy: the lease still stands until its time
 
 
-def acquire(database: Database, connection_id: str, owner: str) -> Lease:
-    """Take the lease. Raises BusyError while another owner holds it, or while its last request may still take effect."""
+def acquire(database: Database, connection_id: str, owner: str, *, sleep: Callable[[float], None]) -> Lease:
+    """Take the lease, waiting for one that a dead owner left. Raises BusyError when its owner renews it: somebody is at work."""
     check_times()
+    first_seen: int | None = None
+    while True:
+        lease, until_us, wait_s = _try_to_take(database, connection_id, owner)
+        if lease is not None:
+            return lease
+        if first_seen is not None and until_us > first_seen:
+            raise BusyError("The connection is being worked on by another run.", "That run delivers what is owed; look at its progress.")
+        first_seen = until_us
+        sleep(min(wait_s, HEARTBEAT_S + 1))
+
+
+def _try_to_take(database: Database, connection_id: str, owner: str) -> tuple[Lease | None, int, float]:
+    """The lease, or until when another has it and how many seconds that is."""
     with database.write() as c:
         row = c.execute(
-            sa.select(connections.c.token, connections.c.lease_until, connections.c.lease_owner)
-            .where(connections.c.id == connection_id)
-            .with_for_update()
+            sa.select(connections.c.token, connections.c.lease_until).where(connections.c.id == connection_id).with_for_update()
         ).one()
         now = database.now_us(c)
         if row.lease_until > now:
-            wait_s = (row.lease_until - now) / SECOND_US
-            holder = row.lease_owner or "an earlier run whose last request is unanswered"
-            raise BusyError(f"The connection is being worked on by {holder}, for {wait_s:.0f} s more at least.", "It is tried again by itself.")
+            return None, row.lease_until, (row.lease_until - now) / SECOND_US
         until = now + round(TTL_S * SECOND_US)
         c.execute(
             sa.update(connections)
             .where(connections.c.id == connection_id)
             .values(token=row.token + 1, lease_owner=owner, lease_until=until)
         )
-    return Lease(database, connection_id, row.token + 1, until)
+    return Lease(database, connection_id, row.token + 1, until), until, 0.0

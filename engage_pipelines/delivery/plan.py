@@ -1,10 +1,11 @@
 """What a step owes, worked out by SQL over the versions' files: the same meaning as `domain.protocol.owed`, at any size.
 
 The plan lies in tables of one in-memory DuckDB database: `owed` has a row per change, in order of address (address, value, again, member,
-email, superseded: empty or why it is not sent). Only addresses that the versions' changes or the exceptions touch are looked at, unless everyone is sent.
+email, superseded: empty or why it is not sent). Only addresses that the versions' changes or the exceptions touch are looked at, unless
+everyone is sent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class Counted:
     with_former: bool
 
     def where(self) -> str:
-        """The condition on a version's row: a user id counts always, other identifiers only for members without one, if user ids are preferred."""
+        """The condition on a version's row; where user ids are preferred, other identifiers count only for members without one."""
         first, *others = self.kinds
         needs_sole = "sole and " if first == "user_id" else ""
         tests = [f"starts_with(address, '{first}:')", *(f"({needs_sole}starts_with(address, '{kind}:'))" for kind in others)]
@@ -36,7 +37,8 @@ class Counted:
 
     def touched(self) -> str:
         """The condition on a change: any row of these kinds, whatever else it says."""
-        return f"level = '{self.level}' and ({' or '.join(f"starts_with(address, '{kind}:')" for kind in self.kinds)})"
+        tests = " or ".join(f"starts_with(address, '{kind}:')" for kind in self.kinds)
+        return f"level = '{self.level}' and ({tests})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +51,16 @@ class Planned:
 
 def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection for planning, with bounded memory that spills below `scratch`."""
-    return duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "threads": 2, "temp_directory": str(scratch), "preserve_insertion_order": True})
+    return duckdb.connect(
+        config={"memory_limit": MEMORY_LIMIT, "threads": 2, "temp_directory": str(scratch), "preserve_insertion_order": True}
+    )
 
 
 class Planner:
     """Plans the steps of one replica over one chain of versions."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, chain: Chain, counted: Counted) -> None:
-        self._db = connection
+        self.db = connection
         self._chain = chain
         self._counted = counted
 
@@ -64,7 +68,7 @@ class Planner:
         """Leave the step's changes in the table `owed`, at most `limit` of them, and say which range they cover."""
         self._load_exceptions(exceptions, now_us)
         self._load_sets(replica, step)
-        self._db.execute(f"create or replace table owed as {_owed(replica, step)}")
+        self.db.execute(f"create or replace table owed as {_owed(replica, step)}")
         span = self._cut(step.range, limit)
         count = self._one("select count(*) from owed")
         if count:
@@ -73,9 +77,9 @@ class Planner:
         return Planned(Settled(span, step.target, replica.sends_exits, resync_no), count)
 
     def mark_superseded(self, current: int) -> None:
-        """Mark entries that the current version no longer has, where the step aims lower: `left_out`, or `overtaken` if they may be known."""
-        self._db.execute(f"""update owed set superseded = case when again then 'overtaken' else 'left_out' end where value and address not in (
-            select address from ({self._chain.rows(current)}) where {self._counted.where()})""")
+        """Mark entries that the current version no longer has, where the step aims lower; `overtaken` if they may be known outside."""
+        self.db.execute(f"""update owed set superseded = case when again then 'overtaken' else 'left_out' end
+            where value and address not in (select address from ({self._chain.rows(current)}) where {self._counted.where()})""")
 
     def stale_left_out(self, exceptions: Sequence[ExceptionRow], settled: Settled) -> list[tuple[str, str]]:
         """Addresses that were left out on the way and that the target lacks: nothing is owed for them any more."""
@@ -83,8 +87,9 @@ class Planner:
         if not left_out:
             return []
         addresses = self._addresses("left_out_addresses", [e.address for e in left_out])
-        present = self._db.execute(
-            f"select address from ({self._chain.rows(settled.target)}) where {self._counted.where()} and address in (select address from {addresses})"
+        present = self.db.execute(
+            f"select address from ({self._chain.rows(settled.target)})"
+            f" where {self._counted.where()} and address in (select address from {addresses})"
         ).fetchall()
         kept = {row[0] for row in present}
         return [(e.address, e.part) for e in left_out if e.address not in kept]
@@ -92,15 +97,25 @@ class Planner:
     def overtaken(self, addresses: Sequence[str], current: int) -> set[str]:
         """Those of the addresses that the current version no longer has."""
         name = self._addresses("asked_addresses", addresses)
-        rows = self._db.execute(
-            f"select address from {name} where address not in (select address from ({self._chain.rows(current)}) where {self._counted.where()})"
+        rows = self.db.execute(
+            f"select address from {name}"
+            f" where address not in (select address from ({self._chain.rows(current)}) where {self._counted.where()})"
         ).fetchall()
         return {row[0] for row in rows}
 
+    def members(self, n: int, chunk: int = 10_000) -> Iterator[list[tuple[str, str | None]]]:
+        """Address and e-mail of everyone in a version, in order of address."""
+        cursor = self.db.cursor()
+        cursor.execute(f"""select r.address, e.email from ({self._rows(n, "true")}) r
+            left join ({_emails(self._chain.rows(n), "true")}) e using (member) order by r.address""")
+        while rows := cursor.fetchmany(chunk):
+            yield rows
+
     def skipped(self, n: int) -> int:
         """Members of the version that have no identifier the destination can match by."""
-        query = f"""select count(distinct member) from ({self._chain.rows(n)}) where level = '{self._counted.level}' and member not in (
-            select member from ({self._chain.rows(n)}) where {self._counted.where()})"""
+        rows = self._chain.rows(n)
+        query = f"""select count(distinct member) from ({rows}) where level = '{self._counted.level}'
+            and member not in (select member from ({rows}) where {self._counted.where()})"""
         return self._one(query)
 
     def _load_exceptions(self, exceptions: Sequence[ExceptionRow], now_us: int) -> None:
@@ -112,10 +127,10 @@ class Planner:
                 "retry": pa.array([_is_due(e, now_us) for e in exceptions], pa.bool_()),
             }
         )
-        self._db.register("exception_rows", table)
-        self._db.execute("""create or replace table known as select address, bool_or(left_out) as left_out,
+        self.db.register("exception_rows", table)
+        self.db.execute("""create or replace table known as select address, bool_or(left_out) as left_out,
             bool_or(value) as value_true, bool_or(not value) as value_false, bool_or(retry) as retry from exception_rows group by address""")
-        self._db.unregister("exception_rows")
+        self.db.unregister("exception_rows")
 
     def _load_sets(self, replica: ReplicaState, step: Step) -> None:
         base, everyone = step.base, step.kind is not StepKind.CATCH_UP or resends(replica, step)
@@ -126,50 +141,57 @@ class Planner:
             touched += "".join(f" union select address from ({self._rows(n, within)})" for n in (step.target, base.version))
         changes = self._chain.changes(first, step.target)
         touched += f" union select address from ({changes}) where {self._counted.touched()} and {within}"
-        self._db.execute(f"create or replace table touched as {touched}")
+        self.db.execute(f"create or replace table touched as {touched}")
         within = f"{within} and address in (select address from touched)"
-        self._db.execute(f"create or replace table want as {self._rows(step.target, within)}")
-        self._db.execute(f"create or replace table had as {self._rows(base.version, within)}")
-        self._db.execute("delete from had where address in (select address from known where left_out)")
+        self.db.execute(f"create or replace table want as {self._rows(step.target, within)}")
+        self.db.execute(f"create or replace table had as {self._rows(base.version, within)}")
+        self.db.execute("delete from had where address in (select address from known where left_out)")
         past = f"select address, member from had union all {self._rows(first, within)}"
         if first < base.version:
             gained = self._chain.changes(first, base.version)
-            past += f" union all select address, member from ({gained}) where sign > 0 and {self._counted.where()} and {within}"
-        self._db.execute(f"create or replace table past as select address, min(member) as member from ({past}) group by address")
+            past += f" union all select address, member from ({gained}) where sign > 0 and {self._counted.where()}"
+            past += f" and {within}"
+        self.db.execute(f"create or replace table past as select address, min(member) as member from ({past}) group by address")
 
     def _rows(self, n: int, within: str) -> str:
-        return f"select address, min(member) as member from ({self._chain.rows(n)}) where {self._counted.where()} and {within} group by address"
+        counted = f"select address, member from ({self._chain.rows(n)}) where {self._counted.where()} and {within}"
+        return f"select address, min(member) as member from ({counted}) group by address"
 
     def _cut(self, span: Range, limit: int | None) -> Range:
         if limit is None:
             return span
-        row = self._db.execute("select address from owed order by address limit 1 offset ?", [limit]).fetchone()
+        row = self.db.execute("select address from owed order by address limit 1 offset ?", [limit]).fetchone()
         if row is None:
             return span
-        self._db.execute("delete from owed where address >= ?", [row[0]])
+        self.db.execute("delete from owed where address >= ?", [row[0]])
         return Range(span.lo, row[0])
 
     def _add_people(self, step: Step) -> None:
         """Give every change the e-mail address of its member, as of the target, or of the base for one who is gone."""
-        people = f"""select member, arg_min(substr(address, 7), last_order) as email from ({{rows}})
-            where level = 'user' and current and starts_with(address, 'email:') and member in (select member from owed) group by member"""
-        now, before = (people.format(rows=self._chain.rows(n)) for n in (step.target, step.base.version))
+        owed = "member in (select member from owed)"
+        now, before = (_emails(self._chain.rows(n), owed) for n in (step.target, step.base.version))
         if self._counted.level != "user":
             now = before = f"select 0::bigint as member, ''::varchar as email from ({NO_ROWS})"
-        self._db.execute(f"""create or replace table owed as
+        self.db.execute(f"""create or replace table owed as
             select o.address, o.value, o.again, o.member, coalesce(n.email, b.email) as email, '' as superseded
             from owed o left join ({now}) n on n.member = o.member left join ({before}) b on b.member = o.member order by o.address""")
 
     def _addresses(self, name: str, addresses: Sequence[str]) -> str:
-        self._db.register("given", pa.table({"address": pa.array(addresses, pa.string())}))
-        self._db.execute(f"create or replace table {name} as select address from given")
-        self._db.unregister("given")
+        self.db.register("given", pa.table({"address": pa.array(addresses, pa.string())}))
+        self.db.execute(f"create or replace table {name} as select address from given")
+        self.db.unregister("given")
         return name
 
     def _one(self, query: str) -> int:
-        row = self._db.execute(query).fetchone()
+        row = self.db.execute(query).fetchone()
         assert row is not None
         return int(row[0])
+
+
+def _emails(rows: str, condition: str) -> str:
+    """The present e-mail address of each member, the one last seen where there are several."""
+    return f"""select member, arg_min(substr(address, 7), last_order) as email from ({rows})
+        where level = 'user' and current and starts_with(address, 'email:') and {condition} group by member"""
 
 
 def _is_due(exception: ExceptionRow, now_us: int) -> bool:
@@ -188,8 +210,9 @@ def _owed(replica: ReplicaState, step: Step) -> str:
     due_false = "(k.address is not null and not k.left_out and (k.value_true or k.retry))"
     entry = f"w.address is not null and {_sql(replica.sends_entries)} and (h.address is null or {everyone} or {due_true})"
     leave = f"w.address is null and {_sql(replica.sends_exits)} and (p.address is not null or {due_false})"
+    told_before = "p.address is not null and h.address is null"
     return f"""select t.address, w.address is not null as value,
-            case when w.address is not null then {everyone} or (p.address is not null and h.address is null) else h.address is null end as again,
+            case when w.address is not null then {everyone} or ({told_before}) else h.address is null end as again,
             coalesce(w.member, h.member, p.member) as member
         from touched t left join want w using (address) left join had h using (address) left join past p using (address)
             left join known k using (address)

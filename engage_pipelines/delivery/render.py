@@ -88,10 +88,14 @@ def _lane(mapping: CompiledMapping, entered: bool, payload: Any) -> str:
     return lane
 
 
-def compile_mappings(rows: Sequence[MappingRow], actions: Mapping[str, tuple[frozenset[str], tuple[str, ...]]]) -> tuple[CompiledMapping, ...]:
+def compile_mappings(
+    rows: Sequence[MappingRow], actions: Mapping[str, tuple[frozenset[str], tuple[str, ...]]]
+) -> tuple[CompiledMapping, ...]:
     """Compile enabled mappings; `actions` gives each action's calls and batch keys."""
     return tuple(
-        CompiledMapping(row, ordinal, actions[row.action][0], parse_trigger(row.trigger).matches, compile_mapping(row.fields), actions[row.action][1])
+        CompiledMapping(
+            row, ordinal, actions[row.action][0], parse_trigger(row.trigger).matches, compile_mapping(row.fields), actions[row.action][1]
+        )
         for ordinal, row in enumerate(rows)
         if row.action in actions
     )

@@ -97,7 +97,8 @@ def load_connection(c: sa.Connection, connection_id: str) -> ConnectionRow:
             com.current_version, com.space_id, spa.key.label("space_key"), con.destination_id, dst.key.label("destination_key"),
             dst.name.label("destination_name"), dst.type, dst.enabled, dst.settings, dst.paused_until,
         )
-        .select_from(t.connection.join(t.computation).join(t.destination, con.destination_id == dst.id).join(t.space, com.space_id == spa.id))
+        .select_from(t.connection.join(t.computation).join(t.destination, con.destination_id == dst.id))
+        .join(t.space, com.space_id == spa.id)
         .where(con.id == connection_id)
     ).one()  # fmt: skip
     return ConnectionRow(
@@ -158,15 +159,15 @@ def load_replicas(c: sa.Connection, connection_id: str, directions: Mapping[str,
 
 def _base(c: sa.Connection, connection_id: str, replica: str) -> tuple[BaseRow, ...]:
     b = t.base.c
-    rows = c.execute(
-        sa.select(b.lo, b.version, b.exits_version, b.resync_no).where(b.connection_id == connection_id, b.replica == replica)
-    )
+    rows = c.execute(sa.select(b.lo, b.version, b.exits_version, b.resync_no).where(b.connection_id == connection_id, b.replica == replica))
     return tuple(sorted(BaseRow(row.lo, row.version, row.exits_version, row.resync_no) for row in rows))
 
 
 def _retry_due(c: sa.Connection, connection_id: str, replica: str, now_us: int) -> bool:
     e = t.exception.c
-    query = sa.select(sa.literal(1)).where(e.connection_id == connection_id, e.replica == replica, e.kind == "retryable", e.retry_at <= now_us)
+    query = sa.select(sa.literal(1)).where(
+        e.connection_id == connection_id, e.replica == replica, e.kind == "retryable", e.retry_at <= now_us
+    )
     return c.execute(query.limit(1)).first() is not None
 
 
@@ -175,11 +176,45 @@ def load_exceptions(c: sa.Connection, connection_id: str, replica: str) -> list[
     e = t.exception.c
     rows = c.execute(sa.select(t.exception).where(e.connection_id == connection_id, e.replica == replica).order_by(e.address, e.part))
     return [
-        ExceptionRow(
-            r.address, r.part, ExceptionKind(r.kind), r.value, r.message_id, r.generation, r.seq, r.reason, r.attempts, r.retry_at
-        )
+        ExceptionRow(r.address, r.part, ExceptionKind(r.kind), r.value, r.message_id, r.generation, r.seq, r.reason, r.attempts, r.retry_at)
         for r in rows
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """What a connection keeps as exceptions: `dead` were refused, `waiting` are tried again from `retry_at_us` on."""
+
+    dead: int
+    waiting: int
+    retry_at_us: int | None
+
+
+def failures(c: sa.Connection, connection_id: str) -> Failures:
+    """The exceptions of a connection in numbers."""
+    e = t.exception.c
+    rows = c.execute(
+        sa.select(e.kind, sa.func.count().label("rows"), sa.func.min(e.retry_at).label("retry_at"))
+        .where(e.connection_id == connection_id)
+        .group_by(e.kind)
+    )
+    found = {row.kind: (row.rows, row.retry_at) for row in rows}
+    waiting = found.get("retryable", (0, None))
+    return Failures(found.get("rejected", (0, None))[0], waiting[0], waiting[1])
+
+
+def settled_counts(c: sa.Connection, connection_id: str, *, since_us: int) -> list[Mapping[str, Mapping[str, int]]]:
+    """The counts of every generation settled since the instant."""
+    g = t.generation.c
+    rows = c.execute(sa.select(g.counts).where(g.connection_id == connection_id, g.state == "settled", g.settled_at >= since_us))
+    return [row.counts or {} for row in rows]
+
+
+def version_size(c: sa.Connection, connection: ConnectionRow) -> int:
+    """Members of the current version at the computation's own level; 0 before the first."""
+    v = t.version.c
+    query = sa.select(v.size).where(v.computation_id == connection.computation_id, v.n == connection.current)
+    return int(c.execute(query).scalar() or 0)
 
 
 def unsettled_generation(c: sa.Connection, connection_id: str) -> GenerationRow | None:
@@ -193,6 +228,11 @@ def unsettled_generation(c: sa.Connection, connection_id: str) -> GenerationRow 
     return GenerationRow(
         row.id, row.replica, row.kind, row.lo, row.hi, row.target, row.current_when_planned, row.sends_exits, row.resync_no, row.state
     )
+
+
+def record_count(c: sa.Connection, generation_id: int) -> int:
+    """How many records an open generation has."""
+    return int(c.execute(sa.select(t.generation.c.records).where(t.generation.c.id == generation_id)).scalar_one() or 0)
 
 
 def abandon(lease: Lease, generation_id: int) -> None:
@@ -315,9 +355,7 @@ def _clear_exceptions(c: sa.Connection, connection_id: str, replica: str, parts:
     e = t.exception.c
     for address, part in parts:
         c.execute(
-            sa.delete(t.exception).where(
-                e.connection_id == connection_id, e.replica == replica, e.address == address, e.part == part
-            )
+            sa.delete(t.exception).where(e.connection_id == connection_id, e.replica == replica, e.address == address, e.part == part)
         )
 
 

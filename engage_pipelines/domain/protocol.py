@@ -1,8 +1,9 @@
 """The sync protocol as pure rules: what a connection owes, in which steps it is sent, and what is known outside once a step has settled.
 
-Words. An *address* is what a destination matches someone by. A *replica* is what a connection keeps outside (one trait, one list); an account
-audience has two, its accounts and their users. The *base* says, by address range, which version the replica is known to hold; an *exception*
-is an address of which that is not true. A *generation* is one bounded step of one replica: an address range and a target version.
+Words. An *address* is what a destination matches someone by. A *replica* is what a connection keeps outside (one trait, one list); an
+account audience has two, its accounts and their users. The *base* says, by address range, which version the replica is known to hold; an
+*exception* is an address of which that is not true. A *generation* is one bounded step of one replica: an address range and a target
+version.
 
 Rules, each needed by some history (docs/delivery.md tells them):
 1. The base is kept per address, so that moved, merged and shared identifiers need no rule of their own.

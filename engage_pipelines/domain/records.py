@@ -1,7 +1,7 @@
 """Records: one rendered Identify, Group or Track call about one change of membership, in the shape Segment Engage sends.
 
-Source: the Segment spec (segment.com/docs/connections/spec) and Engage's documented payloads. Every value that varies is a parameter, so the
-same change renders to the same bytes, however often it is rendered.
+Source: the Segment spec (segment.com/docs/connections/spec) and Engage's documented payloads. Every value that varies is a parameter, so
+the same change renders to the same bytes, however often it is rendered.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What all records of one generation share: where they come from, where they go, and clock fields frozen when it was planned (ISO 8601)."""
+    """What all records of one generation share: where they come from and go, and clock fields (ISO 8601) frozen when it was planned."""
 
     computation: ComputationRef
     timestamp: str

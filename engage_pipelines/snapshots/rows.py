@@ -7,12 +7,12 @@ A version is a multiset of rows, one per address of a member:
 | level | `user` or `account`: an account audience has both sets in one version |
 | address | identifier kind, a colon, and the identifier, such as `user_id:u-1` |
 | member | our profile number |
-| current | false: the member had this address when it was written into an earlier version, and no longer has it |
-| sole | true: the member has no user id, so destinations that prefer user ids match it by this address |
-| first_order, last_order | the place of the address among the member's of its kind, by first and by last sight, from 1 |
+| current | false: the member had this address in an earlier version, and no longer has it |
+| sole | true: the member has no user id, so destinations that prefer one match it by this address |
+| first_order, last_order | its place among the member's addresses of the kind, by first and by last sight, from 1 |
 
-A folder `<n>/` holds `full.parquet` (the rows), or `changes.parquet` (rows with `sign` +1 or -1 against the published version before it), or
-both. Signs add up: the rows of a version are those whose signs since the last full one sum to more than zero. Files are sorted by
+A folder `<n>/` holds `full.parquet` (the rows), or `changes.parquet` (rows with `sign` +1 or -1 against the published version before
+it), or both. Signs add up: the rows of a version are those whose signs since the last full one sum to more than zero. Files are sorted by
 (level, address).
 """
 

@@ -1,0 +1,195 @@
+"""One generation from plan to settlement: the only place where the steps of the protocol are carried out."""
+
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from engage_pipelines.delivery import generation_file, state
+from engage_pipelines.delivery.generation_file import GenerationWriter
+from engage_pipelines.delivery.lease import SECOND_US, Lease
+from engage_pipelines.delivery.outcome import outcome
+from engage_pipelines.delivery.plan import Planner, connect
+from engage_pipelines.delivery.render import Renderer, write
+from engage_pipelines.delivery.send import NoAnswerError, PausedError, Sender, pending
+from engage_pipelines.delivery.state import GenerationRow, LedgerRow
+from engage_pipelines.delivery.work import Work
+from engage_pipelines.destinations.base import Accepted, ListRow, Pause, Stop
+from engage_pipelines.domain.errors import SyncStoppedError
+from engage_pipelines.domain.protocol import Range, ReplicaState, Settled, Step
+
+LIST_CHUNK = 10_000
+PROGRESS_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What carrying out a step takes: the work, the lease it is done under, and where to tell of it."""
+
+    work: Work
+    lease: Lease
+    log: Callable[[str], None]
+    attempt: int = 1
+
+
+def start(hands: Hands, replica: ReplicaState, step: Step) -> GenerationRow | None:
+    """Plan a step and open its generation; None when nothing was owed and the base alone had to move, or not even that."""
+    work, lease = hands.work, hands.lease
+    _wait_until_quiet(hands)
+    with work.runtime.database.read() as c:
+        exceptions = state.load_exceptions(c, work.connection.id, replica.name)
+        now = work.runtime.database.now_us(c)
+        evaluated_at = state.evaluated_at(c, work.connection.computation_id, step.target)
+    with planner_of(work, replica.level) as planner:
+        limit = None if work.type.writes_whole_list(work.settings) else work.runtime.max_changes
+        planned = planner.plan(replica, step, exceptions, now_us=now, limit=limit)
+        if not planned.changes:
+            state.move_base(lease, replica.name, planned.settled, planner.stale_left_out(exceptions, planned.settled))
+            return None
+        if step.target < work.connection.current:
+            planner.mark_superseded(work.connection.current)
+        rows = [mapping.row for mapping in work.mappings]
+        generation = state.reserve(lease, step, planned.settled, current=work.connection.current, mappings=rows, now_us=now)
+        renderer = Renderer(
+            generation=generation.id,
+            level=replica.level,
+            calls=work.connection.calls,
+            envelope=work.envelope(evaluated_at_us=evaluated_at, planned_at_us=now),
+            mappings=work.mappings,
+            group_needs_a_user=work.type.group_needs_a_user,
+        )
+        with GenerationWriter(work.path(generation.id)) as writer:
+            unsent = write(renderer, planner.db, writer, exceptions, work.folder)
+    state.open_generation(lease, generation.id, writer.count, unsent)
+    hands.log(f"generation={generation.id} kind={step.kind} level={replica.level} version={step.target} records={writer.count}")
+    return replace(generation, state="open")
+
+
+def adopt(hands: Hands, generation: GenerationRow, level: str) -> None:
+    """Go on with a generation that an earlier owner left open: what left since it was planned is not entered any more."""
+    work = hands.work
+    if work.connection.current <= generation.current_when_planned:
+        return
+    unsent = {record.seq: record.address for record in _pending(hands, generation) if record.entered}
+    with planner_of(work, level) as planner:
+        gone = planner.overtaken(sorted(set(unsent.values())), work.connection.current)
+    rows = [LedgerRow(seq, seq, "overtaken", None, 0) for seq, address in unsent.items() if address in gone]
+    if rows:
+        state.acknowledge(hands.lease, generation.id, rows)
+        hands.log(f"generation={generation.id} overtaken={len(rows)}")
+
+
+def deliver(hands: Hands, generation: GenerationRow, level: str) -> None:
+    """Send what has no answer yet. Raises PausedError, NoAnswerError, SyncStoppedError or LeaseLostError; the ledger is true each time."""
+    work = hands.work
+    if work.type.writes_whole_list(work.settings):
+        _deliver_list(hands, generation, level)
+        return
+    sender = Sender(
+        work.runtime.database,
+        hands.lease,
+        work.outside(level, generation.id),
+        generation=generation.id,
+        attempt=hands.attempt,
+        clock=work.runtime.clock,
+    )
+    sender.send(_pending(hands, generation), _Progress(hands, generation))
+
+
+def settle(hands: Hands, generation: GenerationRow, level: str) -> Mapping[str, Mapping[str, int]]:
+    """Close a generation whose records are all answered: the base moves, failures become exceptions. Gives records by call and fate."""
+    work = hands.work
+    settled = Settled(Range(generation.lo, generation.hi), generation.target, generation.sends_exits, generation.resync_no)
+    with work.runtime.database.read() as c:
+        exceptions = state.load_exceptions(c, work.connection.id, generation.replica)
+        ledger = state.load_ledger(c, generation.id)
+        now = work.runtime.database.now_us(c)
+    records = generation_file.read(work.path(generation.id))
+    result = outcome(records, ledger, exceptions, generation=generation.id, now_us=now)
+    if any(row.kind == "left_out" for row in exceptions):
+        with planner_of(work, level) as planner:
+            result = replace(result, clear=[*result.clear, *planner.stale_left_out(exceptions, settled)])
+    state.settle(hands.lease, generation, settled, result, now_us=now)
+    if not result.keep:
+        work.path(generation.id).unlink(missing_ok=True)
+    return result.counts
+
+
+def _deliver_list(hands: Hands, generation: GenerationRow, level: str) -> None:
+    """Replace the whole list by the members of the target."""
+    work = hands.work
+    outside = work.outside(level, generation.id)
+    hands.lease.begin_request(0.0)
+    with planner_of(work, level) as planner:
+        rows = planner.members(generation.target)
+        verdict = work.type.write_list(_list_rows(rows), settings=work.settings, target=outside.target)
+    hands.lease.answered()
+    if isinstance(verdict, Accepted):
+        answered = [LedgerRow(r.seq, r.seq, "delivered", None, 1) for r in _pending(hands, generation)]
+        if answered:
+            whole = LedgerRow(answered[0].lo, answered[-1].hi, "delivered", None, 1)
+            state.acknowledge(hands.lease, generation.id, [whole] if whole.hi - whole.lo + 1 == len(answered) else answered)
+        return
+    if isinstance(verdict, Stop):
+        raise SyncStoppedError(verdict.reason, verdict.remedy)
+    if isinstance(verdict, Pause):
+        raise PausedError(f"The destination asks to wait for {verdict.after_s:.0f} s.", "It is tried again then.")
+    raise NoAnswerError(verdict.reason, "It is tried again by itself.")
+
+
+def _list_rows(chunks: Iterator[list[tuple[str, str | None]]]) -> Iterator[list[ListRow]]:
+    for chunk in chunks:
+        yield [_list_row(address, email) for address, email in chunk]
+
+
+def _list_row(address: str, email: str | None) -> ListRow:
+    kind, _, value = address.partition(":")
+    return ListRow(address, value if kind == "user_id" else None, value if kind == "email" else email)
+
+
+def _pending(hands: Hands, generation: GenerationRow) -> Iterator[generation_file.FrozenRecord]:
+    with hands.work.runtime.database.read() as c:
+        ledger = state.load_ledger(c, generation.id)
+    return pending(generation_file.read(hands.work.path(generation.id)), ledger)
+
+
+@contextmanager
+def planner_of(work: Work, level: str) -> Generator[Planner]:
+    """A planner over the connection's versions, with a scratch folder of its own that goes with it."""
+    scratch = work.folder / f".planning-{work.connection.id}"
+    try:
+        with connect(scratch) as db:
+            yield Planner(db, work.chain, work.counted(level))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _wait_until_quiet(hands: Hands) -> None:
+    """After a request without an answer no next generation opens before its deadline: it might still take effect."""
+    wait_us = hands.lease.quiet_at_us() - hands.work.runtime.now_us()
+    if wait_us > 0:
+        hands.log(f"waiting={wait_us / SECOND_US:.0f}s for the deadline of an unanswered request")
+        hands.work.runtime.clock.sleep(wait_us / SECOND_US)
+
+
+class _Progress:
+    """Tells every few seconds how far a generation is, at what rate, and how long it will take."""
+
+    def __init__(self, hands: Hands, generation: GenerationRow) -> None:
+        with hands.work.runtime.database.read() as c:
+            self._total = state.record_count(c, generation.id)
+            done = sum(row.hi - row.lo + 1 for row in state.load_ledger(c, generation.id))
+        self._hands, self._generation = hands, generation
+        self._done = self._done_before = done
+        self._began = self._told = time.monotonic()
+
+    def __call__(self, sent: int) -> None:
+        self._done += sent
+        now = time.monotonic()
+        if now - self._told < PROGRESS_EVERY_S:
+            return
+        self._told = now
+        rate = (self._done - self._done_before) / (now - self._began)
+        left_s = (self._total - self._done) / rate if rate else 0
+        self._hands.log(f"generation={self._generation.id} sent={self._done} of={self._total} rate={rate:.0f}/s left={left_s:.0f}s")

@@ -1,0 +1,203 @@
+"""A run of one connection: plan, send the accounts, send the users, settle; each a bounded call under the connection's lease.
+
+The calls hand each other nothing but ids: whatever one leaves behind lies in the database and in the generation's file, so a run that
+dies between any two of them, or inside one, is gone on with by the next. A run aims at the version that is current when a level is begun;
+a newer one is the next run's. When a backfill or resync is long and a newer version waits, the run yields after a generation, so that
+changes do not wait for the backfill and the backfill does not starve.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import sqlalchemy as sa
+
+from engage_pipelines.delivery import generation as generations
+from engage_pipelines.delivery import state
+from engage_pipelines.delivery.generation import Hands
+from engage_pipelines.delivery.lease import acquire
+from engage_pipelines.delivery.runtime import Runtime
+from engage_pipelines.delivery.state import GenerationRow
+from engage_pipelines.delivery.work import Work, open_work
+from engage_pipelines.domain.errors import EngageError
+from engage_pipelines.domain.protocol import ReplicaState, Step, StepKind, steps
+from engage_pipelines.registry import tables as t
+
+Log = Callable[[str], None]
+Level = Literal["account", "user"]
+Counts = Mapping[str, Mapping[str, int]]
+"""Records by call and fate: `{"identify": {"entered": 3, "rejected": 1}}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncPlan:
+    """What a run found to do; counts are of members, before any mapping looks at them."""
+
+    connection_id: str
+    version: int
+    members: int
+    steps: int
+    began_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class LevelReport:
+    """What one level was sent in a run: records by call and fate."""
+
+    generations: int
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """How a connection stands after a run."""
+
+    version: int
+    records: Counts = field(default_factory=dict[str, Mapping[str, int]])
+    dead: int = 0
+    waiting: int = 0
+    skipped: int = 0
+    more_is_owed: bool = False
+    retry_at_us: int | None = None
+
+
+class Sync:
+    """The work of one run on one connection; `owner` names the run for people, `attempt` counts the runs of the same request."""
+
+    def __init__(self, runtime: Runtime, connection_id: str, *, owner: str, log: Log, attempt: int = 1) -> None:
+        self._runtime = runtime
+        self._connection_id = connection_id
+        self._owner = owner
+        self._log = log
+        self._attempt = attempt
+
+    def plan(self) -> SyncPlan:
+        """Look at what is owed, sending nothing. Raises EngageError when the connection may not send."""
+        work = open_work(self._runtime, self._connection_id)
+        _check(work)
+        with self._runtime.database.read() as c:
+            replicas = work.replicas(c)
+            members = state.version_size(c, work.connection)
+            now = self._runtime.database.now_us(c)
+        owed = sum(len(steps(replica, work.target(replica, replicas) or work.connection.current)) for replica in replicas)
+        self._log(f"connection={self._connection_id} version={work.connection.current} members={members} steps={owed}")
+        return SyncPlan(self._connection_id, work.connection.current, members, owed, now)
+
+    def send(self, level: Level) -> LevelReport:
+        """Bring one level up to date, as far as this run goes. Raises EngageError; what was acknowledged until then is known."""
+        work = open_work(self._runtime, self._connection_id)
+        _check(work)
+        done: list[Counts] = []
+        with acquire(self._runtime.database, self._connection_id, self._owner, sleep=self._runtime.clock.sleep) as lease:
+            hands = Hands(work, lease, self._log, self._attempt)
+            done.extend(self._finish_open(hands))
+            for replica, step in self._steps(hands, level):
+                generation = generations.start(hands, replica, step)
+                if generation is None:
+                    continue
+                done.append(self._finish(hands, generation, level))
+                if step.kind is not StepKind.CATCH_UP and self._newer_version(work):
+                    self._log("yielding: a newer version waits, it goes first in the next run")
+                    break
+        return LevelReport(len(done), _sum(done))
+
+    def settle(self, began_at_us: int) -> SyncReport:
+        """How the connection stands, with the records of all generations settled since `began_at_us`."""
+        work = open_work(self._runtime, self._connection_id)
+        with self._runtime.database.read() as c:
+            replicas = work.replicas(c)
+            records = _sum(state.settled_counts(c, self._connection_id, since_us=began_at_us))
+            failures = state.failures(c, self._connection_id)
+            unsettled = state.unsettled_generation(c, self._connection_id) is not None
+        skipped = self._skipped(work, replicas)
+        with self._runtime.database.write() as c:
+            c.execute(sa.update(t.connection).where(t.connection.c.id == self._connection_id).values(skipped=skipped))
+        return SyncReport(
+            version=work.connection.current,
+            records=records,
+            dead=failures.dead,
+            waiting=failures.waiting,
+            skipped=skipped,
+            more_is_owed=unsettled or any(steps(replace(r, retry_due=False), work.connection.current) for r in replicas),
+            retry_at_us=failures.retry_at_us,
+        )
+
+    def _steps(self, hands: Hands, level: Level) -> Iterator[tuple[ReplicaState, Step]]:
+        """The steps of the level, looked up anew after each one, each offered once."""
+        offered: set[tuple[str, Step]] = set()
+        while True:
+            with self._runtime.database.read() as c:
+                replicas = hands.work.replicas(c)
+            todo = (
+                (replica, step)
+                for replica in replicas
+                if replica.level == level
+                for step in steps(replica, hands.work.target(replica, replicas))
+                if (replica.name, step) not in offered
+            )
+            found = next(todo, None)
+            if found is None:
+                return
+            offered.add((found[0].name, found[1]))
+            yield found
+
+    def _finish_open(self, hands: Hands) -> list[Counts]:
+        """Go on with what an earlier owner left: an open generation is finished, one that was never opened is given up."""
+        with self._runtime.database.read() as c:
+            left = state.unsettled_generation(c, self._connection_id)
+            levels = {replica.name: replica.level for replica in hands.work.replicas(c)}
+        if left is None:
+            return []
+        if left.state == "planning":
+            state.abandon(hands.lease, left.id)
+            self._log(f"generation={left.id} abandoned: it was never opened, nothing of it was sent")
+            return []
+        self._log(f"generation={left.id} resumed")
+        generations.adopt(hands, left, levels[left.replica])
+        return [self._finish(hands, left, levels[left.replica])]
+
+    def _finish(self, hands: Hands, generation: GenerationRow, level: str) -> Counts:
+        generations.deliver(hands, generation, level)
+        counts = generations.settle(hands, generation, level)
+        self._log(f"generation={generation.id} settled {_in_words(counts)}")
+        return counts
+
+    def _newer_version(self, work: Work) -> bool:
+        with self._runtime.database.read() as c:
+            return state.load_connection(c, self._connection_id).current > work.connection.current
+
+    def _skipped(self, work: Work, replicas: list[ReplicaState]) -> int:
+        if not work.connection.current:
+            return 0
+        skipped = 0
+        for replica in replicas:
+            with generations.planner_of(work, replica.level) as planner:
+                skipped += planner.skipped(work.connection.current)
+        return skipped
+
+
+def _check(work: Work) -> None:
+    """Raises EngageError with the reason when the connection may not send now."""
+    connection = work.connection
+    if connection.state != "active":
+        raise EngageError(
+            f"The connection of {connection.computation_key} to {connection.destination_key} is {connection.state.replace('_', ' ')}.",
+            "Enable a mapping that matches it." if connection.state == "awaiting_mapping" else "Mend or resume it, then sync again.",
+        )
+    if not connection.destination_enabled:
+        raise EngageError(f"Destination {connection.destination_key} is disabled.", "Enable it, then sync again.")
+    if not connection.current:
+        raise EngageError(f"{connection.computation_key} has no published version yet.", "Compute it first; the sync follows by itself.")
+
+
+def _in_words(counts: Counts) -> str:
+    return " ".join(f"{call}_{fate}={count}" for call, fates in counts.items() for fate, count in fates.items()) or "records=0"
+
+
+def _sum(parts: Iterable[Counts]) -> Counts:
+    total: dict[str, Counter[str]] = {}
+    for part in parts:
+        for call, fates in part.items():
+            total.setdefault(call, Counter()).update(fates)
+    return {call: dict(fates) for call, fates in total.items()}

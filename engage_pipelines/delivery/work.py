@@ -1,0 +1,95 @@
+"""One connection as a run works on it: what it joins, what counts as an address, which mappings fire, and where its files lie."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import sqlalchemy as sa
+
+from engage_pipelines.delivery import state
+from engage_pipelines.delivery.plan import Counted
+from engage_pipelines.delivery.render import CompiledMapping, compile_mappings, directions
+from engage_pipelines.delivery.runtime import Runtime
+from engage_pipelines.delivery.send import Outside
+from engage_pipelines.delivery.state import ConnectionRow
+from engage_pipelines.destinations.base import DestinationType, MembershipAs, Settings, Target
+from engage_pipelines.domain.computation import ComputationRef
+from engage_pipelines.domain.instants import to_iso
+from engage_pipelines.domain.protocol import ReplicaState, floor
+from engage_pipelines.domain.records import Envelope
+from engage_pipelines.registry.secrets import resolve_settings
+from engage_pipelines.snapshots.rows import Chain, VersionFile
+
+Level = Literal["account", "user"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Everything of a connection that does not change while a step is worked on."""
+
+    runtime: Runtime
+    connection: ConnectionRow
+    type: DestinationType
+    settings: Settings
+    mappings: tuple[CompiledMapping, ...]
+    chain: Chain
+
+    @property
+    def folder(self) -> Path:
+        """Where the files of generations lie."""
+        return self.runtime.settings.generations_dir
+
+    def path(self, generation: int) -> Path:
+        return self.folder / f"{generation}.parquet"
+
+    def counted(self, level: str) -> Counted:
+        """Which rows of a version count: vendors merge people, so a user property keeps the former addresses of members too."""
+        kinds = self.type.user_address_kinds if level == "user" else ("group_id",)
+        return Counted(level, kinds, self.type.takes_membership_as(self.settings) is MembershipAs.USER_PROPERTY)
+
+    def outside(self, level: str, generation: int) -> Outside:
+        side: Level = "account" if level == "account" else "user"
+        target = Target(self.connection.space_key, self.connection.computation_key, side, generation)
+        return Outside(self.type, self.settings, target, self.connection.destination_id)
+
+    def envelope(self, *, evaluated_at_us: int, planned_at_us: int) -> Envelope:
+        """Clock fields and routing of every record of a generation, frozen with it."""
+        reference = ComputationRef(self.connection.computation_id, self.connection.computation_key, self.connection.space_id)
+        return Envelope(
+            computation=reference,
+            timestamp=to_iso(evaluated_at_us),
+            sent_at=to_iso(planned_at_us),
+            integrations=self.type.integrations(self.settings, self.connection.destination_name),
+        )
+
+    def directions(self) -> Mapping[str, frozenset[bool]]:
+        """Per level the values that an enabled mapping would send."""
+        return directions(self.mappings, self.connection.calls, self.envelope(evaluated_at_us=0, planned_at_us=0))
+
+    def replicas(self, c: sa.Connection) -> list[ReplicaState]:
+        return state.load_replicas(c, self.connection.id, self.directions(), self.runtime.database.now_us(c))
+
+    def target(self, replica: ReplicaState, replicas: list[ReplicaState]) -> int:
+        """The version that a step of the replica aims at: the follower of an account audience waits for its leader."""
+        leader_level = "user" if self.type.users_first else "account"
+        if replica.level == leader_level:
+            return self.connection.current
+        leader = next((other for other in replicas if other.level == leader_level), None)
+        return floor(leader, self.connection.current)
+
+
+def open_work(runtime: Runtime, connection_id: str) -> Work:
+    """Look the connection up. Raises ConfigurationError for settings or a secret that cannot be used, NotFoundError for a missing type."""
+    with runtime.database.read() as c:
+        connection = state.load_connection(c, connection_id)
+        rows = state.load_mappings(c, connection)
+        versions = state.load_versions(c, connection.computation_id)
+    destination_type = runtime.type_of(connection.destination_type)
+    settings = destination_type.configure(resolve_settings(connection.settings, runtime.settings), files_dir=runtime.settings.files_dir)
+    actions = {action.key: (action.calls, action.batch_keys) for action in destination_type.actions}
+    chain = Chain(
+        runtime.settings.snapshots_dir / connection.space_key / connection.computation_key,
+        tuple(VersionFile(n, is_full) for n, is_full in versions),
+    )
+    return Work(runtime, connection, destination_type, settings, compile_mappings(rows, actions), chain)

@@ -1,0 +1,125 @@
+"""What a step owes, worked out by SQL over files, is what the protocol's reference says over plain sets."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engage_pipelines.delivery.plan import Counted, Planner
+from engage_pipelines.delivery.state import ExceptionRow
+from engage_pipelines.domain.protocol import (
+    BaseRow,
+    ExceptionKind,
+    ExceptionState,
+    Known,
+    ReplicaState,
+    cut,
+    owed,
+    steps,
+)
+from engage_pipelines.snapshots.rows import Chain, VersionFile
+from engage_pipelines.snapshots.write import compare, write
+
+NOW = 1_000
+COUNTED = Counted("user", ("user_id", "anonymous_id"), with_former=False)
+
+Row = tuple[str, int, bool]
+"""An address, its member, and whether the member has no user id."""
+
+
+def fresh(rows: Sequence[Row]) -> str:
+    values = ", ".join(f"('user', '{address}', {member}, true, {sole}, 1, 1)" for address, member, sole in rows)
+    columns = "level, address, member, current, sole, first_order, last_order"
+    if not rows:
+        return f"select * from (values ('user', '', 0, true, true, 1, 1)) t({columns}) where false"
+    return f"select * from (values {values}) t({columns})"
+
+
+def publish(db: duckdb.DuckDBPyConnection, folder: Path, versions: Sequence[Sequence[Row]], fulls: Sequence[bool]) -> Chain:
+    chain = Chain(folder)
+    for n, rows in enumerate(versions, start=1):
+        compare(db, chain, fresh(rows), level="user")
+        is_full = n == 1 or fulls[n - 1]
+        write(db, chain, n, is_full=is_full)
+        chain = Chain(folder, (*chain.versions, VersionFile(n, is_full)))
+    return chain
+
+
+def counted_addresses(rows: Sequence[Row]) -> set[str]:
+    """The reference's idea of who counts, for a list type: present addresses alone."""
+    return {a for a, _, sole in rows if a.startswith("user_id:") or (sole and a.startswith("anonymous_id:"))}
+
+
+@st.composite
+def version_rows(draw: st.DrawFn) -> list[Row]:
+    rows: set[Row] = set()
+    for member in draw(st.sets(st.integers(1, 5))):
+        for address in draw(st.sets(st.sampled_from(["user_id:a", "user_id:b", "user_id:é", "user_id:f"]), max_size=2)):
+            rows.add((address, member, False))
+        if not any(row[1] == member for row in rows) or draw(st.booleans()):
+            sole = not any(row[1] == member for row in rows)
+            rows.add((f"anonymous_id:{draw(st.sampled_from('xyz'))}", member, sole))
+    return sorted(rows)
+
+
+exception_rows = st.builds(
+    lambda address, kind, value, retry: ExceptionRow(address, "i0", kind, value, "personas_1:0:i0", 1, 0, "", 1, retry),
+    st.sampled_from(["user_id:a", "user_id:b", "user_id:gone"]),
+    st.sampled_from([ExceptionKind.REJECTED, ExceptionKind.RETRYABLE]),
+    st.booleans(),
+    st.sampled_from([None, NOW - 1, NOW + 1]),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_sql_and_reference_owe_the_same(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
+    versions = data.draw(st.lists(version_rows(), min_size=1, max_size=4))
+    fulls = data.draw(st.lists(st.booleans(), min_size=len(versions), max_size=len(versions)))
+    exceptions = data.draw(st.lists(exception_rows, max_size=2, unique_by=lambda e: e.address))
+    base = data.draw(st.integers(0, len(versions)))
+    replica = ReplicaState(
+        "users",
+        "user",
+        (BaseRow("", base, data.draw(st.integers(min(base, 1), base)), 0),),
+        resync_no=data.draw(st.integers(0, 1)),
+        sends_entries=data.draw(st.booleans()),
+        sends_exits=data.draw(st.booleans()),
+        retry_due=True,
+    )
+    db = duckdb.connect()
+    chain = publish(db, tmp_path_factory.mktemp("versions"), versions, fulls)
+    states = {e.address: ExceptionState(e.kind, e.value, e.retry_at) for e in exceptions}
+    reference = Known(lambda n: counted_addresses(versions[n - 1]) if n else set(), states, NOW)
+    limit = data.draw(st.integers(1, 4))
+    for step in steps(replica, len(versions)):
+        planned = Planner(db, chain, COUNTED).plan(replica, step, exceptions, now_us=NOW, limit=limit)
+        expected = owed(replica, step, reference)
+        span = cut([change.address for change in expected], step.range, limit)
+        assert planned.settled.range == span
+        found = db.execute("select address, value, again from owed order by address").fetchall()
+        assert found == [(c.address, c.value, c.again) for c in expected if c.address in span]
+
+
+def test_a_shared_address_takes_the_email_of_its_smallest_member(tmp_path: Path):
+    rows: list[Row] = [("user_id:a", 7, False), ("user_id:a", 3, False), ("email:seven@x", 7, False), ("email:three@x", 3, False)]
+    db = duckdb.connect()
+    chain = publish(db, tmp_path, [rows], [True])
+    replica = ReplicaState("users", "user")
+    Planner(db, chain, COUNTED).plan(replica, steps(replica, 1)[0], [], now_us=NOW, limit=None)
+    assert db.execute("select address, email from owed").fetchall() == [("user_id:a", "three@x")]
+
+
+def test_a_user_property_keeps_the_former_address_of_a_present_member(tmp_path: Path):
+    versions: list[list[Row]] = [[("anonymous_id:x", 1, True)], [("user_id:a", 1, False), ("anonymous_id:x", 1, False)]]
+    db = duckdb.connect()
+    chain = publish(db, tmp_path, versions, [True, False])
+    replica = ReplicaState("users", "user", (BaseRow("", 1, 1),))
+    step = steps(replica, 2)[0]
+    Planner(db, chain, Counted("user", ("user_id", "anonymous_id"), with_former=True)).plan(replica, step, [], now_us=NOW, limit=None)
+    assert db.execute("select address, value from owed").fetchall() == [("user_id:a", True)]
+    Planner(db, chain, COUNTED).plan(replica, step, [], now_us=NOW, limit=None)
+    assert db.execute("select address, value from owed order by address").fetchall() == [("anonymous_id:x", False), ("user_id:a", True)]

@@ -1,11 +1,16 @@
-"""JavaScript's values as Python's: undefined beside null, and the text forms of numbers, lists and objects.
+# What a payload holds is known only when it is looked at, so the elements of its lists and objects have no type.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""JavaScript's values as Python's: undefined beside null, truth, and the text forms of numbers, lists and objects.
 
-Segment's mappings were written against JavaScript, so what a template or `@json` prints follows ECMA-262. A difference
-on purpose: whole numbers keep all their digits, where JavaScript rounds beyond 2^53.
+Segment's mappings were written against JavaScript, so what a template or `@json` prints follows ECMA-262. A difference on
+purpose: whole numbers keep all their digits, where JavaScript rounds beyond 2^53.
 """
 
 import json
 import math
+import re
+from collections.abc import Iterator
+from json.encoder import encode_basestring
 from typing import Any, Final, final
 
 
@@ -23,6 +28,53 @@ class Undefined:
 
 
 UNDEFINED: Final = Undefined()
+SPACES: Final = (
+    "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+)
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_INDEX = re.compile("0|[1-9][0-9]{0,9}")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def type_name(value: object) -> str:
+    """array, boolean, function, null, number, object, string or undefined."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    for kind, name in ((str, "string"), (dict, "object"), (list, "array"), (int | float, "number"), (Undefined, "undefined")):
+        if isinstance(value, kind):
+            return name
+    return "function"
+
+
+def is_true(value: object) -> bool:
+    """JavaScript's truth: empty lists and objects are true, NaN is false."""
+    if isinstance(value, list | dict):
+        return True
+    return bool(value) and value == value  # noqa: PLR0124 - NaN alone differs from itself
+
+
+def equals_empty_text(value: object) -> bool:
+    """`value == ''` with JavaScript's conversions: also true for 0, false, [] and lists whose text is empty."""
+    if isinstance(value, str):
+        return value == ""
+    if isinstance(value, list):
+        return text_of(value) == ""
+    return isinstance(value, int | float) and value == 0
+
+
+def text_of(value: object) -> str:
+    """String(value)."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return number_text(value)
+    if isinstance(value, list):
+        return ",".join("" if item is None or item is UNDEFINED else text_of(item) for item in value)
+    return "[object Object]" if isinstance(value, dict) else "null" if value is None else "undefined"
 
 
 def number_text(value: float) -> str:
@@ -31,15 +83,13 @@ def number_text(value: float) -> str:
         return str(value) if abs(value) < 10**21 else number_text(float(value))
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if value == 0:
+    if not value:
         return "0"
     mantissa, _, exponent = f"{abs(value)!r}".partition("e")
     whole, _, fraction = mantissa.partition(".")
-    fraction = "" if fraction == "0" else fraction
-    point = len(whole) + int(exponent or 0)
-    digits = whole + fraction
+    digits = whole + ("" if fraction == "0" else fraction)
     stripped = digits.lstrip("0")
-    point -= len(digits) - len(stripped)
+    point = len(whole) + int(exponent or 0) - (len(digits) - len(stripped))
     return ("-" if value < 0 else "") + _placed(stripped.rstrip("0"), point)
 
 
@@ -57,5 +107,71 @@ def _placed(digits: str, point: int) -> str:
     return f"{mantissa}e{'+' if exponent > 0 else '-'}{abs(exponent)}"
 
 
-def json_text(value: Any) -> str:
-    return json.dumps(value)
+def entries(value: "dict[str, Any] | list[Any]") -> "Iterator[tuple[str, Any]]":
+    """Object.entries: keys that are whole numbers first, in their order, then the others as they were added."""
+    if isinstance(value, list):
+        return ((str(n), item) for n, item in enumerate(value))
+    indexes = [key for key in value if _INDEX.fullmatch(key)]
+    if not indexes:
+        return iter(value.items())
+    keys = sorted(indexes, key=int) + [key for key in value if not _INDEX.fullmatch(key)]
+    return ((key, value[key]) for key in keys)
+
+
+def json_text(value: object) -> str | Undefined:
+    """JSON.stringify(value): undefined for what JSON cannot hold, as a whole; left out of objects, null in lists."""
+    if isinstance(value, str):
+        return _quoted(value)
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else "true" if value else "false"
+    if isinstance(value, int | float):
+        return number_text(value) if math.isfinite(value) else "null"
+    if isinstance(value, list):
+        return "[" + ",".join(json_text(item) or "null" for item in value) + "]"
+    if isinstance(value, dict):
+        parts = ((key, json_text(item)) for key, item in entries(value))
+        return "{" + ",".join(f"{_quoted(key)}:{text}" for key, text in parts if text is not UNDEFINED) + "}"
+    return UNDEFINED
+
+
+def _quoted(text: str) -> str:
+    quoted = encode_basestring(text)
+    return _LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", quoted)
+
+
+def json_value(text: str) -> Any:
+    """JSON.parse(text); the text itself when it is not JSON."""
+    try:
+        return json.loads(text, parse_float=_parsed_float, parse_int=_parsed_int, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _parsed_float(written: str) -> float:
+    number = float(written)
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+def _parsed_int(written: str) -> float:
+    return int(written) if len(written) < 400 else float(written)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def number_of(value: object) -> float:
+    """Number(value) for what JSON holds."""
+    if isinstance(value, bool) or value is None:
+        return 1 if value else 0
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, list):
+        return number_of(text_of(value))
+    if not isinstance(value, str):
+        return math.nan
+    written = value.strip(SPACES)
+    if not _NUMBER.fullmatch(written):
+        return 0 if not written else math.nan
+    number = float(written)
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number

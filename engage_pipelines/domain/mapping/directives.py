@@ -1,0 +1,371 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""The directives of the mapping kit, each compiled to a function of the payload.
+
+A directive is an object with one `@` key (and `_metadata` at most). What is wrong with its options fails when it is
+reached, with the words of Segment's kit: validate_mapping finds it before. `keep` says that the caller is `@merge`, for
+which a key whose value is undefined still takes the place of an earlier one.
+"""
+
+from collections.abc import Callable, Mapping
+from itertools import starmap
+from typing import Any, TypeAlias
+
+from engage_pipelines.domain.mapping.javascript import (
+    UNDEFINED,
+    entries,
+    equals_empty_text,
+    is_true,
+    json_text,
+    json_value,
+    text_of,
+    type_name,
+)
+from engage_pipelines.domain.mapping.paths import getter, get, without_root
+from engage_pipelines.domain.mapping.resolver import Build, MappingError, Resolver, failing
+from engage_pipelines.domain.mapping.templates import render, renderer
+from engage_pipelines.domain.mapping.texts import replace, utf16_length
+
+MAX_REPLACE = 10
+ROOT_KEY = "__segment_internal_directive"
+Compiler: TypeAlias = Callable[[Any, Build, bool], Resolver]
+
+
+def is_directive(node: object) -> bool:
+    if not isinstance(node, dict):
+        return False
+    named = [key for key in node if key.startswith("@")]
+    return bool(named) and len(node) == len(named) + ("_metadata" in node)
+
+
+def compile_node(node: Any, build: Build, keep: bool = False) -> Resolver:  # noqa: FBT001, FBT002 - one of the compilers, which are called alike
+    """Any part of a mapping; values that are no object or list stand for themselves."""
+    if is_directive(node):
+        name = next(key for key in node if key.startswith("@"))
+        compiler = DIRECTIVES.get(name)
+        return compiler(node[name], build, keep) if compiler else failing(f"{name} is not a valid directive, got undefined")
+    if isinstance(node, dict):
+        return _object(node, build, keep)
+    if isinstance(node, list):
+        parts = [compile_node(item, build) for item in node]
+        build.holes = build.holes or any(isinstance(item, dict) or item is UNDEFINED for item in node)
+        return lambda payload: [part(payload) for part in parts]
+    return lambda _: node
+
+
+def _object(node: Mapping[str, Any], build: Build, keep: bool) -> Resolver:  # noqa: FBT001
+    fields = [(key, compile_node(value, build)) for key, value in node.items()]
+    if keep:
+        return lambda payload: {key: field(payload) for key, field in fields}
+
+    def build_object(payload: Any) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for key, field in fields:
+            value = field(payload)
+            if value is not UNDEFINED:
+                out[key] = value
+        return out
+
+    return build_object
+
+
+def _path(value: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001, ARG001
+    if isinstance(value, str):
+        return getter(without_root(value))
+    resolve = _text("@path", value, build)
+    return lambda payload: get(payload, without_root(resolve(payload)))
+
+
+def _template(value: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001, ARG001
+    if isinstance(value, str):
+        return renderer(value)
+    resolve = _text("@template", value, build)
+    return lambda payload: render(resolve(payload), payload)
+
+
+def _text(name: str, value: Any, build: Build) -> Resolver:
+    resolve = compile_node(value, build)
+
+    def text(payload: Any) -> str:
+        found = resolve(payload)
+        if not isinstance(found, str):
+            raise MappingError(f"{name}: expected string, got {type_name(found)}")
+        return found
+
+    return text
+
+
+def _if(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001
+    if not isinstance(options, dict):
+        return failing('@if requires an object with an "exists" key')
+    if not is_true(options.get("exists")) and not is_true(options.get("blank")):
+        return failing('@if requires an "exists" key or a "blank" key')
+    then, otherwise = options.get("then", UNDEFINED), options.get("else", UNDEFINED)
+    when_true = compile_node(then, build, keep)
+    when_false = compile_node(otherwise if is_true(otherwise) else UNDEFINED, build, keep)
+    if options.get("exists", UNDEFINED) is not UNDEFINED:
+        found = compile_node(options["exists"], build)
+
+        def exists(payload: Any) -> Any:
+            value = found(payload)
+            return when_false(payload) if value is None or value is UNDEFINED else when_true(payload)
+
+        return exists
+    tested = compile_node(options["blank"], build)
+
+    def blank(payload: Any) -> Any:
+        value = tested(payload)
+        return when_false(payload) if value is None or value is UNDEFINED or equals_empty_text(value) else when_true(payload)
+
+    return blank
+
+
+def _case(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001, ARG001
+    if not isinstance(options, dict):
+        return failing('@case requires an object with a "operator" key')
+    operator = options.get("operator")
+    if not is_true(operator):
+        return failing('@case requires a "operator" key')
+    if not is_true(options.get("value")):
+        return lambda _: UNDEFINED
+    resolve = compile_node(options["value"], build)
+
+    def case(payload: Any) -> Any:
+        value = resolve(payload)
+        if not isinstance(value, str):
+            return value
+        if operator not in ("lower", "upper"):
+            raise MappingError('operator key should have a value of "lower" or "upper"')
+        return value.lower() if operator == "lower" else value.upper()
+
+    return case
+
+
+def _replace(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001, ARG001
+    if not isinstance(options, dict) or not is_true(options.get("pattern")):
+        return failing(
+            '@replace requires a "pattern" key' if isinstance(options, dict) else '@replace requires an object with a "pattern" key'
+        )
+    if not is_true(options.get("value")):
+        return lambda _: UNDEFINED
+    resolve = compile_node(options["value"], build)
+    pattern, replacement = options["pattern"], _or_default(options.get("replacement"), "")
+    ignore_case, every = _or_default(options.get("ignorecase"), False), _or_default(options.get("global"), True)
+    sound = isinstance(pattern, str) and isinstance(replacement, str) and isinstance(ignore_case, bool) and isinstance(every, bool)
+    steps = [(pattern, replacement)]
+    second = options.get("pattern2")
+    if is_true(second) and isinstance(second, str) and isinstance(with_second := _or_default(options.get("replacement2"), ""), str):
+        steps.append((second, with_second))
+
+    def replaced(payload: Any) -> str:
+        value = resolve(payload)
+        if not sound or not isinstance(value, str | int | float):
+            return ""
+        text = text_of(value)
+        for sought, put in steps:
+            _check_lengths(sought, put)
+            text = replace(text, sought, put, every=every, ignore_case=ignore_case)
+        return text
+
+    return replaced
+
+
+def _or_default(value: Any, default: Any) -> Any:
+    return default if value is None or value is UNDEFINED else value
+
+
+def _check_lengths(pattern: str, replacement: str) -> None:
+    for name, text in (("pattern", pattern), ("replacement", replacement)):
+        if utf16_length(text) > MAX_REPLACE:
+            raise MappingError(f'@replace requires a "{name}" less than {MAX_REPLACE} characters')
+
+
+def _array_path(data: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001, ARG001
+    if not isinstance(data, list):
+        return failing(f"@arrayPath expected array, got {type_name(data)}")
+    path, shape = [*data, UNDEFINED, UNDEFINED][:2]
+    root = getter(without_root(path)) if isinstance(path, str) else compile_node(path, build)
+    if not isinstance(shape, dict) or not shape:
+        return root
+    build.holes = build.holes or is_directive(shape)
+    item = compile_node(shape, build)
+
+    def array_path(payload: Any) -> Any:
+        found = root(payload)
+        if isinstance(found, list):
+            return [item(one) for one in found]
+        return [item(found)] if isinstance(found, dict) else found
+
+    return array_path
+
+
+def _literal(value: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001
+    return compile_node(value, build, keep)
+
+
+def _flatten(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001
+    if not isinstance(options, dict) or not is_true(options.get("separator")):
+        return failing(
+            '@flatten requires a "separator" key' if isinstance(options, dict) else '@flatten requires an object with a "separator" key'
+        )
+    separator, value = compile_node(options["separator"], build), compile_node(options.get("value", UNDEFINED), build)
+    omit_arrays = is_true(options.get("omitArrays"))
+
+    def flattened(payload: Any) -> dict[str, Any]:
+        joint = separator(payload)
+        if not isinstance(joint, str):
+            raise MappingError("@flatten requires a string separator")
+        flat = flatten(value(payload), "", joint, omit_arrays=omit_arrays)
+        return flat if keep else _without_undefined(flat)
+
+    return flattened
+
+
+def flatten(value: Any, prefix: str, separator: str, *, omit_arrays: bool) -> dict[str, Any]:
+    """Nested objects (and lists, by index) as one flat object; empty ones vanish, a scalar stands under the prefix."""
+    if not isinstance(value, dict) and (omit_arrays or not isinstance(value, list)):
+        return {prefix: value}
+    out: dict[str, Any] = {}
+    for key, inner in entries(value):
+        out |= flatten(inner, f"{prefix}{separator}{key}" if prefix else key, separator, omit_arrays=omit_arrays)
+    return out
+
+
+def _json(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001, ARG001
+    if not isinstance(options, dict):
+        return failing('@json requires an object with a "value" key')
+    for key in ("mode", "value"):
+        if not is_true(options.get(key)):
+            return failing(f'@json requires a "{key}" key')
+    resolve, mode = compile_node(options["value"], build), options["mode"]
+    if mode == "encode":
+        return lambda payload: json_text(resolve(payload))
+    if mode != "decode":
+        return lambda _: UNDEFINED
+
+    def decoded(payload: Any) -> Any:
+        value = resolve(payload)
+        return json_value(value) if isinstance(value, str) else value
+
+    return decoded
+
+
+def _merge(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001
+    if not isinstance(options, dict):
+        return failing('@merge requires an object with an "objects" key and a "direction" key')
+    if not is_true(options.get("direction")):
+        return failing('@merge requires a "direction" key')
+    direction, objects = compile_node(options["direction"], build), options.get("objects", UNDEFINED)
+    if not is_true(objects):
+        return failing('@merge requires a "objects" key')
+    if not isinstance(objects, list):
+        return failing(f"@merge: expected opts.array, got {'object' if isinstance(objects, dict) else type_name(objects)}")
+    parts = [compile_node(item, build, True) for item in objects]
+
+    def merged(payload: Any) -> dict[str, Any]:
+        values = [part(payload) for part in parts]
+        out: dict[str, Any] = {}
+        for value in reversed(values) if direction(payload) == "left" else values:
+            out |= _own_properties(value)
+        return out if keep else _without_undefined(out)
+
+    return merged
+
+
+def _own_properties(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    return dict(entries(list(value))) if isinstance(value, list | str) else {}
+
+
+def _without_undefined(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: inner for key, inner in value.items() if inner is not UNDEFINED}
+
+
+def _transform(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001
+    if not isinstance(options, dict):
+        return failing('@transform requires an object with an "apply" key and a "mapping" key')
+    for key in ("mapping", "apply"):
+        if not is_true(options.get(key)):
+            return failing(f'@transform requires a "{key}" key')
+    if not isinstance(options["apply"], dict):
+        return failing('@transform "apply" key should be an object')
+    apply, mapping = compile_object_mapping(options["apply"], build), compile_node(options["mapping"], build, keep)
+    return lambda payload: mapping(apply({} if payload is UNDEFINED else payload))
+
+
+def compile_object_mapping(mapping: Mapping[str, Any], build: Build) -> Resolver:
+    """A whole mapping, with its root directive if it has one; the payload must be an object."""
+    try:
+        resolve = compile_node(with_root_directive(mapping), build)
+    except MappingError as wrong:
+        return failing(wrong.what)
+
+    def transform(payload: Any) -> Any:
+        if not isinstance(payload, dict):
+            raise MappingError(f"data must be an object, got {type_name(payload)}")
+        return resolve(payload)
+
+    return transform
+
+
+def with_root_directive(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping that is meant: all other keys become `mapping` of the single directive under the root key.
+
+    Raises: MappingError, when there is a root key without one directive.
+    """
+    if ROOT_KEY not in mapping:
+        return dict(mapping)
+    root = mapping[ROOT_KEY]
+    named = dict(entries(root)) if isinstance(root, dict | list) else {}
+    if len(named) > 1:
+        raise MappingError("The root mapping must only have a single directive object")
+    name, options = next(iter(named.items()), ("undefined", None))
+    if not isinstance(options, dict | list):
+        raise MappingError("The root directive must be an object")
+    others = {key: value for key, value in mapping.items() if key != ROOT_KEY}
+    return {name: {**options, "mapping": others} if isinstance(options, dict) else options}
+
+
+def _exclude_when_null(value: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001
+    resolve = compile_node(value, build, keep)
+
+    def excluded(payload: Any) -> Any:
+        found = resolve(payload)
+        if found is None:
+            return UNDEFINED
+        if not isinstance(found, dict):
+            return found
+        return dict(starmap(_null_as_undefined, found.items())) if keep else _without_nulls(found)
+
+    return excluded
+
+
+def _null_as_undefined(key: str, value: Any) -> tuple[str, Any]:
+    return key, UNDEFINED if value is None else _without_nulls(value) if isinstance(value, dict) else value
+
+
+def _without_nulls(value: dict[str, Any]) -> dict[str, Any]:
+    return {k: _without_nulls(v) if isinstance(v, dict) else v for k, v in value.items() if v is not None and v is not UNDEFINED}
+
+
+def _liquid(value: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001, ARG001
+    from engage_pipelines.domain.mapping.liquid import liquid_renderer  # noqa: PLC0415 - the template engine is rarely needed and slow to load
+
+    return liquid_renderer(value)
+
+
+DIRECTIVES: dict[str, Compiler] = {
+    "@if": _if,
+    "@case": _case,
+    "@replace": _replace,
+    "@arrayPath": _array_path,
+    "@path": _path,
+    "@template": _template,
+    "@literal": _literal,
+    "@flatten": _flatten,
+    "@json": _json,
+    "@merge": _merge,
+    "@transform": _transform,
+    "@excludeWhenNull": _exclude_when_null,
+    "@liquid": _liquid,
+}

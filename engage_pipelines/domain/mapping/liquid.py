@@ -1,0 +1,6 @@
+def liquid_renderer(value):
+    raise NotImplementedError
+
+
+def liquid_fault(value):
+    return None

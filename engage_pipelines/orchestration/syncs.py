@@ -1,0 +1,119 @@
+"""The asset of an audience's syncs: one partition per connected destination, four ops that bring that destination up to date.
+
+Account traits go first, as Group records, then Identify and Track records per user; each op is one bounded piece of work on the connection.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from engage_pipelines.orchestration import translator, work
+from engage_pipelines.orchestration.catalog import Entry
+
+_NOTHING = dg.Out(dg.Nothing)
+
+
+def partitions(space: str, key: str) -> dg.DynamicPartitionsDefinition:
+    """The destinations connected to an audience."""
+    return dg.DynamicPartitionsDefinition(name=translator.partitions_name(space, key))
+
+
+@dg.op(ins={"audience": dg.In(dg.Nothing)}, out=_NOTHING, required_resource_keys={work.RESOURCE})
+def plan(context: dg.OpExecutionContext) -> None:
+    """Works out what the destination is owed: who entered, who left, who was refused before."""
+    with work.told_in_words():
+        owed = _sync(context).plan().owed
+    context.add_output_metadata(translator.counts_metadata("records owed", owed))
+
+
+@dg.op(ins={"planned": dg.In(dg.Nothing)}, out=_NOTHING, required_resource_keys={work.RESOURCE})
+def group_records(context: dg.OpExecutionContext) -> None:
+    """Tells the destination about accounts: one Group record for each that entered or left."""
+    _send(context, "account")
+
+
+@dg.op(ins={"accounts": dg.In(dg.Nothing)}, out=_NOTHING, required_resource_keys={work.RESOURCE})
+def user_records(context: dg.OpExecutionContext) -> None:
+    """Tells the destination about users: an Identify, a Track or both for each that entered or left."""
+    _send(context, "user")
+
+
+@dg.op(ins={"users": dg.In(dg.Nothing)}, out={"result": _NOTHING, "accepted": _NOTHING}, required_resource_keys={work.RESOURCE})
+def settle(context: dg.OpExecutionContext) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
+    """Writes down what the destination now holds, and what it refused."""
+    with work.told_in_words():
+        report = _sync(context).settle()
+    yield dg.Output(None, "result", metadata=settled_metadata(report))
+    yield _judge(context.assets_def.key, report)
+
+
+def sync_asset(entry: Entry) -> dg.AssetsDefinition:
+    """The syncs of one audience."""
+    key = translator.sync_key(entry.space, entry.key)
+    destinations = partitions(entry.space, entry.key)
+
+    def deliver(audience: Any) -> Mapping[str, Any]:
+        settled, accepted = settle(user_records(group_records(plan(audience))))
+        return {"result": settled, f"{key.to_python_identifier()}_{translator.ACCEPTED_CHECK}": accepted}
+
+    with warnings.catch_warnings():
+        # partitioned checks are marked as a preview in 1.13: one result per destination, instead of the last one's for all
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        check = dg.AssetCheckSpec(
+            translator.ACCEPTED_CHECK,
+            asset=key,
+            partitions_def=destinations,
+            description="The destination took every record of the last sync.",
+        )
+    return dg.graph_asset(
+        key=key,
+        ins={"audience": dg.AssetIn(key=translator.computation_key(entry.space, entry.kind, entry.key), dagster_type=dg.Nothing)},
+        partitions_def=destinations,
+        check_specs=[check],
+        group_name=translator.group_name(entry.space),
+        description=f"{entry.name}, in every connected destination. Each partition is one destination.",
+        tags=translator.computation_tags(entry),
+        owners=translator.owners(entry.space),
+        kinds={"sync"},
+    )(deliver)
+
+
+def settled_metadata(report: work.SyncReport) -> Mapping[str, Any]:
+    """What the page of a sync shows: counts by call as numbers, so that Dagster plots them."""
+    delivered = {call: fates.get("delivered", 0) for call, fates in report.counts.items()}
+    return {
+        **translator.counts_metadata("records sent", delivered),
+        "Records sent": sum(delivered.values()),
+        "Records refused": report.dead_letters,
+        "More is owed": report.more_owed,
+    }
+
+
+def _send(context: dg.OpExecutionContext, level: str) -> None:
+    with work.told_in_words():
+        report = _sync(context).send(level)
+    for call, fates in sorted(report.counts.items()):
+        told = ", ".join(f"{number} {fate.replace('_', ' ')}" for fate, number in sorted(fates.items()))
+        context.log.info(f"{call.capitalize()} records: {told}.")
+
+
+def _sync(context: dg.OpExecutionContext) -> work.Sync:
+    space, _, audience = context.assets_def.key.path
+    connection_id = context.resources.work.connection_id(space, audience, context.partition_key)
+    return context.resources.work.sync(
+        connection_id, request_id=context.run.tags.get(translator.REQUEST_TAG), run_id=context.run_id, log=context.log
+    )
+
+
+def _judge(key: dg.AssetKey, report: work.SyncReport) -> dg.AssetCheckResult:
+    refused = report.dead_letters
+    return dg.AssetCheckResult(
+        passed=refused == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        check_name=translator.ACCEPTED_CHECK,
+        asset_key=key,
+        description=None if refused == 0 else f"{refused} records were refused and kept: look at the dead letters, mend, and replay them.",
+        metadata={"Records refused": refused},
+    )

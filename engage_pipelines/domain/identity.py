@@ -1,9 +1,9 @@
 """Who is who: the merging of profiles by alias.
 
-A user id that was aliased belongs to the profile it was aliased into, and that one to the profile it was aliased into later, to the end of the
-chain. Edges count in the order of their instants, then of their message ids, so that the order of arrival never matters; an edge inside one
-profile (a repetition, a cycle) says nothing new. Anonymous ids belong to the first user they were seen with and never merge two users; e-mail
-addresses merge nobody.
+A user id that was aliased belongs to the profile it was aliased into, and that one to the profile it was aliased into later, to the end
+of the chain. Edges count in the order of their instants, then of their message ids, so that the order of arrival never matters; an edge
+inside one profile (a repetition, a cycle) says nothing new. Anonymous ids belong to the first user they were seen with and never merge
+two users; e-mail addresses merge nobody.
 """
 
 from collections.abc import Iterable

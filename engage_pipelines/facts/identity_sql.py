@@ -1,8 +1,8 @@
 """Which subject belongs to which member, as of one instant, from the links of the facts.
 
-An anonymous subject belongs to the first user subject it was linked with, by an ordinary call or by alias; later claims are kept and counted,
-not merged. Alias merges user subjects (domain/identity.py). Makes the table `member_of(subject, member)`, one row per subject whose member has
-another number than its own; there are few next to the events.
+An anonymous subject belongs to the first user subject it was linked with, by an ordinary call or by alias; later claims are kept and
+counted, not merged. Alias merges user subjects (domain/identity.py). Makes the table `member_of(subject, member)`, one row per subject
+whose member has another number than its own; there are few next to the events.
 """
 
 import duckdb
@@ -10,7 +10,8 @@ import duckdb
 from engage_pipelines.domain.identity import merge_aliases
 
 _LINKED = """
-CREATE TEMP TABLE linked AS SELECT kind, from_subject, to_subject, ts, message_id FROM {links} WHERE ts <= {at} AND from_subject <> to_subject
+CREATE TEMP TABLE linked AS
+SELECT kind, from_subject, to_subject, ts, message_id FROM {links} WHERE ts <= {at} AND from_subject <> to_subject
 """
 # an alias whose source has no other edge cannot change where a chain ends, so only the others are walked one by one
 _CHAINED = """

@@ -1,7 +1,8 @@
 """Taking calls into the facts of a space: lines are decoded and staged as they come, then settled in one commit.
 
-An ingest is all or nothing: stopped before its end, by Ctrl-C, a broken file or a full disk, it leaves the facts as they were, and can be run
-again. The first call of a message id counts, in the order of files and lines; what is there already comes before. Memory stays bounded.
+An ingest is all or nothing: stopped before its end, by Ctrl-C, a broken file or a full disk, it leaves the facts as they were, and can
+be run again. The first call of a message id counts, in the order of files and lines; what is there already comes before. Memory stays
+bounded.
 """
 
 import re
@@ -45,7 +46,7 @@ class IngestSummary:
         return sum(self.by_type.values())
 
 
-def ingest(
+def ingest(  # noqa: PLR0913 - all but the first are named
     paths: Sequence[str],
     *,
     facts_dir: Path,

@@ -1,14 +1,14 @@
 """Facts as of one instant: what evaluation, snapshots and people's SQL read.
 
-One in-memory DuckDB over the files that the manifest named when the session was opened; a writer at the same time changes nothing in it. Rows
-after `at_us` are invisible; links, merges and memberships are as they were then. Instants are UTC microseconds since 1970.
+One in-memory DuckDB over the files that the manifest named when the session was opened; a writer at the same time changes nothing in it.
+Rows after `at_us` are invisible; links, merges and memberships are as they were then. Instants are UTC microseconds since 1970.
 
 | relation | rows |
 |---|---|
 | users(member) | every profile that holds a user id or an e-mail trait |
 | accounts(member) | every account |
 | account_users(account, member) | present links between accounts and users, each once |
-| identifiers(member, kind, id, current, first_at, last_at) | user_id, anonymous_id, group_id and email; an email is current while it is the trait's value |
+| identifiers(member, kind, id, current, first_at, last_at) | user_id, anonymous_id, group_id, email (current while it is the trait's value) |
 | event_rows(member, event, ts, message_id, properties, context, source, kind) | events, properties as JSON text |
 | trait_rows(member, key, ts, message_id, value, level) | every value a trait ever had, as JSON text; level user or account |
 | event_names(name, rows), trait_keys(level, key) | what there is |
@@ -68,12 +68,12 @@ _VIEWS = {
                s.id, true AS current, s.first_at, s.last_at
         FROM (SELECT * FROM subjects_seen UNION ALL SELECT * FROM aliased_ids) s {of_member}
         UNION ALL
-        SELECT e.member, 'email', e.id, bool_or(CASE WHEN json_type(c.value) = 'VARCHAR' THEN c.value ->> '$' END IS NOT DISTINCT FROM e.id),
-               min(e.ts), max(e.ts)
+        SELECT e.member, 'email', e.id, bool_or(json_type(c.value) = 'VARCHAR' AND c.value ->> '$' = e.id), min(e.ts), max(e.ts)
         FROM emails e JOIN current_emails c USING (member) GROUP BY e.member, e.id""",
     "late_claims": """
         SELECT m.member, l.to_subject AS claimed_by, s.id AS anonymous_id, l.ts
-        FROM linked l JOIN subjects_known s ON s.subject = l.from_subject AND s.kind = 'anonymous' JOIN member_of m ON m.subject = l.from_subject
+        FROM linked l JOIN subjects_known s ON s.subject = l.from_subject AND s.kind = 'anonymous'
+        JOIN member_of m ON m.subject = l.from_subject
         LEFT JOIN member_of o ON o.subject = l.to_subject
         WHERE l.kind = 'identify' AND coalesce(o.member, l.to_subject) <> m.member""",
 }

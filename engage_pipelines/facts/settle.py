@@ -18,7 +18,8 @@ _FRESH = "CREATE TEMP VIEW calls AS SELECT * FROM staged {unless_repeated}"
 _UNLESS_REPEATED = "WHERE seq NOT IN (FROM repeated)"
 _SEEN = """
 CREATE TEMP TABLE seen AS
-SELECT 'user' AS kind, user_id AS id, min(seq) AS seq, min(ts) AS first_at, max(ts) AS last_at FROM calls WHERE user_id IS NOT NULL GROUP BY 2
+SELECT 'user' AS kind, user_id AS id, min(seq) AS seq, min(ts) AS first_at, max(ts) AS last_at
+FROM calls WHERE user_id IS NOT NULL GROUP BY 2
 UNION ALL
 SELECT 'anonymous', anonymous_id, min(seq), min(ts), max(ts) FROM calls WHERE anonymous_id IS NOT NULL GROUP BY 2
 UNION ALL
@@ -44,7 +45,8 @@ _ROWS = {
     "messages": "SELECT message_id FROM calls",
     "subjects": "SELECT subject, kind, id, first_at, last_at FROM numbered ORDER BY kind, subject",
     "events": f"""
-        SELECT coalesce(u.subject, a.subject) AS subject, c.event, c.ts, c.message_id, c.kind, c.properties, c.context, $source::VARCHAR AS source
+        SELECT coalesce(u.subject, a.subject) AS subject, c.event, c.ts, c.message_id, c.kind, c.properties, c.context,
+               $source::VARCHAR AS source
         FROM calls c {_WHO} WHERE c.kind IN ('track', 'page', 'screen') ORDER BY c.event, c.ts""",
     "traits": f"""
         SELECT coalesce(g.subject, u.subject, a.subject) AS subject, t.key, c.ts, c.message_id, t.value,

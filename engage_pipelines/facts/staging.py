@@ -15,6 +15,34 @@ from engage_pipelines.facts.calls import CALL_SCHEMA, TRAIT_SCHEMA, Batch
 from engage_pipelines.facts.lines import InputFile
 
 _SEQ = pa.field("seq", pa.int64())
+_FLUSH_BYTES = 16 * 1024 * 1024
+
+
+class _StagedFile:
+    """One file under way, written in pieces that are neither tiny nor large."""
+
+    def __init__(self, path: Path, schema: pa.Schema, repeating: list[str]) -> None:
+        # read once and thrown away: packing it would cost more than it saves
+        self._writer = pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=repeating, write_statistics=False)
+        self._waiting: list[pa.Table] = []
+        self._bytes = 0
+
+    def add(self, table: pa.Table) -> None:
+        self._waiting.append(table)
+        self._bytes += table.nbytes
+        if self._bytes >= _FLUSH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.concat_tables(self._waiting))
+            self._waiting, self._bytes = [], 0
+
+    def close(self) -> None:
+        try:
+            self._flush()
+        finally:
+            self._writer.close()
 
 
 class Staging:
@@ -29,10 +57,8 @@ class Staging:
         self._rejects_path = folder / "rejects.jsonl"
 
     def __enter__(self) -> Self:
-        # read once and thrown away: packing it would cost more than it saves
-        loose = {"compression": "lz4", "use_dictionary": ["kind", "event"], "write_statistics": False}
-        self._calls = pq.ParquetWriter(self.calls_path, CALL_SCHEMA.insert(0, _SEQ), **loose)
-        self._traits = pq.ParquetWriter(self.traits_path, TRAIT_SCHEMA.set(0, _SEQ), **(loose | {"use_dictionary": ["key"]}))
+        self._calls = _StagedFile(self.calls_path, CALL_SCHEMA.insert(0, _SEQ), ["kind", "event"])
+        self._traits = _StagedFile(self.traits_path, TRAIT_SCHEMA.set(0, _SEQ), ["key"])
         self._rejects = self._rejects_path.open("w", encoding="utf-8")
         return self
 
@@ -50,12 +76,12 @@ class Staging:
         rows = batch.calls.num_rows
         if rows:
             seqs = pa.array(np.arange(self.calls, self.calls + rows, dtype=np.int64))
-            self._calls.write_table(batch.calls.add_column(0, _SEQ, seqs))
+            self._calls.add(batch.calls.add_column(0, _SEQ, seqs))
             for count in batch.calls.column("kind").value_counts():
                 self.by_type[count["values"].as_py()] += count["counts"].as_py()
         if batch.traits.num_rows:
             seqs = pa.array(batch.traits.column("row").to_numpy() + self.calls)
-            self._traits.write_table(batch.traits.set_column(0, _SEQ, seqs))
+            self._traits.add(batch.traits.set_column(0, _SEQ, seqs))
         for reject in batch.rejects:
             self._rejects.write(json.dumps({"file": file.name, "line": reject.line, "reason": reject.reason}) + "\n")
         self.calls += rows

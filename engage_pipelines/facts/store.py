@@ -38,7 +38,9 @@ TABLES: Mapping[str, str] = {
 }
 FORMAT = 1
 SWEEP_AFTER_US = 3_600_000_000
-MEMORY_LIMIT = "512MB"
+# a session may take READ_MEMORY; with the interpreter and the calls being decoded an ingest stays at 512 MB
+READ_MEMORY = "512MB"
+WRITE_MEMORY = "300MB"
 _MANIFEST = "manifest.json"
 _PATTERN_SIGN = re.compile(r"([\[*?])")
 
@@ -92,9 +94,13 @@ def _quoted_pattern(path: Path) -> str:
     return quoted(_PATTERN_SIGN.sub(r"[\1]", str(path)))
 
 
-def open_engine(spill: Path | None) -> duckdb.DuckDBPyConnection:
+def open_engine(spill: Path | None, *, memory: str = READ_MEMORY) -> duckdb.DuckDBPyConnection:
     """A DuckDB of this process alone, in memory, that puts what does not fit below `spill`."""
-    settings = {"memory_limit": MEMORY_LIMIT, "preserve_insertion_order": "false", "autoinstall_known_extensions": "false"}
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": memory,
+        "preserve_insertion_order": "false",
+        "autoinstall_known_extensions": "false",
+    }
     if spill is not None:
         settings["temp_directory"] = str(spill)
     return duckdb.connect(config=settings)
@@ -152,7 +158,7 @@ class Write:
         """The rows of a query as a new file of the table; their number. No rows, no file."""
         name = f"{table}-{secrets.token_hex(8)}.parquet"
         path = self.staging / name
-        copy = f"COPY ({query}) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group_rows})"
+        copy = f"COPY ({query}) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {row_group_rows})"
         rows = self.engine.execute(copy).fetchall()[0][0]
         if rows:
             self._added.setdefault(table, []).append(name)
@@ -234,7 +240,7 @@ def writing(folder: Path) -> Iterator[Write]:
             staging = folder / f"staging-{secrets.token_hex(8)}"
             staging.mkdir()
             try:
-                with open_engine(staging / "spill") as engine:
+                with open_engine(staging / "spill", memory=WRITE_MEMORY) as engine:
                     yield Write(folder, staging, manifest, engine, manifest.next_subject)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)

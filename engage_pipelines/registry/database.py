@@ -9,13 +9,14 @@ Source: docs.sqlalchemy.org, "SQLite: Enabling Non-Legacy SQLite Transactional M
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from filelock import FileLock
+from sqlalchemy import event, exc
 
 from engage_pipelines.domain.errors import ConfigurationError, StateError
 from engage_pipelines.registry import schema
@@ -52,7 +53,7 @@ class Database:
             self._check_schema()
 
     @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
+    def read(self) -> Generator[sa.Connection]:
         """A transaction that sees one state of the database and writes nothing."""
         with in_words(self.name), self._engine.connect() as connection:
             if not self.is_sqlite:
@@ -61,7 +62,7 @@ class Database:
                 yield connection
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(self) -> Generator[sa.Connection]:
         """A transaction that commits at the end and rolls back on any exception."""
         with in_words(self.name), self._engine.connect() as connection:
             connection.execution_options(engage_write=True)
@@ -113,7 +114,7 @@ class Database:
 def _parse_url(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):
+    except (exc.ArgumentError, ValueError):
         raise ConfigurationError(
             "ENGAGE_DATABASE_URL is not a database URL.", "Write it like postgresql://user:password@host:5432/name."
         ) from None
@@ -144,8 +145,8 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
             f"The folder {folder} cannot be made: {error.strerror}.", "Check ENGAGE_HOME and the permissions there."
         ) from error
     engine = sa.create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S})
-    sa.event.listen(engine, "connect", _prepare_sqlite)
-    sa.event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 

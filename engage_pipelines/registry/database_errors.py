@@ -3,7 +3,7 @@
 Only faults that an operator can mend are translated; anything else is a bug of ours and passes through as it is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from sqlalchemy import exc
@@ -54,7 +54,7 @@ _POSTGRES = {
 
 
 @contextmanager
-def in_words(name: str) -> Iterator[None]:
+def in_words(name: str) -> Generator[None]:
     """Run the body; a fault of the database called `name` becomes a StateError, BusyError or ConflictError."""
     try:
         yield

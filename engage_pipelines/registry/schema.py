@@ -4,6 +4,7 @@ alembic takes a third of a second to import, so it is imported only when there i
 """
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from engage_pipelines.domain.errors import StateError
 
@@ -17,7 +18,7 @@ def revision_of(connection: sa.Connection) -> str | None:
     """The revision that the database has; None when it has no schema yet."""
     try:
         return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    except sa.exc.DBAPIError as error:
+    except exc.DBAPIError as error:
         if "no such table" in str(error.orig) or getattr(error.orig, "pgcode", None) == "42P01":
             return None
         raise

@@ -4,6 +4,8 @@ Instants (`*_at`, `not_before`, `*_until`) are UTC microseconds since 1970 as in
 (`spa_`, `src_`, `dst_`, `aud_`, `con_`, `map_`, `req_`, `cmp_`). The schema's revision lives in `alembic_version`; `migrations/` makes it.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 
 metadata = sa.MetaData(
@@ -23,11 +25,11 @@ Address = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 """Text whose order is by code point in every database, as in Python and in the files; PostgreSQL's own order depends on its locale."""
 
 
-def _timestamps() -> list[sa.Column]:
+def _timestamps() -> list[sa.Column[Any]]:
     return [sa.Column("created_at", Instant, nullable=False), sa.Column("updated_at", Instant, nullable=False)]
 
 
-def _managed_by() -> sa.Column:
+def _managed_by() -> sa.Column[Any]:
     """`config:<path>` for what YAML owns, null for what was made by hand."""
     return sa.Column("managed_by", sa.Text)
 

@@ -1,0 +1,202 @@
+"""Audiences in the registry: made, changed, deleted, and read for evaluation.
+
+Keys share one space for audiences and traits and are never given out twice. Definitions are checked before they are kept: syntax and types
+by the query language, and no definition may lead back to its own audience.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import Any, TypedDict, Unpack
+
+import sqlalchemy as sa
+
+from engage_pipelines.domain.computation import Audience, EmptyAccounts, Level, check_key
+from engage_pipelines.domain.errors import ConfigurationError, ConflictError, DefinitionError, NotFoundError
+from engage_pipelines.domain.query import audience_references, parse
+from engage_pipelines.registry.cadence import DEFAULT_CADENCE, check_cadence
+from engage_pipelines.registry.change import Change, Row
+from engage_pipelines.registry.nearest import did_you_mean
+from engage_pipelines.registry.tables import computation, compute_request, connection, destination
+
+OPTIONS = ("empty_accounts", "include_historical_data", "literal_account_exits")
+
+
+@dataclass(frozen=True, slots=True)
+class NewAudience:
+    """An audience to be made; `definition` is text in the query language, `options` may hold any of OPTIONS."""
+
+    key: str
+    level: Level
+    definition: str
+    name: str = ""
+    description: str = ""
+    cadence: str = DEFAULT_CADENCE
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    enabled: bool = True
+
+
+class AudienceFields(TypedDict, total=False):
+    """What may be changed of an audience; a field that is not given stays. Key and level never change."""
+
+    name: str
+    description: str
+    definition: str
+    cadence: str
+    options: Mapping[str, Any]
+    enabled: bool
+
+
+def list_audiences(c: sa.Connection, space_id: str) -> list[Row]:
+    """The audiences that are not deleted, by key."""
+    wanted = sa.and_(computation.c.space_id == space_id, computation.c.kind == "audience", computation.c.deleted_at.is_(None))
+    return list(c.execute(sa.select(computation).where(wanted).order_by(computation.c.key)))
+
+
+def find_audience(c: sa.Connection, space_id: str, key: str) -> Row:
+    """Raises NotFoundError with the nearest key."""
+    wanted = sa.and_(computation.c.space_id == space_id, computation.c.key == key, computation.c.deleted_at.is_(None))
+    row = c.execute(sa.select(computation).where(wanted)).first()
+    if row is None:
+        keys = [audience.key for audience in list_audiences(c, space_id)]
+        raise NotFoundError(f"There is no audience {key!r}.", did_you_mean(key, keys, otherwise="See `engage audience list`."))
+    return row
+
+
+def as_audience(row: Row) -> Audience:
+    """What it takes to evaluate it."""
+    empty = EmptyAccounts(row.options.get("empty_accounts", EmptyAccounts.DEFAULT))
+    return Audience(id=row.id, key=row.key, level=Level(row.level), definition=row.definition, empty_accounts=empty)
+
+
+def audiences_of(c: sa.Connection, space_id: str) -> tuple[Audience, ...]:
+    """Every audience of the space, disabled ones too: definitions may refer to them."""
+    return tuple(as_audience(row) for row in list_audiences(c, space_id))
+
+
+def create_audience(change: Change, space: Row, new: NewAudience) -> Row:
+    """Make an audience and, if it is enabled, ask for its first evaluation.
+
+    Raises ConfigurationError, DefinitionError, or ConflictError when the key was ever used.
+    """
+    check_key(new.key, "audience key")
+    _check_key_is_free(change.c, space, new.key)
+    _check_definition(change.c, space.id, new.key, new.level, new.definition)
+    values = {
+        **asdict(new),
+        "level": str(new.level),
+        "name": new.name or new.key,
+        "cadence": check_cadence(new.cadence),
+        "options": _checked_options(new.options),
+    }
+    row = change.insert(computation, "aud", {**values, "space_id": space.id, "kind": "audience"})
+    change.record("create", f"audience {space.key}/{new.key}", after=values)
+    if new.enabled:
+        change.compute_soon(space.id, [row.id])
+    return row
+
+
+def update_audience(change: Change, space: Row, key: str, **fields: Unpack[AudienceFields]) -> Row:
+    """Change an audience; another definition, options or being enabled has it evaluated again. Nothing is written when nothing differs."""
+    row = find_audience(change.c, space.id, key)
+    change.check_editable(row, f"Audience {key!r}")
+    wanted: dict[str, Any] = dict(fields)
+    if "cadence" in wanted:
+        wanted["cadence"] = check_cadence(wanted["cadence"])
+    if "options" in wanted:
+        wanted["options"] = _checked_options(wanted["options"])
+    new = {name: value for name, value in wanted.items() if getattr(row, name) != value}
+    if not new:
+        return row
+    if "definition" in new:
+        _check_definition(change.c, space.id, key, Level(row.level), new["definition"])
+    change.record("update", f"audience {space.key}/{key}", before={name: getattr(row, name) for name in new}, after=new)
+    updated = change.update(computation, row.id, new)
+    if updated.enabled and new.keys() & {"definition", "options", "enabled"}:
+        change.compute_soon(space.id, [row.id])
+    return updated
+
+
+def delete_audience(change: Change, space: Row, key: str) -> None:
+    """Delete an audience; its key stays used. Raises ConflictError while destinations are connected or definitions refer to it."""
+    row = find_audience(change.c, space.id, key)
+    change.check_editable(row, f"Audience {key!r}")
+    connected = _connected_destinations(change.c, row.id)
+    if connected:
+        raise ConflictError(
+            f"Audience {key!r} is connected to {', '.join(connected)}.", f"First: engage disconnect {key} {connected[0]} --remove"
+        )
+    users = used_by(change.c, space.id, key)
+    if users:
+        raise ConflictError(f"Audience {key!r} is used by {', '.join(users)}.", "Change their definitions first.")
+    change.update(computation, row.id, {"deleted_at": change.now, "enabled": False})
+    _cancel_computing(change, row)
+    change.record("delete", f"audience {space.key}/{key}", before={"name": row.name, "definition": row.definition})
+
+
+def used_by(c: sa.Connection, space_id: str, key: str) -> list[str]:
+    """Keys of the audiences whose definitions refer to this one."""
+    rows = (row for row in list_audiences(c, space_id) if row.key != key)
+    return [row.key for row in rows if key in _references(row.definition, Level(row.level))]
+
+
+def _check_key_is_free(c: sa.Connection, space: Row, key: str) -> None:
+    taken = c.execute(sa.select(computation).where(computation.c.space_id == space.id, computation.c.key == key)).first()
+    if taken is None:
+        return
+    if taken.deleted_at is not None:
+        raise ConflictError(
+            f"Key {key!r} belonged to a deleted {taken.kind}; destinations may still hold its members, so keys are never used again.",
+            "Choose another key.",
+        )
+    raise ConflictError(f"Space {space.key!r} has {taken.kind} {key!r} ({taken.name}) already.", "Choose another key, or update that one.")
+
+
+def _check_definition(c: sa.Connection, space_id: str, key: str, level: Level, definition: str) -> None:
+    """Raises DefinitionError for a text that cannot be used, and for one that leads back to `key`, naming the loop."""
+    keys = _references(definition, level)
+    known = {row.key: row for row in list_audiences(c, space_id)}
+    paths: list[tuple[str, ...]] = [(key, referred) for referred in sorted(keys)]
+    seen: set[str] = set()
+    while paths:
+        path = paths.pop()
+        last = path[-1]
+        if last == key:
+            raise DefinitionError(f"the definition refers back to itself: {' -> '.join(path)}.", "Take one of these references out.")
+        if last in seen or last not in known:
+            continue
+        seen.add(last)
+        row = known[last]
+        paths.extend((*path, referred) for referred in sorted(_references(row.definition, Level(row.level))))
+
+
+@lru_cache(maxsize=4096)
+def _references(definition: str, level: Level) -> frozenset[str]:
+    return audience_references(parse(definition, level=level))
+
+
+def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    for name, value in options.items():
+        if name not in OPTIONS:
+            remedy = did_you_mean(name, OPTIONS, otherwise=f"Known are {', '.join(OPTIONS)}.")
+            raise ConfigurationError(f"There is no audience option {name!r}.", remedy)
+        if name == "empty_accounts":
+            if value not in list(EmptyAccounts):
+                raise ConfigurationError(f"empty_accounts is {value!r}.", f"Write one of {', '.join(EmptyAccounts)}.")
+        elif not isinstance(value, bool):
+            raise ConfigurationError(f"{name} is {value!r}.", "Write true or false.")
+    return dict(options)
+
+
+def _connected_destinations(c: sa.Connection, computation_id: str) -> list[str]:
+    joined = connection.join(destination, destination.c.id == connection.c.destination_id)
+    live = sa.and_(connection.c.computation_id == computation_id, connection.c.removed_at.is_(None))
+    return list(c.execute(sa.select(destination.c.key).select_from(joined).where(live).order_by(destination.c.key)).scalars())
+
+
+def _cancel_computing(change: Change, row: Row) -> None:
+    """Owed requests for this computation alone are cancelled; shared ones simply find it gone."""
+    owed = sa.and_(compute_request.c.space_id == row.space_id, compute_request.c.state == "owed")
+    for request in change.c.execute(sa.select(compute_request.c.id, compute_request.c.computation_ids).where(owed)).all():
+        if request.computation_ids == [row.id]:
+            change.update(compute_request, request.id, {"state": "cancelled", "settled_at": change.now})

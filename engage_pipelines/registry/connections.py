@@ -1,0 +1,171 @@
+"""Connecting a computation to a destination, pausing, resuming and removing the connection."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from engage_pipelines.domain.computation import Level
+from engage_pipelines.domain.connection import RequestKind, State, choose_calls, replicas_of
+from engage_pipelines.domain.errors import ConflictError, NotFoundError
+from engage_pipelines.registry.change import Change, Row
+from engage_pipelines.registry.computations import find_audience
+from engage_pipelines.registry.destinations import find_destination
+from engage_pipelines.registry.mappings import make_presets, remove_presets
+from engage_pipelines.registry.matching import live_connections, refresh_state
+from engage_pipelines.registry.mending import mend_connections, try_now
+from engage_pipelines.registry.requests import compute_is_owed, owe_sync
+from engage_pipelines.registry.requests import request_sync as ask_for_sync
+from engage_pipelines.registry.spaces import ONE_PER_AUDIENCE
+from engage_pipelines.registry.tables import base, computation, connection, destination, replica, sync_request
+from engage_pipelines.registry.targets import free_target
+from engage_pipelines.registry.type_info import supported_calls
+
+
+@dataclass(frozen=True, slots=True)
+class NewConnection:
+    """What to connect; no calls means the usual ones of the audience's level, `backfill` None means what the audience says."""
+
+    audience: str
+    destination: str
+    calls: Sequence[str] = ()
+    backfill: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """What connecting came to: `request_id` is the sync that is owed, None when nothing is; `mappings` are the presets made."""
+
+    connection: Row
+    resumed: bool
+    request_id: str | None
+    mappings: tuple[Row, ...] = ()
+
+
+def list_connections(c: sa.Connection, space_id: str) -> list[Row]:
+    """The connections of the space that are not removed, oldest first."""
+    of_space = connection.c.computation_id.in_(sa.select(computation.c.id).where(computation.c.space_id == space_id))
+    return live_connections(c, of_space)
+
+
+def find_connection(c: sa.Connection, of: Row, to: Row) -> Row:
+    """Raises NotFoundError when the audience is not connected to the destination."""
+    rows = live_connections(c, connection.c.computation_id == of.id, connection.c.destination_id == to.id)
+    if not rows:
+        raise NotFoundError(f"Audience {of.key!r} is not connected to {to.key!r}.", f"Connect it: engage connect {of.key} {to.key}")
+    return rows[0]
+
+
+def connect(change: Change, space: Row, new: NewConnection) -> Connected:
+    """Connect an audience to a destination, or resume the connection that is paused.
+
+    Raises NotFoundError, UsageError for calls that do not fit, ConflictError when they are connected, when the audience has a destination
+    of the type already, or when what the connection would own outside belongs to another.
+    """
+    of = find_audience(change.c, space.id, new.audience)
+    to = find_destination(change.c, space.id, new.destination)
+    # two connects of the same pair: the second waits here and then sees the first
+    change.lock(computation, of.id)
+    there = live_connections(change.c, connection.c.computation_id == of.id, connection.c.destination_id == to.id)
+    if there:
+        return _resume(change, space, there[0], new)
+    _check_first_of_type(change, space, of, to)
+    calls = choose_calls(level=Level(of.level), chosen=new.calls, supported=supported_calls(change.type_of(to.type)), destination=to.key)
+    backfill = of.options.get("include_historical_data", True) if new.backfill is None else new.backfill
+    values = {
+        "computation_id": of.id,
+        "destination_id": to.id,
+        "calls": list(calls),
+        "options": {} if backfill else {"backfill": False},
+        "state": str(State.ACTIVE),
+        "external_target": free_target(change, space, of, to),
+    }
+    row = change.insert(connection, "con", values)
+    start_version = 0 if backfill else of.current_version or 0
+    _make_replicas(change, row, start_version)
+    presets = make_presets(change, of, to, row)
+    row = refresh_state(change, row)
+    after = {**values, "state": row.state, "mappings": [preset.name for preset in presets]}
+    change.record("connect", _named(space, of, to), after=after)
+    request_id = owe_sync(change.c, row.id, RequestKind.BACKFILL, change.stamp) if backfill else None
+    if of.enabled and of.current_version is None and not compute_is_owed(change.c, space.id, of.id):
+        change.compute_soon(space.id, [of.id])
+    return Connected(row, resumed=False, request_id=request_id, mappings=tuple(presets))
+
+
+def pause(change: Change, space: Row, of: Row, to: Row) -> Row:
+    """Stop before the next request and keep everything; connecting again resumes. Nothing is written when it is paused."""
+    row = find_connection(change.c, of, to)
+    if row.state == State.PAUSED:
+        return row
+    change.record("pause", _named(space, of, to), before={"state": row.state}, after={"state": str(State.PAUSED)})
+    return change.update(connection, row.id, {"state": str(State.PAUSED)})
+
+
+def remove(change: Change, space: Row, of: Row, to: Row) -> None:
+    """End the connection: its presets and what it owes go with it, nothing is sent. Connecting again makes a new one."""
+    row = find_connection(change.c, of, to)
+    change.check_editable(row, f"The connection of {of.key!r} to {to.key!r}")
+    change.update(connection, row.id, {"state": str(State.GONE), "removed_at": change.now})
+    owed = sa.and_(sync_request.c.connection_id == row.id, sync_request.c.state == "owed")
+    change.c.execute(sync_request.update().where(owed).values(state="cancelled", settled_at=change.now, started_at=None))
+    remove_presets(change, row)
+    change.record("disconnect", _named(space, of, to), before={"state": row.state, "calls": row.calls})
+
+
+def request_sync(change: Change, space: Row, of: Row, to: Row, *, kind: RequestKind) -> str:
+    """Ask for a sync, or for every member again; a stopped connection is set going. Returns the request's id.
+
+    Raises ConflictError for a paused connection.
+    """
+    row = find_connection(change.c, of, to)
+    change.lock(connection, row.id)
+    request_id = ask_for_sync(change.c, row, kind, change.stamp)
+    mend_connections(change, connection.c.id == row.id)
+    change.record(str(kind), _named(space, of, to), after={"request": request_id})
+    return request_id
+
+
+def _resume(change: Change, space: Row, row: Row, new: NewConnection) -> Connected:
+    if row.state != State.PAUSED:
+        raise ConflictError(
+            f"Audience {new.audience!r} is connected to {new.destination!r} already.",
+            f"To send everyone again: engage resync {new.audience} {new.destination}",
+        )
+    if new.calls and set(new.calls) != set(row.calls):
+        raise ConflictError(
+            f"The paused connection sends {', '.join(row.calls)}.",
+            f"Resume it without naming calls, or end it first: engage disconnect {new.audience} {new.destination} --remove",
+        )
+    active = refresh_state(change, change.update(connection, row.id, {"state": str(State.ACTIVE), "error": None, "remedy": None}))
+    request_id = owe_sync(change.c, row.id, RequestKind.SYNC, change.stamp)
+    try_now(change, row.id)
+    change.record(
+        "resume", f"connection {space.key}/{new.audience} -> {new.destination}", before={"state": row.state}, after={"state": active.state}
+    )
+    return Connected(active, resumed=True, request_id=request_id)
+
+
+def _make_replicas(change: Change, row: Row, version: int) -> None:
+    for plan in replicas_of(row.calls):
+        change.c.execute(replica.insert().values(connection_id=row.id, name=plan.name, level=str(plan.level), resync_no=0))
+        change.c.execute(
+            base.insert().values(connection_id=row.id, replica=plan.name, lo="", version=version, exits_version=version, resync_no=0)
+        )
+
+
+def _check_first_of_type(change: Change, space: Row, of: Row, to: Row) -> None:
+    if space.one_configuration_per_type != ONE_PER_AUDIENCE:
+        return
+    joined = connection.join(destination, destination.c.id == connection.c.destination_id)
+    same = sa.and_(connection.c.computation_id == of.id, connection.c.removed_at.is_(None), destination.c.type == to.type)
+    first = change.c.execute(sa.select(destination.c.key).select_from(joined).where(same)).scalars().first()
+    if first is not None:
+        raise ConflictError(
+            f"Audience {of.key!r} is connected to {first!r}, which is of type {to.type!r} too.",
+            f"End that connection first: engage disconnect {of.key} {first} --remove",
+        )
+
+
+def _named(space: Row, of: Row, to: Row) -> str:
+    return f"connection {space.key}/{of.key} -> {to.key}"

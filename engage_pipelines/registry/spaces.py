@@ -1,0 +1,122 @@
+"""Spaces: the partitions of profiles, and which one a command means."""
+
+from dataclasses import dataclass
+from typing import Any, TypedDict, Unpack
+
+import sqlalchemy as sa
+
+from engage_pipelines.domain.computation import check_key
+from engage_pipelines.domain.errors import ConfigurationError, ConflictError, NotFoundError, UsageError
+from engage_pipelines.registry.change import Change, Row
+from engage_pipelines.registry.nearest import did_you_mean
+from engage_pipelines.registry.tables import computation, destination, space
+
+DEFAULT_SPACE = "default"
+"""The key of the space that is made when someone needs one and has named none."""
+
+ONE_PER_SPACE = "space"
+ONE_PER_AUDIENCE = "audience"
+
+
+@dataclass(frozen=True, slots=True)
+class NewSpace:
+    """A space to be made; `evaluate_at` pins the instant of every evaluation, None means now."""
+
+    key: str
+    name: str = ""
+    evaluate_at: int | None = None
+    one_configuration_per_type: str = ONE_PER_SPACE
+
+
+class SpaceFields(TypedDict, total=False):
+    """What may be changed of a space; a field that is not given stays."""
+
+    name: str
+    evaluate_at: int | None
+    one_configuration_per_type: str
+
+
+def list_spaces(c: sa.Connection) -> list[Row]:
+    return list(c.execute(sa.select(space).order_by(space.c.key)))
+
+
+def find_space(c: sa.Connection, key: str | None = None) -> Row:
+    """The space called `key`, or the only one there is. Raises NotFoundError or UsageError with the keys there are."""
+    rows = {row.key: row for row in list_spaces(c)}
+    if key is not None:
+        if key not in rows:
+            raise NotFoundError(
+                f"There is no space {key!r}.", did_you_mean(key, rows, otherwise=f"Make it with `engage space create {key}`.")
+            )
+        return rows[key]
+    if not rows:
+        raise NotFoundError("There is no space yet.", "Make one with `engage space create KEY`, or run `engage apply FOLDER`.")
+    if len(rows) > 1:
+        raise UsageError(f"There are several spaces: {', '.join(rows)}.", "Say which with --space or ENGAGE_SPACE.")
+    return next(iter(rows.values()))
+
+
+def ensure_space(change: Change, key: str | None = None) -> Row:
+    """The space meant, made on the spot when there is none at all: the first audience needs no ceremony."""
+    wanted = key or change.registry.space
+    if not list_spaces(change.c):
+        return create_space(change, NewSpace(key=wanted or DEFAULT_SPACE))
+    return find_space(change.c, wanted)
+
+
+def create_space(change: Change, new: NewSpace) -> Row:
+    """Raises ConflictError when the key is taken."""
+    check_key(new.key, "space key")
+    if change.c.execute(sa.select(space.c.id).where(space.c.key == new.key)).first():
+        raise ConflictError(f"There is a space {new.key!r} already.", "Choose another key.")
+    _check_scope(new.one_configuration_per_type)
+    values = {
+        "key": new.key,
+        "name": new.name or new.key,
+        "evaluate_at": new.evaluate_at,
+        "one_configuration_per_type": new.one_configuration_per_type,
+    }
+    row = change.insert(space, "spa", values)
+    change.record("create", f"space {new.key}", after=values)
+    return row
+
+
+def update_space(change: Change, key: str, **fields: Unpack[SpaceFields]) -> Row:
+    """Change a space; another `evaluate_at` has every enabled computation evaluated again. Nothing is written when nothing differs."""
+    row = find_space(change.c, key)
+    change.check_editable(row, f"Space {key!r}")
+    new: dict[str, Any] = {name: value for name, value in fields.items() if getattr(row, name) != value}
+    if not new:
+        return row
+    if "one_configuration_per_type" in new:
+        _check_scope(new["one_configuration_per_type"])
+        if new["one_configuration_per_type"] == ONE_PER_SPACE:
+            _check_one_per_type(change.c, row)
+    change.record("update", f"space {key}", before={name: getattr(row, name) for name in new}, after=new)
+    if "evaluate_at" in new:
+        change.compute_soon(row.id, _enabled_computations(change.c, row.id))
+    return change.update(space, row.id, new)
+
+
+def _check_scope(scope: str) -> None:
+    if scope not in {ONE_PER_SPACE, ONE_PER_AUDIENCE}:
+        raise ConfigurationError(f"one_configuration_per_type is {scope!r}.", "Write `space` or `audience`.")
+
+
+def _check_one_per_type(c: sa.Connection, row: Row) -> None:
+    live = sa.and_(destination.c.space_id == row.id, destination.c.source_id.is_(None), destination.c.removed_at.is_(None))
+    several = (
+        c.execute(sa.select(destination.c.type).where(live).group_by(destination.c.type).having(sa.func.count() > 1)).scalars().first()
+    )
+    if several is not None:
+        keys = c.execute(
+            sa.select(destination.c.key).where(live, destination.c.type == several).order_by(destination.c.created_at)
+        ).scalars()
+        raise ConflictError(
+            f"Space {row.key!r} has several destinations of type {several!r}: {', '.join(keys)}.", "Remove all but one of them first."
+        )
+
+
+def _enabled_computations(c: sa.Connection, space_id: str) -> list[str]:
+    wanted = sa.and_(computation.c.space_id == space_id, computation.c.enabled, computation.c.deleted_at.is_(None))
+    return list(c.execute(sa.select(computation.c.id).where(wanted)).scalars())

@@ -1,0 +1,148 @@
+"""Settings of a destination: checked against its type's model, stored with secrets kept, resolved for a run, masked for people.
+
+A secret is any text that the model wants as `pydantic.SecretStr`, also inside lists, maps and nested models.
+"""
+
+import types
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from engage_pipelines.domain.errors import ConfigurationError
+from engage_pipelines.registry.secrets import BULLETS, Vault, masked
+from engage_pipelines.registry.type_info import TypeInfo
+
+_OnSecret = Callable[[str, str], Any]
+"""From the secret's text and its field's name to what takes its place."""
+
+
+def keep_settings(vault: Vault, info: TypeInfo, given: Mapping[str, Any], *, old: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What to store for the settings that someone gave; bullets stand for the old secret. Raises ConfigurationError with every problem."""
+    before = _by_field(info, old or {})
+
+    def keep(text: str, field: str) -> str:
+        if "•" in text:
+            if field not in before:
+                raise ConfigurationError(f"{field} is masked and there is no old value.", "Give a reference: env:NAME or file:/path.")
+            return before[field]
+        return vault.keep(text, field=field)
+
+    stored = _replace_secrets(info, given, keep)
+    described_settings(info, stored)
+    return stored
+
+
+def resolve_settings(vault: Vault, info: TypeInfo, stored: Mapping[str, Any]) -> Any:
+    """The type's settings object with every secret in it; for the process that is about to send, and for nothing else.
+
+    Raises StateError when a secret is not there, ConfigurationError when the settings no longer fit the type.
+    """
+    return _validate(info, _replace_secrets(info, stored, lambda text, field: vault.resolve(text, field=field)))
+
+
+def described_settings(info: TypeInfo, stored: Mapping[str, Any]) -> Any:
+    """The settings object with references in place of the secrets: enough to say what a connection would own outside.
+
+    A check of the model that only the secret itself could pass is left for the run.
+    """
+    try:
+        return _construct(info, stored)
+    except ValidationError as error:
+        raise _refusal(info, error) from None
+
+
+def masked_settings(info: TypeInfo, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as people, audit rows and lists may see them."""
+    return _replace_secrets(info, stored, lambda text, _field: masked(text))
+
+
+def secret_fields(info: TypeInfo) -> frozenset[str]:
+    """The top-level settings that hold a secret."""
+    return frozenset(name for name, field in info.settings_model.model_fields.items() if _holds_secret(field.annotation))
+
+
+def _construct(info: TypeInfo, stored: Mapping[str, Any]) -> Any:
+    try:
+        return info.settings_model.model_validate(dict(stored))
+    except ValidationError as error:
+        secret = secret_fields(info)
+        if any(not problem["loc"] or problem["loc"][0] not in secret or problem["type"] == "missing" for problem in error.errors()):
+            raise
+        return info.settings_model.model_construct(**stored)
+
+
+def _validate(info: TypeInfo, settings: Mapping[str, Any]) -> Any:
+    try:
+        return info.settings_model.model_validate(dict(settings))
+    except ValidationError as error:
+        raise _refusal(info, error) from None
+
+
+def _refusal(info: TypeInfo, error: ValidationError) -> ConfigurationError:
+    """Every problem by field; the values stay out, since one of them may be the secret."""
+    secret = secret_fields(info)
+    problems = []
+    for problem in error.errors(include_input=False, include_url=False, include_context=False):
+        field = ".".join(str(part) for part in problem["loc"]) or "settings"
+        hidden = bool(problem["loc"]) and problem["loc"][0] in secret and problem["type"] != "missing"
+        problems.append(f"{field}: {'the secret does not have the right form' if hidden else problem['msg']}")
+    known = ", ".join(info.settings_model.model_fields)
+    return ConfigurationError(f"Settings of type {info.key!r} do not fit: {'; '.join(problems)}.", f"The settings are {known or 'none'}.")
+
+
+def _replace_secrets(info: TypeInfo, settings: Mapping[str, Any], on_secret: _OnSecret) -> dict[str, Any]:
+    fields = info.settings_model.model_fields
+    return {name: _walk(fields[name].annotation, value, name, on_secret) if name in fields else value for name, value in settings.items()}
+
+
+def _by_field(info: TypeInfo, stored: Mapping[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+
+    def note(text: str, field: str) -> str:
+        found[field] = text
+        return BULLETS
+
+    _replace_secrets(info, stored, note)
+    return found
+
+
+def _walk(annotation: Any, value: Any, field: str, on_secret: _OnSecret) -> Any:
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _walk(arguments[0], value, field, on_secret)
+    if isinstance(value, str):
+        return on_secret(value, field) if _is_secret(annotation) else value
+    if origin in {Union, types.UnionType}:
+        for argument in arguments:
+            if _holds_secret(argument):
+                return _walk(argument, value, field, on_secret)
+        return value
+    if isinstance(value, Mapping):
+        inner = _annotations_inside(annotation)
+        return {key: _walk(inner(key), item, f"{field}.{key}", on_secret) for key, item in value.items()}
+    if isinstance(value, list | tuple) and arguments:
+        return [_walk(arguments[0], item, f"{field}.{index}", on_secret) for index, item in enumerate(value)]
+    return value
+
+
+def _annotations_inside(annotation: Any) -> Callable[[str], Any]:
+    arguments = get_args(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields
+        return lambda key: fields[key].annotation if key in fields else None
+    return lambda _key: arguments[1] if len(arguments) == 2 else None
+
+
+def _is_secret(annotation: Any) -> bool:
+    if annotation is SecretStr:
+        return True
+    return get_origin(annotation) in {Union, types.UnionType, Annotated} and any(_is_secret(one) for one in get_args(annotation))
+
+
+def _holds_secret(annotation: Any) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return any(_holds_secret(field.annotation) for field in annotation.model_fields.values())
+    return annotation is SecretStr or any(_holds_secret(one) for one in get_args(annotation))

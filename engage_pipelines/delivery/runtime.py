@@ -1,23 +1,37 @@
-"""What every sync needs: settings, the database, the catalogue of destination types, and time."""
+"""What every sync needs: settings, the registry with its database and destination types, and time."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engage_pipelines.delivery.send import Clock
 from engage_pipelines.destinations.base import DestinationType
+from engage_pipelines.domain.errors import NotFoundError
+from engage_pipelines.registry.change import Registry
 from engage_pipelines.registry.database import Database
+from engage_pipelines.registry.type_info import find_type
 from engage_pipelines.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The parts that a process is wired from; `type_of` raises NotFoundError for a type that nobody installed."""
+    """The parts that a process is wired from; `max_changes` bounds a generation."""
 
     settings: Settings
-    database: Database
-    type_of: Callable[[str], DestinationType]
+    registry: Registry
     clock: Clock = field(default_factory=Clock)
     max_changes: int = 1_000_000
+
+    @property
+    def database(self) -> Database:
+        return self.registry.database
+
+    def type_of(self, key: str) -> DestinationType:
+        """Raises NotFoundError for a type that is not installed here."""
+        found = find_type(self.registry.types, key)
+        if not isinstance(found, DestinationType):
+            raise NotFoundError(
+                f"Destination type {key!r} can be configured here but not delivered to.", "Install the package it comes from."
+            )
+        return found
 
     def now_us(self) -> int:
         """The clock that all processes share."""

@@ -8,13 +8,12 @@ changes do not wait for the backfill and the backfill does not starve.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
-
-import sqlalchemy as sa
 
 from engage_pipelines.delivery import generation as generations
 from engage_pipelines.delivery import state
+from engage_pipelines.delivery.attempt import Attempt
 from engage_pipelines.delivery.generation import Hands
 from engage_pipelines.delivery.lease import acquire
 from engage_pipelines.delivery.runtime import Runtime
@@ -22,7 +21,6 @@ from engage_pipelines.delivery.state import GenerationRow
 from engage_pipelines.delivery.work import Work, open_work
 from engage_pipelines.domain.errors import EngageError
 from engage_pipelines.domain.protocol import ReplicaState, Step, StepKind, steps
-from engage_pipelines.registry import tables as t
 
 Log = Callable[[str], None]
 Level = Literal["account", "user"]
@@ -32,13 +30,10 @@ Counts = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class SyncPlan:
-    """What a run found to do; counts are of members, before any mapping looks at them."""
+    """What a run found to do: members whose state the destination does not know, by level."""
 
-    connection_id: str
     version: int
-    members: int
-    steps: int
-    began_at_us: int
+    owed: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,77 +46,84 @@ class LevelReport:
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """How a connection stands after a run."""
+    """How a connection stands after a run; `counts` are the records of the generations that the run settled."""
 
     version: int
-    records: Counts = field(default_factory=dict[str, Mapping[str, int]])
-    dead: int = 0
-    waiting: int = 0
-    skipped: int = 0
-    more_is_owed: bool = False
-    retry_at_us: int | None = None
+    counts: Counts
+    dead_letters: int
+    waiting: int
+    skipped: int
+    more_owed: bool
 
 
 class Sync:
-    """The work of one run on one connection; `owner` names the run for people, `attempt` counts the runs of the same request."""
+    """The work of one run on one connection. Each method may be called by a new object, in a new process.
 
-    def __init__(self, runtime: Runtime, connection_id: str, *, owner: str, log: Log, attempt: int = 1) -> None:
+    `request_id` is the request that the run was launched for; None for a run that people started by hand, which adopts what is owed.
+    """
+
+    def __init__(self, runtime: Runtime, connection_id: str, request_id: str | None, *, run_id: str, log: Log) -> None:
         self._runtime = runtime
         self._connection_id = connection_id
-        self._owner = owner
+        self._attempt = Attempt(runtime.registry, connection_id, request_id, run_id)
+        self._run_id = run_id
         self._log = log
-        self._attempt = attempt
 
     def plan(self) -> SyncPlan:
         """Look at what is owed, sending nothing. Raises EngageError when the connection may not send."""
-        work = open_work(self._runtime, self._connection_id)
-        _check(work)
-        with self._runtime.database.read() as c:
-            replicas = work.replicas(c)
-            members = state.version_size(c, work.connection)
-            now = self._runtime.database.now_us(c)
-        owed = sum(len(steps(replica, work.target(replica, replicas) or work.connection.current)) for replica in replicas)
-        self._log(f"connection={self._connection_id} version={work.connection.current} members={members} steps={owed}")
-        return SyncPlan(self._connection_id, work.connection.current, members, owed, now)
+        with self._attempt.told():
+            self._attempt.begin()
+            work = open_work(self._runtime, self._connection_id)
+            _check(work)
+            with self._runtime.database.read() as c:
+                replicas = work.replicas(c)
+            owed = {replica.level: self._owed(work, replica) for replica in replicas}
+        self._log(f"version={work.connection.current} " + " ".join(f"{level}s_owed={count}" for level, count in owed.items()))
+        return SyncPlan(work.connection.current, owed)
 
     def send(self, level: Level) -> LevelReport:
         """Bring one level up to date, as far as this run goes. Raises EngageError; what was acknowledged until then is known."""
-        work = open_work(self._runtime, self._connection_id)
-        _check(work)
         done: list[Counts] = []
-        with acquire(self._runtime.database, self._connection_id, self._owner, sleep=self._runtime.clock.sleep) as lease:
-            hands = Hands(work, lease, self._log, self._attempt)
-            done.extend(self._finish_open(hands))
-            for replica, step in self._steps(hands, level):
-                generation = generations.start(hands, replica, step)
-                if generation is None:
-                    continue
-                done.append(self._finish(hands, generation, level))
-                if step.kind is not StepKind.CATCH_UP and self._newer_version(work):
-                    self._log("yielding: a newer version waits, it goes first in the next run")
-                    break
+        with self._attempt.told():
+            work = open_work(self._runtime, self._connection_id)
+            _check(work)
+            with acquire(self._runtime.database, self._connection_id, f"run {self._run_id}", sleep=self._runtime.clock.sleep) as lease:
+                hands = Hands(work, lease, self._log, self._attempt.failures() + 1)
+                done.extend(self._finish_open(hands))
+                for replica, step in self._steps(hands, level):
+                    generation = generations.start(hands, replica, step)
+                    if generation is None:
+                        continue
+                    done.append(self._finish(hands, generation, level))
+                    if step.kind is not StepKind.CATCH_UP and self._newer_version(work):
+                        self._log("yielding: a newer version waits, it goes first in the next run")
+                        break
         return LevelReport(len(done), _sum(done))
 
-    def settle(self, began_at_us: int) -> SyncReport:
-        """How the connection stands, with the records of all generations settled since `began_at_us`."""
-        work = open_work(self._runtime, self._connection_id)
+    def settle(self) -> SyncReport:
+        """How the connection stands; the request is done, or owed again when there is more."""
+        with self._attempt.told():
+            work = open_work(self._runtime, self._connection_id)
+            with self._runtime.database.read() as c:
+                replicas = work.replicas(c)
+                counts = _sum(state.settled_counts(c, self._connection_id, since_us=self._attempt.began_at_us(c)))
+                failures = state.failures(c, self._connection_id)
+                unsettled = state.unsettled_generation(c, self._connection_id) is not None
+            more = unsettled or any(steps(replace(r, retry_due=False), work.connection.current) for r in replicas)
+            skipped = self._skipped(work, replicas)
+            self._attempt.end(more_owed=more, retry_at_us=failures.retry_at_us, skipped=skipped)
+        return SyncReport(work.connection.current, counts, failures.dead, failures.waiting, skipped, more)
+
+    def _owed(self, work: Work, replica: ReplicaState) -> int:
+        """How many changes the steps towards the current version hold."""
+        todo = steps(replica, work.connection.current)
+        if not todo:
+            return 0
         with self._runtime.database.read() as c:
-            replicas = work.replicas(c)
-            records = _sum(state.settled_counts(c, self._connection_id, since_us=began_at_us))
-            failures = state.failures(c, self._connection_id)
-            unsettled = state.unsettled_generation(c, self._connection_id) is not None
-        skipped = self._skipped(work, replicas)
-        with self._runtime.database.write() as c:
-            c.execute(sa.update(t.connection).where(t.connection.c.id == self._connection_id).values(skipped=skipped))
-        return SyncReport(
-            version=work.connection.current,
-            records=records,
-            dead=failures.dead,
-            waiting=failures.waiting,
-            skipped=skipped,
-            more_is_owed=unsettled or any(steps(replace(r, retry_due=False), work.connection.current) for r in replicas),
-            retry_at_us=failures.retry_at_us,
-        )
+            exceptions = state.load_exceptions(c, self._connection_id, replica.name)
+            now = self._runtime.database.now_us(c)
+        with generations.planner_of(work, replica.level) as planner:
+            return sum(planner.plan(replica, step, exceptions, now_us=now, limit=None).changes for step in todo)
 
     def _steps(self, hands: Hands, level: Level) -> Iterator[tuple[ReplicaState, Step]]:
         """The steps of the level, looked up anew after each one, each offered once."""

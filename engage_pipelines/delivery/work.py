@@ -18,7 +18,7 @@ from engage_pipelines.domain.computation import ComputationRef
 from engage_pipelines.domain.instants import to_iso
 from engage_pipelines.domain.protocol import ReplicaState, floor
 from engage_pipelines.domain.records import Envelope
-from engage_pipelines.registry.secrets import resolve_settings
+from engage_pipelines.registry.type_settings import revealed_settings
 from engage_pipelines.snapshots.rows import Chain, VersionFile
 
 Level = Literal["account", "user"]
@@ -86,7 +86,8 @@ def open_work(runtime: Runtime, connection_id: str) -> Work:
         rows = state.load_mappings(c, connection)
         versions = state.load_versions(c, connection.computation_id)
     destination_type = runtime.type_of(connection.destination_type)
-    settings = destination_type.configure(resolve_settings(connection.settings, runtime.settings), files_dir=runtime.settings.files_dir)
+    revealed = revealed_settings(runtime.registry.vault, destination_type, connection.settings)
+    settings = destination_type.configure(revealed, files_dir=runtime.settings.files_dir)
     actions = {action.key: (action.calls, action.batch_keys) for action in destination_type.actions}
     chain = Chain(
         runtime.settings.snapshots_dir / connection.space_key / connection.computation_key,

@@ -1,0 +1,177 @@
+"""Computing audiences: one session over the facts of a space, one shared evaluation, a version for each audience that changed.
+
+An audience that cannot be evaluated publishes nothing and says why; the others are published.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from engage_pipelines.computing.publish import Evaluation, Published, publish
+from engage_pipelines.domain.computation import Audience, Level
+from engage_pipelines.domain.errors import EngageError, NotFoundError, StateError
+from engage_pipelines.facts.evaluate import Evaluated, Members, evaluate
+from engage_pipelines.facts.session import FactsSession, open_session
+from engage_pipelines.registry import tables as t
+from engage_pipelines.registry.change import Registry
+from engage_pipelines.registry.computations import as_audience
+from engage_pipelines.registry.requests import Stamp, after_publish
+from engage_pipelines.settings import Settings
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """The outcome of one audience; `state` is published, unchanged, held or failed."""
+
+    key: str
+    state: str
+    evaluated_at_us: int
+    n: int | None = None
+    size: int | None = None
+    users: int | None = None
+    entered: int | None = None
+    exited: int | None = None
+    error: EngageError | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What evaluation needs to know of a space; `evaluate_at_us` pins the instant."""
+
+    id: str
+    key: str
+    evaluate_at_us: int | None
+
+
+def compute_audiences(settings: Settings, registry: Registry, space_key: str, keys: Sequence[str], *, log: Log) -> list[Computed]:
+    """Evaluate the audiences as of now, or of the instant that the space pins, and publish what changed; in the order of `keys`.
+
+    Raises NotFoundError for a space that is not there, StateError when the facts cannot be read.
+    """
+    space, rows, now_us = _load(registry, space_key)
+    at_us = space.evaluate_at_us if space.evaluate_at_us is not None else now_us
+    everyone = {row.key: as_audience(row) for row in rows}
+    wanted = [everyone[key] for key in keys if key in everyone]
+    with open_session(settings.facts_dir, space.key, at_us=at_us) as session:
+        results = evaluate(session, wanted, context=tuple(everyone.values()))
+        computing = _Computing(settings, registry, space, session, {row.id: row.checked_at for row in rows}, log)
+        computed = [computing.finish(audience, results[audience.key]) for audience in wanted]
+    missing = [
+        Computed(key, "failed", at_us, error=NotFoundError(f"There is no audience {key!r} in space {space.key!r}."))
+        for key in keys
+        if key not in everyone
+    ]
+    return computed + missing
+
+
+@dataclass(frozen=True, slots=True)
+class _Computing:
+    """One shared evaluation on its way into versions."""
+
+    settings: Settings
+    registry: Registry
+    space: Space
+    session: FactsSession
+    checked_at: Mapping[str, int | None]
+    log: Log
+
+    def finish(self, audience: Audience, result: Evaluated) -> Computed:
+        """Publish one result; a failure becomes an outcome, so that the others go on."""
+        try:
+            published = self._publish(audience, result)
+        except EngageError as error:
+            self._note_failure(audience, error)
+            self.log(f"audience={audience.key} state=failed")
+            return Computed(audience.key, "failed", self.session.at_us, error=error, warnings=result.warnings)
+        difference = published.difference
+        self.log(f"audience={audience.key} state={published.state} version={published.n} members={difference.size}")
+        return Computed(
+            audience.key,
+            published.state,
+            self.session.at_us,
+            n=published.n,
+            size=difference.size,
+            users=difference.users,
+            entered=difference.entered,
+            exited=difference.exited,
+            error=StateError(published.reason, "Release or discard it.") if published.state == "held" else None,
+            warnings=result.warnings,
+        )
+
+    def _publish(self, audience: Audience, result: Evaluated) -> Published:
+        if result.error is not None:
+            raise result.error
+        before = self.checked_at.get(audience.id)
+        if before is not None and self.session.at_us < before:
+            raise StateError(
+                "The instant of this evaluation is before that of the current version.", "Set the space's evaluate_at later, or unset it."
+            )
+        assert result.members is not None
+        evaluation = Evaluation(
+            computation_id=audience.id,
+            level=audience.level.value,
+            definition=audience.definition,
+            evaluated_at_us=self.session.at_us,
+            inputs_digest=f"{self.session.fingerprint}:{audience.definition}"[:1000],
+            inputs_are_empty=not self.session.fingerprint,
+            fresh=rows_of(self.session, result.members, audience.level),
+        )
+        return publish(
+            self.session.connection,
+            self.registry.database,
+            self.folder(audience.key),
+            evaluation,
+            tell_connections=self._owe_syncs,
+        )
+
+    def folder(self, key: str) -> Path:
+        return self.settings.snapshots_dir / self.space.key / key
+
+    def _owe_syncs(self, c: sa.Connection, computation_id: str, n: int) -> None:
+        stamp = Stamp(now=self.registry.database.now_us(c), actor=self.registry.actor, new_id=self.registry.new_id)
+        after_publish(c, computation_id, n, stamp)
+
+    def _note_failure(self, audience: Audience, error: EngageError) -> None:
+        with self.registry.database.write() as c:
+            c.execute(sa.update(t.computation).where(t.computation.c.id == audience.id).values(last_error=str(error)))
+
+
+def rows_of(session: FactsSession, members: Members, level: Level) -> str:
+    """SQL for the rows of a version: every identifier a destination may match a member by.
+
+    An anonymous id counts only for a member without a user id, and of e-mail addresses only the present one.
+    """
+    db = session.connection
+    for name, ids in (("users_in", members.users), ("accounts_in", members.accounts)):
+        db.register(f"{name}_array", pa.table({"member": pa.array(ids, pa.int64())}))
+        db.execute(f"create or replace temp table {name} as select member from {name}_array")
+        db.unregister(f"{name}_array")
+    accounts = _identifiers("account", "accounts_in", "kind = 'group_id'", "false") if level is Level.ACCOUNT else None
+    users = _identifiers("user", "users_in", "kind <> 'group_id' and current and (kind <> 'anonymous_id' or sole)", "sole")
+    return f"{accounts} union all {users}" if accounts else users
+
+
+def _identifiers(level: str, members: str, condition: str, sole: str) -> str:
+    return f"""select '{level}' as level, kind || ':' || id as address, member, true as current, {sole} as sole,
+            row_number() over (partition by member, kind order by first_at, id)::smallint as first_order,
+            row_number() over (partition by member, kind order by last_at desc, id)::smallint as last_order
+        from (select i.*, not bool_or(kind = 'user_id') over (partition by member) as sole
+              from identifiers i semi join {members} using (member))
+        where {condition}"""
+
+
+def _load(registry: Registry, space_key: str) -> tuple[Space, list[sa.Row], int]:
+    with registry.database.read() as c:
+        space = c.execute(sa.select(t.space).where(t.space.c.key == space_key)).first()
+        if space is None:
+            raise NotFoundError(f"There is no space {space_key!r}.", "See `engage space list`.")
+        com = t.computation.c
+        query = sa.select(t.computation).where(com.space_id == space.id, com.kind == "audience", com.deleted_at.is_(None))
+        rows = list(c.execute(query.order_by(com.key)))
+        return Space(space.id, space.key, space.evaluate_at), rows, registry.database.now_us(c)

@@ -1,0 +1,158 @@
+"""Publishing a version: the number is reserved, the files are put in place by rename, then one transaction flips the pointer.
+
+A version is held instead when, against the last published one, its size fell by more than half and by 100 members, or its facts turned
+empty: nothing of a held version is sent until someone releases it. A newer version supersedes a held one, which can then only be discarded.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import sqlalchemy as sa
+
+from engage_pipelines.domain.errors import BusyError
+from engage_pipelines.registry import tables as t
+from engage_pipelines.registry.database import Database
+from engage_pipelines.snapshots.rows import Chain, VersionFile
+from engage_pipelines.snapshots.write import Difference, compare, sweep, wants_full, write
+
+HELD_WHEN_BELOW = 0.5
+HELD_WHEN_FEWER_BY = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One evaluation to publish; `fresh` is SQL over the connection that gives the rows of a version."""
+
+    computation_id: str
+    level: str
+    definition: str
+    evaluated_at_us: int
+    inputs_digest: str
+    inputs_are_empty: bool
+    fresh: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What became of an evaluation; `n` is the version that was written, or the current one when nothing changed."""
+
+    state: str
+    n: int
+    difference: Difference
+    reason: str = ""
+
+
+def publish(
+    db: duckdb.DuckDBPyConnection,
+    database: Database,
+    folder: Path,
+    evaluation: Evaluation,
+    *,
+    tell_connections: Callable[[sa.Connection, str, int], object],
+) -> Published:
+    """Write and publish the version, or nothing when it would say the same; `tell_connections` writes their sync requests in the same
+    transaction. Raises BusyError when another process published meanwhile, StateError when the disk refuses.
+    """
+    with database.read() as c:
+        chain = _chain(c, evaluation.computation_id, folder)
+    current = chain.versions[-1].n if chain.versions else 0
+    difference = compare(db, chain, evaluation.fresh, level=evaluation.level)
+    if chain.versions and not difference.changed_rows:
+        with database.write() as c:
+            _note(c, evaluation, last_error=None)
+        return Published("unchanged", current, difference)
+    n = _reserve(database, evaluation, folder)
+    is_full = wants_full(chain, difference.changed_rows, db)
+    write(db, chain, n, is_full=is_full)
+    reason = _why_held(evaluation, chain, difference, database)
+    with database.write() as c:
+        _finish(c, evaluation, n, difference, is_full=is_full, reason=reason)
+        if not reason:
+            _flip(c, evaluation, current, n)
+            tell_connections(c, evaluation.computation_id, n)
+    return Published("held" if reason else "published", n, difference, reason)
+
+
+def _chain(c: sa.Connection, computation_id: str, folder: Path) -> Chain:
+    v = t.version.c
+    rows = c.execute(sa.select(v.n, v.is_full).where(v.computation_id == computation_id, v.state == "published").order_by(v.n))
+    return Chain(folder, tuple(VersionFile(row.n, bool(row.is_full)) for row in rows))
+
+
+def _reserve(database: Database, evaluation: Evaluation, folder: Path) -> int:
+    """A number nobody else has; what dead processes left behind goes."""
+    v = t.version.c
+    with database.write() as c:
+        known = set(c.execute(sa.select(v.n).where(v.computation_id == evaluation.computation_id)).scalars())
+        n = max(known, default=0) + 1
+        c.execute(
+            sa.insert(t.version).values(
+                computation_id=evaluation.computation_id,
+                n=n,
+                state="reserved",
+                evaluated_at=evaluation.evaluated_at_us,
+                definition=evaluation.definition,
+                created_at=database.now_us(c),
+            )
+        )
+        c.execute(
+            sa.update(t.version).where(v.computation_id == evaluation.computation_id, v.state == "held", v.n < n).values(state="superseded")
+        )
+    sweep(folder, known)
+    return n
+
+
+def _why_held(evaluation: Evaluation, chain: Chain, difference: Difference, database: Database) -> str:
+    if not chain.versions:
+        return ""
+    v = t.version.c
+    with database.read() as c:
+        query = sa.select(v.size).where(v.computation_id == evaluation.computation_id, v.n == chain.versions[-1].n)
+        before = int(c.execute(query).scalar_one() or 0)
+    if before and evaluation.inputs_are_empty:
+        return f"The facts are empty; the last version has {before} members."
+    fell_by = before - difference.size
+    if fell_by >= HELD_WHEN_FEWER_BY and difference.size < before * HELD_WHEN_BELOW:
+        return f"The size fell from {before} to {difference.size}: by more than half and by {HELD_WHEN_FEWER_BY} or more."
+    return ""
+
+
+def _finish(c: sa.Connection, evaluation: Evaluation, n: int, difference: Difference, *, is_full: bool, reason: str) -> None:
+    v = t.version.c
+    c.execute(
+        sa.update(t.version)
+        .where(v.computation_id == evaluation.computation_id, v.n == n)
+        .values(
+            state="held" if reason else "published",
+            size=difference.size,
+            users=difference.users,
+            entered=difference.entered,
+            exited=difference.exited,
+            digest=difference.digest,
+            is_full=is_full,
+            reason=reason or None,
+        )
+    )
+    _note(c, evaluation, last_error=None)
+
+
+def _flip(c: sa.Connection, evaluation: Evaluation, current: int, n: int) -> None:
+    """Make the version the current one, if the one it was compared with still is and is not newer."""
+    com = t.computation.c
+    flipped = c.execute(
+        sa.update(t.computation)
+        .where(com.id == evaluation.computation_id, sa.func.coalesce(com.current_version, 0) == current)
+        .values(current_version=n)
+    ).rowcount
+    if not flipped:
+        raise BusyError("Another run published a version of this audience meanwhile.", "Nothing is lost; it is computed again by itself.")
+
+
+def _note(c: sa.Connection, evaluation: Evaluation, *, last_error: str | None) -> None:
+    c.execute(
+        sa.update(t.computation)
+        .where(t.computation.c.id == evaluation.computation_id)
+        .values(checked_at=evaluation.evaluated_at_us, inputs_digest=evaluation.inputs_digest, last_error=last_error)
+    )

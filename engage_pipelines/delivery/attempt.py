@@ -1,0 +1,87 @@
+"""The attempt that a run makes at a sync request: begun, told how it ended, and what is owed after it."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from engage_pipelines.delivery.lease import SECOND_US
+from engage_pipelines.delivery.send import PausedError
+from engage_pipelines.domain.errors import BusyError, EngageError, SyncStoppedError
+from engage_pipelines.registry import tables as t
+from engage_pipelines.registry.attempts import Ended, adopt_sync, finish_attempt, start_attempt
+from engage_pipelines.registry.change import Registry
+from engage_pipelines.registry.requests import Stamp, owe_sync
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run's attempt; what it knows lies in the request's row, so that the next op of the run finds it there."""
+
+    registry: Registry
+    connection_id: str
+    request_id: str | None
+    run_id: str
+
+    def begin(self) -> None:
+        """Say that the run is at it. Raises BusyError when another run is, or the request is settled."""
+        with self.registry.database.write() as c:
+            now = self.registry.database.now_us(c)
+            if self.request_id is None:
+                adopt_sync(c, self.connection_id, run_id=self.run_id, stamp=self._stamp(now))
+                return
+            attempt = c.execute(sa.select(t.sync_request.c.attempt).where(t.sync_request.c.id == self.request_id)).scalar_one()
+            if not start_attempt(c, self.request_id, attempt=attempt, run_id=self.run_id, now=now):
+                raise BusyError("The request that this run was launched for is settled, or another run has it.", "There is nothing to do.")
+
+    @contextmanager
+    def told(self) -> Generator[None]:
+        """Run the body; when it fails, the request says so, and the connection too if waiting cannot mend it."""
+        try:
+            yield
+        except EngageError as error:
+            with self.registry.database.write() as c:
+                self._finish(c, _ended(error, self.registry.database.now_us(c)))
+            raise
+
+    def end(self, *, more_owed: bool, retry_at_us: int | None, skipped: int) -> None:
+        """Settle the request, or owe it again at once; records of unknown fate are owed again at their time."""
+        with self.registry.database.write() as c:
+            now = self.registry.database.now_us(c)
+            c.execute(sa.update(t.connection).where(t.connection.c.id == self.connection_id).values(skipped=skipped))
+            self._finish(c, Ended("yielded" if more_owed else "done"))
+            if retry_at_us is not None and not more_owed:
+                request_id = owe_sync(c, self.connection_id, "sync", self._stamp(now))
+                c.execute(sa.update(t.sync_request).where(t.sync_request.c.id == request_id).values(not_before=max(retry_at_us, now)))
+
+    def failures(self) -> int:
+        """How many attempts failed before this one."""
+        with self.registry.database.read() as c:
+            row = self._row(c)
+            return row.failures if row else 0
+
+    def began_at_us(self, c: sa.Connection) -> int:
+        """When the run began."""
+        row = self._row(c)
+        return int(row.started_at or 0) if row else 0
+
+    def _row(self, c: sa.Connection) -> sa.Row[tuple[object, ...]] | None:
+        r = t.sync_request.c
+        query = sa.select(t.sync_request).where(r.connection_id == self.connection_id, r.run_id == self.run_id, r.state == "owed")
+        return c.execute(query).first()
+
+    def _finish(self, c: sa.Connection, ended: Ended) -> None:
+        row = self._row(c)
+        if row is not None:
+            finish_attempt(c, row.id, attempt=row.attempt, ended=ended, now=self.registry.database.now_us(c))
+
+    def _stamp(self, now: int) -> Stamp:
+        return Stamp(now=now, actor="a run started by hand", new_id=self.registry.new_id)
+
+
+def _ended(error: EngageError, now_us: int) -> Ended:
+    if isinstance(error, SyncStoppedError):
+        return Ended("fatal", error.what, error.remedy)
+    until_us = error.until_us if isinstance(error, PausedError) else None
+    return Ended("failed", error.what, error.remedy, retry_after_s=None if until_us is None else (until_us - now_us) / SECOND_US)

@@ -1,4 +1,4 @@
-"""The catalog: what the registry holds, as far as Dagster's definitions depend on it, and a fingerprint that says when they have to be reloaded."""
+"""The catalog: what the registry holds, as far as Dagster's definitions depend on it, and a fingerprint that says when to reload them."""
 
 import hashlib
 import re
@@ -9,9 +9,6 @@ import sqlalchemy as sa
 
 from engage_pipelines.domain.errors import EngageError
 from engage_pipelines.registry import tables as t
-
-MANUAL = "manual"
-"""The cadence of a computation that only a request computes."""
 
 _QUOTED = re.compile(r"""(['"])([A-Za-z][A-Za-z0-9_]*)\1""")
 

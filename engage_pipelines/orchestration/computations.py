@@ -37,17 +37,11 @@ def computations_asset(catalog: Catalog, space: str) -> dg.AssetsDefinition:
         can_subset=True,
         required_resource_keys={work.RESOURCE},
     )
-    def compute(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    def compute(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         """Decides who is in the chosen audiences, as of one instant, and publishes a new version of each one that changed."""
         chosen = {entries[key].key: key for key in context.selected_asset_keys if key in entries}
         with work.told_in_words():
-            results = context.resources.work.compute(
-                space,
-                sorted(chosen),
-                request_id=context.run.tags.get(translator.REQUEST_TAG),
-                run_id=context.run_id,
-                log=context.log,
-            )
+            results = context.resources.work.compute(space, sorted(chosen), translator.run_of(context.run, context.log.info))
         for result in results:
             yield _outcome(chosen[result.key], result)
         _say_what_failed(results)
@@ -77,7 +71,7 @@ def _check_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
     )
 
 
-def _outcome(key: dg.AssetKey, result: work.Computed) -> dg.MaterializeResult | dg.AssetCheckResult:
+def _outcome(key: dg.AssetKey, result: work.Computed) -> dg.MaterializeResult[Any] | dg.AssetCheckResult:
     if result.state in _TITLES:
         passed = dg.AssetCheckResult(passed=True, check_name=translator.PUBLISHED_CHECK, asset_key=key)
         return dg.MaterializeResult(

@@ -1,31 +1,40 @@
 """The launcher: the one sensor that starts runs for what the registry says is owed, and keeps the partitions as the connections are.
 
-A tick asks for the present state and never for what changed: killed between any two steps it does the same again, and Dagster lets a run key
-through once. An idle tick is one query. The cursor names the connections that the partitions were last made equal to; it is written by
-Dagster after the partitions, so that a tick that was cut off repeats them.
+A tick asks for the present state and never for what changed: killed between any two steps it does the same again, and Dagster lets a run
+key through once. An idle tick is one query. The cursor names the connections that the partitions were last made equal to; Dagster writes it
+after the partitions, so that a tick that was cut off repeats them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import dagster as dg
 from dagster import DagsterInstance
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
-from engage_pipelines.orchestration import owed, translator
-from engage_pipelines.orchestration.attempts import give_up_attempt
+from engage_pipelines.orchestration import translator
 from engage_pipelines.orchestration.catalog import Catalog, read_catalog
 from engage_pipelines.orchestration.reload import Reloader
+from engage_pipelines.orchestration.signs import Signs, read_connected, read_signs
 from engage_pipelines.orchestration.syncs import partitions
+from engage_pipelines.registry.attempts import (
+    Ended,
+    OwedCompute,
+    OwedSync,
+    Started,
+    finish_attempt,
+    owed_compute_requests,
+    owed_sync_requests,
+    started_attempts,
+)
 from engage_pipelines.registry.database import Database
 
 INTERVAL_S = 1
 MAX_RUNS_A_TICK = 50
 
 _RUN_KEY_TAG = "dagster/run_key"
-# a run that was made but never handed to the queue is asked for again under its key: Dagster then finishes launching it
-_LIVE = [status for status in NOT_FINISHED_STATUSES if status is not dg.DagsterRunStatus.NOT_STARTED]
+_DIED = Ended("failed", "The run that worked on it ended without a word.", "It is tried again by itself.")
 
+Owed = OwedSync | OwedCompute
 PartitionRequest = dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest
 
 
@@ -38,50 +47,43 @@ class Launcher:
     reloader: Reloader
     _fingerprint: str = field(init=False)
     _known_as: str = field(init=False, default="")
-    _assets: frozenset[dg.AssetKey] = field(init=False)
+    _kinds: dict[tuple[str, str], str] = field(init=False)
 
     def __post_init__(self) -> None:
         self._fingerprint = self.loaded.fingerprint
-        self._assets = frozenset(
-            key
-            for entry in self.loaded.entries
-            for key in (translator.computation_key(entry.space, entry.kind, entry.key), translator.sync_key(entry.space, entry.key))
-        )
+        self._kinds = {(entry.space, entry.key): entry.kind for entry in self.loaded.entries}
 
     def tick(self, context: dg.SensorEvaluationContext) -> dg.SensorResult:
         """One look, and what follows from it."""
-        with self.database.read() as connection:
-            now_us = self.database.now_us(connection)
-            signs = owed.read_signs(connection, now_us)
+        with self.database.read() as c:
+            signs = read_signs(c, self.database.now_us(c))
         stale = self._is_stale(signs)
         if stale and context.code_location_origin is not None:
             self.reloader.ask(context.code_location_origin.location_name)
-        if not signs.due and signs.connections == context.cursor:
-            return dg.SensorResult(skip_reason="Audiences changed: asked for a reload." if stale else "Nothing is owed.", cursor=context.cursor)
-        requests: list[PartitionRequest] = []
-        if signs.connections != context.cursor:
-            requests.extend(self._partition_requests(context.instance))
-        runs = list(self._run_requests(context.instance, now_us)) if signs.due else []
-        requests.extend(_missing_partitions(context.instance, runs, requests))
-        if not runs:
-            return dg.SensorResult(
-                skip_reason="What is owed is under way, or waits.", cursor=signs.connections, dynamic_partitions_requests=requests
-            )
-        return dg.SensorResult(run_requests=runs, cursor=signs.connections, dynamic_partitions_requests=requests)
+        changed = signs.connections != context.cursor
+        partition_requests = list(self._partition_requests(context.instance)) if changed else []
+        runs = self._run_requests(context.instance) if signs.due else []
+        partition_requests.extend(_missing_partitions(context.instance, runs, partition_requests))
+        return dg.SensorResult(
+            run_requests=runs or None,
+            skip_reason=None if runs else _why_nothing(signs, stale),
+            cursor=signs.connections,
+            dynamic_partitions_requests=partition_requests,
+        )
 
-    def _is_stale(self, signs: owed.Signs) -> bool:
-        """Whether the definitions differ from the registry's; it is read again only when something was written there."""
+    def _is_stale(self, signs: Signs) -> bool:
+        """Whether the definitions differ from the registry's; they are read again only when something was written there."""
         if signs.computations == self._known_as:
             return False
-        with self.database.read() as connection:
-            same = read_catalog(connection).fingerprint == self._fingerprint
+        with self.database.read() as c:
+            same = read_catalog(c).fingerprint == self._fingerprint
         if same:
             self._known_as = signs.computations
         return not same
 
     def _partition_requests(self, instance: DagsterInstance) -> Iterator[PartitionRequest]:
-        with self.database.read() as connection:
-            connected = owed.read_connected(connection)
+        with self.database.read() as c:
+            connected = read_connected(c)
         for (space, audience), destinations in sorted(connected.items()):
             definition = partitions(space, audience)
             present = frozenset(instance.get_dynamic_partitions(translator.partitions_name(space, audience)))
@@ -90,64 +92,68 @@ class Launcher:
             if gone := sorted(present - destinations):
                 yield definition.build_delete_request(gone)
 
-    def _run_requests(self, instance: DagsterInstance, now_us: int) -> Iterator[dg.RunRequest]:
-        with self.database.read() as connection:
-            syncs = owed.read_owed_syncs(connection, now_us, MAX_RUNS_A_TICK)
-            computes = owed.read_owed_computes(connection, now_us, MAX_RUNS_A_TICK)
-        due = [*(sync for sync in syncs if self._is_loaded([_sync_key(sync)])), *(c for c in computes if self._is_loaded(_compute_keys(c)))]
-        known = _known_runs(instance, due)
-        for request in due:
-            state = known.get(request.id)
-            if state == "live":
-                continue
-            if state == "ended":
-                give_up_attempt(self.database, request)
-            else:
-                yield _run_request(request)
+    def _run_requests(self, instance: DagsterInstance) -> list[dg.RunRequest]:
+        with self.database.read() as c:
+            now_us = self.database.now_us(c)
+            owed: list[Owed] = [*owed_sync_requests(c, now_us), *owed_compute_requests(c, now_us)]
+            started = started_attempts(c)
+        self._finish_dead(instance, started)
+        loaded = [one for one in owed if self._is_loaded(one)][:MAX_RUNS_A_TICK]
+        asked_for = _runs_by_key(instance, loaded)
+        runs: list[dg.RunRequest] = []
+        for one in loaded:
+            run = asked_for.get(translator.run_key(one))
+            if isinstance(one, OwedCompute) and not one.keys:
+                self._finish(one.id, one.attempt, Ended("done"))
+            elif run is None or run.status is dg.DagsterRunStatus.NOT_STARTED:
+                # a run that was made but never queued is asked for again under its key: Dagster then goes on with it
+                runs.append(self._run_request(one))
+            elif run.is_finished:
+                self._finish(one.id, one.attempt, _DIED)
+        return runs
 
-    def _is_loaded(self, keys: Iterable[dg.AssetKey]) -> bool:
-        return self._assets.issuperset(keys)
+    def _finish_dead(self, instance: DagsterInstance, started: list[Started]) -> None:
+        """Attempts whose run is over, or is not known any more, and said nothing."""
+        if not started:
+            return
+        runs = instance.get_runs(filters=dg.RunsFilter(run_ids=[one.run_id for one in started]))
+        alive = {run.run_id for run in runs if not run.is_finished}
+        for one in started:
+            if one.run_id not in alive:
+                self._finish(one.id, one.attempt, _DIED)
+
+    def _finish(self, request_id: str, attempt: int, ended: Ended) -> None:
+        with self.database.write() as c:
+            finish_attempt(c, request_id, attempt=attempt, ended=ended, now=self.database.now_us(c))
+
+    def _is_loaded(self, one: Owed) -> bool:
+        keys = one.keys if isinstance(one, OwedCompute) else (one.audience,)
+        return all((one.space, key) in self._kinds for key in keys)
+
+    def _run_request(self, one: Owed) -> dg.RunRequest:
+        key = translator.run_key(one)
+        if isinstance(one, OwedSync):
+            return dg.RunRequest(
+                run_key=key,
+                asset_selection=[translator.sync_key(one.space, one.audience)],
+                partition_key=one.destination,
+                tags=translator.sync_tags(one),
+            )
+        keys = [translator.computation_key(one.space, self._kinds[one.space, audience], audience) for audience in one.keys]
+        return dg.RunRequest(run_key=key, asset_selection=keys, tags=translator.compute_tags(one))
 
 
-def _sync_key(sync: owed.OwedSync) -> dg.AssetKey:
-    return translator.sync_key(sync.space, sync.audience)
+def _why_nothing(signs: Signs, stale: bool) -> str:
+    if stale:
+        return "Audiences were added, changed or deleted: the definitions are being loaded again."
+    return "What is owed is under way, or waits." if signs.due else "Nothing is owed."
 
 
-def _compute_keys(compute: owed.OwedCompute) -> list[dg.AssetKey]:
-    return [translator.computation_key(compute.space, kind, key) for kind, key in compute.computations]
-
-
-def _run_request(request: owed.OwedSync | owed.OwedCompute) -> dg.RunRequest:
-    if isinstance(request, owed.OwedCompute):
-        tags = {translator.REQUEST_TAG: request.id, translator.COMPUTES_TAG: request.space}
-        return dg.RunRequest(run_key=request.run_key, asset_selection=_compute_keys(request), tags=tags)
-    tags = translator.sync_tags(
-        request=request.id, connection=request.connection_id, audience=request.audience, destination=request.destination
-    )
-    return dg.RunRequest(run_key=request.run_key, asset_selection=[_sync_key(request)], partition_key=request.destination, tags=tags)
-
-
-def _known_runs(instance: DagsterInstance, due: list[owed.OwedSync | owed.OwedCompute]) -> Mapping[str, str]:
-    """Request id -> `live` while a run works on it or its connection, `ended` when the run of this attempt has ended and left it owed."""
-    if not due:
+def _runs_by_key(instance: DagsterInstance, owed: Iterable[Owed]) -> dict[str, dg.DagsterRun]:
+    keys = [translator.run_key(one) for one in owed]
+    if not keys:
         return {}
-    live = instance.get_runs(filters=dg.RunsFilter(statuses=_LIVE))
-    at_work = {run.run_id for run in live}
-    for tag in (translator.REQUEST_TAG, translator.CONNECTION_TAG):
-        at_work |= {run.tags[tag] for run in live if tag in run.tags}
-    keys = [request.run_key for request in due]
-    ended = {
-        run.tags[_RUN_KEY_TAG]
-        for run in instance.get_runs(filters=dg.RunsFilter(tags={_RUN_KEY_TAG: keys}))
-        if run.is_finished
-    }
-    found: dict[str, str] = {}
-    for request in due:
-        if not at_work.isdisjoint({request.id, request.run_id, getattr(request, "connection_id", None)}):
-            found[request.id] = "live"
-        elif request.run_key in ended:
-            found[request.id] = "ended"
-    return found
+    return {run.tags[_RUN_KEY_TAG]: run for run in instance.get_runs(filters=dg.RunsFilter(tags={_RUN_KEY_TAG: keys}))}
 
 
 def _missing_partitions(

@@ -1,7 +1,7 @@
 """Reloading: a code location that was loaded with other audiences than there are now asks the webserver to load it again.
 
-Only the webserver can do it, and there may be none (a daemon alone): then nothing happens, and the requests of new audiences wait for the next
-start. Asked from a thread, since the answer comes from a process that replaces the one that asks.
+Only the webserver can do it, and there may be none (a daemon alone): then nothing happens, and the requests of new audiences wait for the
+next start. Asked from a thread, since the answer comes from a process that replaces the one that asks.
 """
 
 import json

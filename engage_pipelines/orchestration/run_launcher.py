@@ -1,6 +1,6 @@
 """The run launcher: Dagster's own, which starts a run as a child of the code server, and a way to see that such a run has died.
 
-Without it a run whose whole process tree was killed reads "started" for ever, holds its place in the queue, and its connection waits in vain.
+Without it a run whose whole process tree was killed reads "started" for ever and holds its place in the queue, while its connection waits.
 """
 
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ _SERVER_WAIT_S = 5
 class EngageRunLauncher(DefaultRunLauncher):
     """Launches like the default; a run is alive while the code server that started it answers.
 
-    A server reports the death of a run's process by itself, so only a server that is gone leaves runs without anyone to speak for them. It is
-    not asked for the run: behind `dagster dev` a reloaded server does not know the runs of the one before.
+    A server reports the death of a run's process by itself, so only a server that is gone leaves runs without anyone to speak for them. It
+    is not asked for the run: behind `dagster dev` a reloaded server does not know the runs of the one before.
     """
 
     @classmethod

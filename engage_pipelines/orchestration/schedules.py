@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import dagster as dg
 
 from engage_pipelines.orchestration import translator
-from engage_pipelines.orchestration.catalog import MANUAL, Catalog
+from engage_pipelines.orchestration.catalog import Catalog
+from engage_pipelines.registry.cadence import MANUAL
 
 
 def schedules(catalog: Catalog) -> Iterator[dg.ScheduleDefinition]:

@@ -28,7 +28,9 @@ class EngageStorage(DagsterStorage, ConfigurableClass):
         return {}
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> DagsterStorage:
+    def from_config_value(  # pyright: ignore[reportIncompatibleMethodOverride] - what it makes is Dagster's own class, not itself
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> DagsterStorage[Any]:
         del config_value
         return open_storage(read_settings(), inst_data)
 
@@ -59,7 +61,7 @@ class EngageComputeLogs(LocalComputeLogManager):
         return cls(str(_folder(read_settings()) / "logs"), inst_data=inst_data)
 
 
-def open_storage(settings: Settings, inst_data: ConfigurableClassData | None = None) -> DagsterStorage:
+def open_storage(settings: Settings, inst_data: ConfigurableClassData | None = None) -> DagsterStorage[Any]:
     """The storage that the settings ask for, its tables made when they are not there."""
     if not settings.database_url.startswith("postgres"):
         return DagsterSqliteStorage(str(_folder(settings)), inst_data)

@@ -22,10 +22,12 @@ def partitions(space: str, key: str) -> dg.DynamicPartitionsDefinition:
 
 @dg.op(ins={"audience": dg.In(dg.Nothing)}, out=_NOTHING, required_resource_keys={work.RESOURCE})
 def plan(context: dg.OpExecutionContext) -> None:
-    """Works out what the destination is owed: who entered, who left, who was refused before."""
+    """Works out what the destination is owed: who entered, who left, what was refused before."""
     with work.told_in_words():
-        owed = _sync(context).plan().owed
-    context.add_output_metadata(translator.counts_metadata("records owed", owed))
+        planned = context.resources.work.plan(_place(context), _run(context))
+    context.add_output_metadata(
+        {"Version": planned.version, **{f"{level.capitalize()}s to tell about": number for level, number in sorted(planned.owed.items())}}
+    )
 
 
 @dg.op(ins={"planned": dg.In(dg.Nothing)}, out=_NOTHING, required_resource_keys={work.RESOURCE})
@@ -44,7 +46,7 @@ def user_records(context: dg.OpExecutionContext) -> None:
 def settle(context: dg.OpExecutionContext) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
     """Writes down what the destination now holds, and what it refused."""
     with work.told_in_words():
-        report = _sync(context).settle()
+        report = context.resources.work.settle(_place(context), _run(context))
     yield dg.Output(None, "result", metadata=settled_metadata(report))
     yield _judge(context.assets_def.key, report)
 
@@ -80,34 +82,36 @@ def sync_asset(entry: Entry) -> dg.AssetsDefinition:
     )(deliver)
 
 
-def settled_metadata(report: work.SyncReport) -> Mapping[str, Any]:
+def settled_metadata(report: work.Settled) -> Mapping[str, Any]:
     """What the page of a sync shows: counts by call as numbers, so that Dagster plots them."""
-    delivered = {call: fates.get("delivered", 0) for call, fates in report.counts.items()}
+    told = translator.told(report.counts)
     return {
-        **translator.counts_metadata("records sent", delivered),
-        "Records sent": sum(delivered.values()),
+        "Version": report.version,
+        "Records sent": sum(told.values()),
+        **{f"{call.capitalize()} records sent": number for call, number in sorted(told.items())},
         "Records refused": report.dead_letters,
+        "Records to retry": report.waiting,
+        "Members without an identifier": report.skipped,
         "More is owed": report.more_owed,
     }
 
 
 def _send(context: dg.OpExecutionContext, level: str) -> None:
     with work.told_in_words():
-        report = _sync(context).send(level)
-    for call, fates in sorted(report.counts.items()):
-        told = ", ".join(f"{number} {fate.replace('_', ' ')}" for fate, number in sorted(fates.items()))
-        context.log.info(f"{call.capitalize()} records: {told}.")
+        counts = context.resources.work.send(_place(context), level, _run(context)).counts
+    context.add_output_metadata({f"{call.capitalize()} records sent": number for call, number in sorted(translator.told(counts).items())})
 
 
-def _sync(context: dg.OpExecutionContext) -> work.Sync:
+def _place(context: dg.OpExecutionContext) -> work.Place:
     space, _, audience = context.assets_def.key.path
-    connection_id = context.resources.work.connection_id(space, audience, context.partition_key)
-    return context.resources.work.sync(
-        connection_id, request_id=context.run.tags.get(translator.REQUEST_TAG), run_id=context.run_id, log=context.log
-    )
+    return work.Place(space, audience, context.partition_key)
 
 
-def _judge(key: dg.AssetKey, report: work.SyncReport) -> dg.AssetCheckResult:
+def _run(context: dg.OpExecutionContext) -> work.Run:
+    return translator.run_of(context.run, context.log.info)
+
+
+def _judge(key: dg.AssetKey, report: work.Settled) -> dg.AssetCheckResult:
     refused = report.dead_letters
     return dg.AssetCheckResult(
         passed=refused == 0,

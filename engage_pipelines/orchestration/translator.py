@@ -2,15 +2,19 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
 from engage_pipelines.orchestration.catalog import Entry
+from engage_pipelines.orchestration.work import TOLD, Counts, Run
+from engage_pipelines.registry.attempts import OwedCompute, OwedSync
+from engage_pipelines.registry.cadence import MANUAL
 
 REQUEST_TAG = "engage/request"
+ATTEMPT_TAG = "engage/attempt"
 CONNECTION_TAG = "engage/connection"
 AUDIENCE_TAG = "engage/audience"
 DESTINATION_TAG = "engage/destination"
@@ -76,30 +80,52 @@ def computation_tags(entry: Entry) -> dict[str, str]:
 
 def computation_metadata(entry: Entry) -> dict[str, Any]:
     """What the page of an audience shows about it."""
-    return {"Name": entry.name, "Who is in it": dg.MetadataValue.md(f"```\n{entry.definition}\n```"), "Computed": cadence_words(entry.cadence)}
+    return {
+        "Name": entry.name,
+        "Who is in it": dg.MetadataValue.md(f"```\n{entry.definition}\n```"),
+        "Computed": cadence_words(entry.cadence),
+    }
 
 
 def cadence_words(cadence: str) -> str:
-    return "on request" if cadence == "manual" else f"{cadence} (cron, UTC)"
+    return "on request" if cadence == MANUAL else f"{cadence} (cron, UTC)"
 
 
-def sync_tags(*, request: str, connection: str, audience: str, destination: str) -> dict[str, str]:
-    return {REQUEST_TAG: request, CONNECTION_TAG: connection, AUDIENCE_TAG: audience, DESTINATION_TAG: destination}
+def sync_tags(owed: OwedSync) -> dict[str, str]:
+    """Ids in full: they say nothing of a person, and the queue holds one run per connection by its tag."""
+    return {
+        REQUEST_TAG: owed.id,
+        ATTEMPT_TAG: str(owed.attempt),
+        CONNECTION_TAG: owed.connection_id,
+        AUDIENCE_TAG: owed.audience,
+        DESTINATION_TAG: owed.destination,
+        "engage/kind": owed.kind,
+    }
+
+
+def compute_tags(owed: OwedCompute) -> dict[str, str]:
+    return {REQUEST_TAG: owed.id, ATTEMPT_TAG: str(owed.attempt), COMPUTES_TAG: owed.space}
+
+
+def run_key(owed: OwedSync | OwedCompute) -> str:
+    """Dagster lets each through once."""
+    return f"{owed.id}:{owed.attempt}"
 
 
 def instant(at_us: int) -> dg.TimestampMetadataValue:
     return dg.MetadataValue.timestamp(datetime.fromtimestamp(at_us / 1_000_000, UTC))
 
 
-def short_hash(identifier: str) -> str:
-    """An id as people may see it in a UI without a login."""
-    return hashlib.sha256(identifier.encode()).hexdigest()[:8]
-
-
-def counts_metadata(title: str, counts: Mapping[str, int]) -> dict[str, int]:
-    """Counts as numbers of their own, so that Dagster plots each: {'group': 3} -> {'Group records sent': 3}."""
-    return {f"{call.capitalize()} {title}": number for call, number in sorted(counts.items())}
-
-
 def warnings_metadata(warnings: Sequence[str]) -> dict[str, Any]:
     return {"Worth a look": dg.MetadataValue.md("\n".join(f"- {warning}" for warning in warnings))} if warnings else {}
+
+
+def told(counts: Counts) -> dict[str, int]:
+    """Records that the destination took, by call."""
+    return {call: sum(fates.get(fate, 0) for fate in TOLD) for call, fates in counts.items()}
+
+
+def run_of(run: dg.DagsterRun, log: Callable[[str], None]) -> Run:
+    """Whom the engine works for, read from the tags that the launcher gave."""
+    request, attempt = run.tags.get(REQUEST_TAG), run.tags.get(ATTEMPT_TAG)
+    return Run(run.run_id, log, (request, int(attempt)) if request and attempt else None)

@@ -4,103 +4,122 @@ Ops stay thin and hand each other nothing: each finds its connection by the asse
 under way by the database.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 import dagster as dg
-import sqlalchemy as sa
 
-from engage_pipelines.domain.errors import EngageError, NotFoundError
-from engage_pipelines.registry import tables as t
-from engage_pipelines.registry.database import Database
-from engage_pipelines.settings import read_settings
+from engage_pipelines.domain.errors import EngageError
 
 RESOURCE = "work"
 
+Counts = Mapping[str, Mapping[str, int]]
+"""Records by call and fate: `{"identify": {"entered": 3, "rejected": 1}}`."""
 
-class Log(Protocol):
-    """What the engine reports its progress to; `context.log` of Dagster is one."""
+TOLD = ("entered", "exited")
+"""The fates of records that the destination took."""
 
-    def info(self, msg: str, /) -> None: ...
 
-    def warning(self, msg: str, /) -> None: ...
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The run that asks; `attempt` is the request and its attempt that the launcher started it for, None when people started it."""
+
+    id: str
+    log: Callable[[str], None]
+    attempt: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One connection by its keys."""
+
+    space: str
+    audience: str
+    destination: str
 
 
 class Computed(Protocol):
     """The outcome of one audience; `state` is published, unchanged, held or failed."""
 
-    key: str
-    state: str
-    n: int | None
-    size: int | None
-    users: int | None
-    entered: int | None
-    exited: int | None
-    evaluated_at_us: int
-    error: EngageError | None
-    warnings: Sequence[str]
+    @property
+    def key(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def evaluated_at_us(self) -> int: ...
+    @property
+    def n(self) -> int | None: ...
+    @property
+    def size(self) -> int | None: ...
+    @property
+    def users(self) -> int | None: ...
+    @property
+    def entered(self) -> int | None: ...
+    @property
+    def exited(self) -> int | None: ...
+    @property
+    def error(self) -> EngageError | None: ...
+    @property
+    def warnings(self) -> Sequence[str]: ...
 
 
-class Plan(Protocol):
-    owed: Mapping[str, int]
+class Planned(Protocol):
+    """What a sync found to do: members whose state the destination does not know, by level."""
+
+    @property
+    def version(self) -> int: ...
+    @property
+    def owed(self) -> Mapping[str, int]: ...
 
 
-class LevelReport(Protocol):
-    counts: Mapping[str, Mapping[str, int]]
-    generations: int
+class Sent(Protocol):
+    """What one level was sent in a run."""
+
+    @property
+    def counts(self) -> Counts: ...
 
 
-class SyncReport(Protocol):
-    counts: Mapping[str, Mapping[str, int]]
-    dead_letters: int
-    more_owed: bool
+class Settled(Protocol):
+    """How a connection stands after a run: what the run sent, and how many records stay refused, wait for a retry, or cannot be sent."""
 
-
-class Sync(Protocol):
-    """One run's work on a connection, under its lease."""
-
-    def plan(self) -> Plan: ...
-
-    def send(self, level: str) -> LevelReport: ...
-
-    def settle(self) -> SyncReport: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def counts(self) -> Counts: ...
+    @property
+    def dead_letters(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def skipped(self) -> int: ...
+    @property
+    def more_owed(self) -> bool: ...
 
 
 class Work(Protocol):
-    """What the resource offers; tests put a fake in its place."""
+    """What the resource offers; tests put a fake in its place. Each raises EngageError, with the request told before."""
 
-    def compute(self, space: str, keys: Sequence[str], *, request_id: str | None, run_id: str, log: Log) -> Sequence[Computed]:
-        """Evaluate the audiences in one shared scan and publish their versions; settles the request, when there is one."""
+    def compute(self, space: str, keys: Sequence[str], run: Run) -> Sequence[Computed]:
+        """Evaluate the audiences in one shared scan and publish their versions."""
         ...
 
-    def sync(self, connection_id: str, *, request_id: str | None, run_id: str, log: Log) -> Sync: ...
-
-    def connection_id(self, space: str, audience: str, destination: str) -> str:
-        """The live connection. Raises NotFoundError."""
+    def plan(self, place: Place, run: Run) -> Planned:
+        """Begin: take up the request of the run, or the one that is owed, or a new one, and look at what is owed."""
         ...
 
+    def send(self, place: Place, level: str, run: Run) -> Sent:
+        """Bring one level, account or user, up to date as far as this run goes."""
+        ...
 
-def find_connection(connection: sa.Connection, space: str, audience: str, destination: str) -> str:
-    """The id of the live connection of an audience with a destination. Raises NotFoundError."""
-    con, com, dst, spa = t.connection.c, t.computation.c, t.destination.c, t.space.c
-    query = (
-        sa.select(con.id)
-        .join(t.computation, con.computation_id == com.id)
-        .join(t.destination, con.destination_id == dst.id)
-        .join(t.space, com.space_id == spa.id)
-        .where(spa.key == space, com.key == audience, dst.key == destination, con.removed_at.is_(None))
-    )
-    found = connection.execute(query).scalars().first()
-    if found is None:
-        raise NotFoundError(
-            f"Audience {audience!r} is not connected to destination {destination!r} any more.", "Connect it again to send it there."
-        )
-    return found
+    def settle(self, place: Place, run: Run) -> Settled:
+        """End: say how the connection stands, and finish the request."""
+        ...
 
 
 @contextmanager
-def told_in_words() -> Iterator[None]:
+def told_in_words() -> Generator[None]:
     """Run the body; what people can mend becomes a failure with its words alone, and Dagster does not try again by itself."""
     try:
         yield

@@ -193,7 +193,7 @@ class DestinationType(ABC):
     presets: ClassVar[tuple[Preset, ...]]
     limits: ClassVar[Limits] = Limits()
     user_address_kinds: ClassVar[tuple[str, ...]] = ("user_id", "anonymous_id")
-    """Identifiers that the type can match a person by, the preferred first: the first kind that a person has makes their addresses."""
+    """Identifiers that the type can match a person by, the preferred first; after `user_id` the others are for people without one."""
     group_needs_a_user: ClassVar[bool] = False
     """True when a Group without a user is refused: the record then carries an anonymousId that stays the same for the account."""
     users_first: ClassVar[bool] = False

@@ -16,6 +16,8 @@ from http import HTTPStatus
 from typing import Any, ClassVar, cast
 from urllib.parse import urlsplit
 
+import orjson
+
 from engage_pipelines.destinations.base import (
     Accepted,
     Backoff,
@@ -169,8 +171,6 @@ def _refused(body: bytes, records: int) -> dict[int, str] | None:
 
 def json_object(body: bytes) -> dict[str, Any]:
     """The JSON object of a body; empty when it is none."""
-    import orjson  # noqa: PLC0415 (only needed once something is sent)
-
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, cast
 from urllib.parse import quote
 
+import orjson
+
 MAX_REASON = 300
 HIDDEN = "[hidden]"
 
@@ -71,8 +73,6 @@ def _leaves(value: Any) -> Iterator[str]:
 
 
 def _json(body: bytes) -> Any:
-    import orjson  # noqa: PLC0415 (only needed once something is sent)
-
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -114,16 +114,16 @@ def _why(error: Exception, place: str, deadline_s: float) -> Verdict:
         return Stop(
             f"the certificate of {place} does not fit: {problem}", "Check the address, or give this machine the authority that signed it."
         )
+    if any(isinstance(cause, requests.exceptions.ProxyError) for cause in causes):
+        return Backoff(f"the proxy on the way to {place} cannot be used; check HTTPS_PROXY")
     if any(isinstance(cause, socket.gaierror) for cause in causes):
         return Backoff(f"the name of {place} cannot be looked up; check the address and this machine's name service")
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return Backoff(f"{place} refuses the connection; is it running and is the port right?")
     if any(isinstance(cause, TimeoutError | requests.Timeout | urllib3.exceptions.TimeoutError) for cause in causes):
         return Backoff(f"{place} gave no answer within {deadline_s:g} s")
-    if any(isinstance(cause, requests.exceptions.InvalidURL | requests.exceptions.InvalidHeader) for cause in causes):
+    if any(isinstance(cause, requests.exceptions.InvalidURL | requests.exceptions.InvalidHeader | UnicodeError) for cause in causes):
         return Stop(f"a request to {place} cannot be made of these settings.", "Check the address and the headers in the settings.")
-    if any(isinstance(cause, requests.exceptions.ProxyError) for cause in causes):
-        return Backoff(f"the proxy on the way to {place} cannot be used; check HTTPS_PROXY")
     if any(isinstance(cause, ConnectionError) for cause in causes):
         return Backoff(f"{place} broke the connection off before it answered")
     return Backoff(f"{place} gave no answer that could be read ({type(causes[-1]).__name__})")

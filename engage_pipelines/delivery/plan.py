@@ -129,7 +129,8 @@ class Planner:
         )
         self.db.register("exception_rows", table)
         self.db.execute("""create or replace table known as select address, bool_or(left_out) as left_out,
-            bool_or(value) as value_true, bool_or(not value) as value_false, bool_or(retry) as retry from exception_rows group by address""")
+            bool_or(value) as value_true, bool_or(not value) as value_false, bool_or(retry) as retry
+            from exception_rows group by address""")
         self.db.unregister("exception_rows")
 
     def _load_sets(self, replica: ReplicaState, step: Step) -> None:

@@ -5,7 +5,7 @@ before in the same state is copied from the file it was frozen in, so that its i
 """
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import orjson
 from engage_pipelines.delivery import generation_file
 from engage_pipelines.delivery.generation_file import FrozenRecord, GenerationWriter
 from engage_pipelines.delivery.state import ExceptionRow, LedgerRow, MappingRow
+from engage_pipelines.domain.connection import Sample
 from engage_pipelines.domain.mapping import compile_mapping
 from engage_pipelines.domain.protocol import ExceptionKind
 from engage_pipelines.domain.records import CALL_LETTERS, RENDER, Envelope, Subject
@@ -101,19 +102,13 @@ def compile_mappings(
     )
 
 
-def directions(mappings: Sequence[CompiledMapping], calls: Sequence[str], envelope: Envelope) -> dict[str, frozenset[bool]]:
-    """Per level the values that some mapping would send, worked out on sample records of the connection."""
+def directions(mappings: Sequence[CompiledMapping], samples: Iterable[Sample]) -> dict[str, frozenset[bool]]:
+    """Per level the values that some mapping would send, of records as the connection would send them."""
     found: dict[str, set[bool]] = {level: set() for level in CALLS_OF_LEVEL}
-    samples = {
-        "account": Subject(group_id="account", anonymous_id="anonymous"),
-        "user": Subject(user_id="user", email="user@example.com"),
-    }
-    for level, level_calls in CALLS_OF_LEVEL.items():
-        for call in (call for call in level_calls if call in calls):
-            for entered in (True, False):
-                record = RENDER[call](samples[level], envelope, message_id="personas_sample", entered=entered)
-                if any(call in mapping.calls and mapping.matches(record) for mapping in mappings):
-                    found[level].add(entered)
+    for sample in samples:
+        if any(sample.call in mapping.calls and mapping.matches(sample.record) for mapping in mappings):
+            level = next(level for level, calls in CALLS_OF_LEVEL.items() if sample.call in calls)
+            found[level].add(sample.entered)
     return {level: frozenset(values) for level, values in found.items()}
 
 

@@ -15,10 +15,10 @@ from engage_pipelines.delivery.send import Outside
 from engage_pipelines.delivery.state import ConnectionRow
 from engage_pipelines.destinations.base import DestinationType, MembershipAs, Settings, Target
 from engage_pipelines.domain.computation import ComputationRef
+from engage_pipelines.domain.connection import sample_records
 from engage_pipelines.domain.instants import to_iso
 from engage_pipelines.domain.protocol import ReplicaState, floor
 from engage_pipelines.domain.records import Envelope
-from engage_pipelines.registry.type_settings import revealed_settings
 from engage_pipelines.snapshots.rows import Chain, VersionFile
 
 Level = Literal["account", "user"]
@@ -40,6 +40,11 @@ class Work:
         """Where the files of generations lie."""
         return self.runtime.settings.generations_dir
 
+    @property
+    def reference(self) -> ComputationRef:
+        """What every record says about where it comes from."""
+        return ComputationRef(self.connection.computation_id, self.connection.computation_key, self.connection.space_id)
+
     def path(self, generation: int) -> Path:
         return self.folder / f"{generation}.parquet"
 
@@ -55,9 +60,8 @@ class Work:
 
     def envelope(self, *, evaluated_at_us: int, planned_at_us: int) -> Envelope:
         """Clock fields and routing of every record of a generation, frozen with it."""
-        reference = ComputationRef(self.connection.computation_id, self.connection.computation_key, self.connection.space_id)
         return Envelope(
-            computation=reference,
+            computation=self.reference,
             timestamp=to_iso(evaluated_at_us),
             sent_at=to_iso(planned_at_us),
             integrations=self.type.integrations(self.settings, self.connection.destination_name),
@@ -65,7 +69,8 @@ class Work:
 
     def directions(self) -> Mapping[str, frozenset[bool]]:
         """Per level the values that an enabled mapping would send."""
-        return directions(self.mappings, self.connection.calls, self.envelope(evaluated_at_us=0, planned_at_us=0))
+        samples = sample_records(self.reference, calls=self.connection.calls, destination_name=self.connection.destination_name)
+        return directions(self.mappings, samples)
 
     def replicas(self, c: sa.Connection) -> list[ReplicaState]:
         return state.load_replicas(c, self.connection.id, self.directions(), self.runtime.database.now_us(c))
@@ -86,8 +91,7 @@ def open_work(runtime: Runtime, connection_id: str) -> Work:
         rows = state.load_mappings(c, connection)
         versions = state.load_versions(c, connection.computation_id)
     destination_type = runtime.type_of(connection.destination_type)
-    revealed = revealed_settings(runtime.registry.vault, destination_type, connection.settings)
-    settings = destination_type.configure(revealed, files_dir=runtime.settings.files_dir)
+    settings: Settings = runtime.registry.desk.resolve(destination_type, connection.settings)
     actions = {action.key: (action.calls, action.batch_keys) for action in destination_type.actions}
     chain = Chain(
         runtime.settings.snapshots_dir / connection.space_key / connection.computation_key,

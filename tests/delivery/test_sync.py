@@ -1,0 +1,260 @@
+"""What a destination was told after runs that went well, went badly, or died, and what the connection knows of it."""
+
+import pytest
+from tests.delivery.world import Killed, World
+
+from engage_pipelines.delivery.send import NoAnswerError, PausedError
+from engage_pipelines.destinations.base import Accepted, Backoff, Bisect, Pause, Stop
+from engage_pipelines.domain.computation import Level
+from engage_pipelines.domain.errors import EngageError, SyncStoppedError
+from engage_pipelines.registry import connections
+from engage_pipelines.registry import tables as t
+
+FIVE = {n: [f"user_id:u{n}", f"email:u{n}@x.test"] for n in range(1, 6)}
+
+
+@pytest.fixture
+def connected(world: World) -> str:
+    world.audience()
+    world.destination()
+    return world.connect().connection.id
+
+
+def test_a_backfill_tells_the_destination_every_member_once(world: World, connected: str):
+    world.publish(FIVE)
+    report = world.sync(connected)
+    assert world.recorder.members() == {"u1", "u2", "u3", "u4", "u5"}
+    assert report.counts == {"identify": {"entered": 5}}
+    assert not report.more_owed
+    assert world.owed() == []
+    assert len(world.rows(t.base)) == 1
+
+
+def test_later_syncs_send_only_changes_with_the_email_of_the_member(world: World, connected: str):
+    world.publish(FIVE)
+    world.sync(connected)
+    world.recorder.batches.clear()
+    world.publish({n: FIVE[n] for n in (2, 3, 4, 5)} | {6: ["user_id:u6", "email:new@x.test"]})
+    world.sync(connected)
+    assert [(r["userId"], r["traits"]) for r in world.recorder.records] == [
+        ("u1", {"email": "u1@x.test", "vips": False}),
+        ("u6", {"email": "new@x.test", "vips": True}),
+    ]
+
+
+def test_a_sync_of_nothing_new_sends_nothing(world: World, connected: str):
+    world.publish(FIVE)
+    world.sync(connected)
+    world.recorder.batches.clear()
+    assert world.publish(FIVE) == "unchanged"
+    assert world.sync(connected).counts == {}
+    assert world.recorder.batches == []
+
+
+def test_message_ids_are_unique_and_short_and_carry_the_generation(world: World, connected: str):
+    world.publish(FIVE)
+    world.sync(connected)
+    ids = [record["messageId"] for record in world.recorder.records]
+    assert len(set(ids)) == 5
+    assert all(id_.startswith("personas_") and len(id_) <= 100 for id_ in ids)
+
+
+def test_a_run_that_dies_after_the_answer_resends_the_same_bytes_under_the_same_ids(world: World, connected: str):
+    world.publish(FIVE)
+    sent: list[bytes] = []
+
+    def die_on_the_second_batch(batch):
+        return Killed() if len(world.recorder.batches) == 1 else Accepted()
+
+    world.recorder.script = die_on_the_second_batch
+    with pytest.raises(Killed):
+        world.sync(connected, run_id="first")
+    sent.extend(world.recorder.bodies)
+    world.recorder.script = lambda _batch: Accepted()
+    world.sync_until_done(connected)
+    assert world.recorder.members() == {"u1", "u2", "u3", "u4", "u5"}
+    assert len({r["messageId"] for r in world.recorder.records}) == 5
+    assert len(world.recorder.records) == 5
+    assert world.recorder.bodies[: len(sent)] == sent
+
+
+def test_records_that_were_accepted_but_never_answered_are_sent_again_byte_by_byte(world: World, connected: str):
+    world.publish({1: FIVE[1], 2: FIVE[2]})
+    answers = iter([Backoff("the answer was lost"), Accepted()])
+    world.recorder.script = lambda _batch: next(answers)
+    world.sync(connected)
+    first, second = world.recorder.bodies[:2], world.recorder.bodies[2:]
+    assert first == second
+
+
+def test_a_poison_record_is_isolated_and_kept_while_the_others_are_delivered(world: World, connected: str):
+    world.publish(FIVE)
+    world.recorder.script = lambda batch: (
+        Accepted() if all(r["userId"] != "u2" for r in batch) else (Bisect("bad") if len(batch) > 1 else Accepted({0: "no such user"}))
+    )
+    report = world.sync(connected)
+    assert world.recorder.members() == {"u1", "u3", "u4", "u5"}
+    assert report.dead_letters == 1
+    assert [(row.address, row.kind, row.reason) for row in world.rows(t.exception)] == [("user_id:u2", "rejected", "no such user")]
+
+
+def test_a_refused_record_is_not_sent_again_until_its_value_changes(world: World, connected: str):
+    refuse = True
+    world.recorder.script = lambda batch: Accepted({i: "no" for i, r in enumerate(batch) if refuse and r["userId"] == "u2"})
+    world.publish(FIVE)
+    world.sync(connected)
+    world.recorder.batches.clear()
+    refuse = False
+    world.publish(FIVE | {6: ["user_id:u6"]})
+    world.sync(connected)
+    assert [r["userId"] for r in world.recorder.records] == ["u6"]
+    world.publish({n: FIVE[n] for n in (1, 3, 4, 5)} | {6: ["user_id:u6"]})
+    world.sync(connected)
+    assert world.recorder.records[-1]["traits"]["vips"] is False
+    assert world.rows(t.exception) == []
+
+
+def test_a_record_too_large_for_the_destination_is_kept_with_its_size(world: World, connected: str):
+    world.publish({1: FIVE[1], 2: ["user_id:u2", f"email:{'x' * 3000}@x.test"]})
+    assert world.sync(connected).dead_letters == 1
+    assert "at most 2000" in world.rows(t.exception)[0].reason
+    assert world.recorder.members() == {"u1"}
+
+
+def test_a_destination_that_asks_for_a_pause_is_left_alone_for_that_long(world: World, connected: str):
+    world.publish({1: FIVE[1]})
+    answers = iter([Pause(7.0), Accepted()])
+    world.recorder.script = lambda _batch: next(answers, Accepted())
+    world.sync(connected)
+    assert world.recorder.members() == {"u1"}
+    assert sum(world.time.slept) == pytest.approx(7.0, abs=0.01)
+
+
+def test_a_long_pause_ends_the_run_and_the_request_waits_as_long(world: World, connected: str):
+    world.publish({1: FIVE[1]})
+    world.recorder.script = lambda _batch: Pause(1800.0)
+    with pytest.raises(PausedError, match="1800 s"):
+        world.sync(connected)
+    (request,) = world.owed()
+    assert request.not_before - world.time.now_us == pytest.approx(1800e6, rel=0.01)
+
+
+def test_a_refusing_destination_stops_the_connection_and_nothing_is_dead_lettered(world: World, connected: str):
+    world.publish(FIVE)
+    world.recorder.script = lambda _batch: Stop("the write key is not valid", "Give the right one.")
+    with pytest.raises(SyncStoppedError, match="write key"):
+        world.sync(connected)
+    row = world.rows(t.connection)[0]
+    assert (row.state, row.error, row.remedy) == ("stopped", "the write key is not valid", "Give the right one.")
+    assert world.rows(t.exception) == []
+
+
+def test_a_destination_that_never_answers_ends_the_run_and_the_request_stays_owed(world: World, connected: str):
+    world.publish(FIVE)
+    world.recorder.script = lambda _batch: Backoff("connection refused")
+    with pytest.raises(NoAnswerError, match="8 tries"):
+        world.sync(connected)
+    (request,) = world.owed()
+    assert request.failures == 1
+    assert request.not_before > 0
+    world.recorder.script = lambda _batch: Accepted()
+    world.sync_until_done(connected)
+    assert world.recorder.members() == {"u1", "u2", "u3", "u4", "u5"}
+
+
+def test_a_paused_connection_sends_the_net_difference_on_resume(world: World, connected: str):
+    world.publish(FIVE)
+    world.sync(connected)
+    world.recorder.batches.clear()
+    with world.registry.change() as change:
+        of, to = _both(world, change)
+        connections.pause(change, world.space, of, to)
+    world.publish({1: FIVE[1]})
+    with pytest.raises(EngageError, match="paused"):
+        world.sync(connected)
+    world.publish(FIVE | {6: ["user_id:u6"]})
+    world.connect()
+    world.sync_until_done(connected)
+    assert [r["userId"] for r in world.recorder.records] == ["u6"]
+
+
+def test_an_account_audience_sends_one_group_per_account_then_one_identify_per_user(world: World):
+    world.audience(level=Level.ACCOUNT)
+    world.destination()
+    connection_id = world.connect().connection.id
+    world.publish({1: FIVE[1], 2: FIVE[2]}, {10: ["group_id:acme"], 11: ["group_id:globex"]})
+    report = world.sync(connection_id)
+    assert [(r["type"], r.get("groupId") or r["userId"]) for r in world.recorder.records] == [
+        ("group", "acme"),
+        ("group", "globex"),
+        ("identify", "u1"),
+        ("identify", "u2"),
+    ]
+    assert report.counts == {"group": {"entered": 2}, "identify": {"entered": 2}}
+
+
+def test_identify_and_track_of_one_change_have_ids_of_their_own(world: World):
+    world.audience()
+    world.destination()
+    connection_id = world.connect(calls=("identify", "track")).connection.id
+    world.publish({1: FIVE[1]})
+    world.sync(connection_id)
+    assert sorted(r["type"] for r in world.recorder.records) == ["identify", "track"]
+    assert len({r["messageId"] for r in world.recorder.records}) == 2
+    track = next(r for r in world.recorder.records if r["type"] == "track")
+    assert track["event"] == "Audience Entered"
+    assert track["properties"] == {"audience_key": "vips", "vips": True}
+    assert track["context"]["traits"] == {"email": "u1@x.test"}
+
+
+def test_connecting_without_backfill_sends_only_what_changes_later(world: World):
+    world.audience()
+    world.destination()
+    world.publish(FIVE)
+    connection_id = world.connect(backfill=False).connection.id
+    world.sync_until_done(connection_id)
+    assert world.recorder.records == []
+    world.publish({n: FIVE[n] for n in (2, 3, 4, 5)})
+    world.sync_until_done(connection_id)
+    assert world.recorder.holds() == {"u1": False}
+
+
+def test_a_version_that_lost_most_of_its_members_is_held_and_not_sent(world: World, connected: str):
+    world.publish({n: [f"user_id:u{n}"] for n in range(300)})
+    world.sync_until_done(connected)
+    world.recorder.batches.clear()
+    assert world.publish({1: ["user_id:u1"]}) == "held"
+    world.sync_until_done(connected)
+    assert world.recorder.records == []
+
+
+def test_everything_is_right_after_a_death_at_any_request(world: World, connected: str):
+    """Kill at the n-th request, for every n, with a new version after each death: nothing lost, nothing doubled under a new id."""
+    versions = [FIVE, {n: FIVE[n] for n in (1, 2)}, FIVE | {7: ["user_id:u7"]}]
+    requests = 0
+    for number, members in enumerate(versions * 3):
+        world.publish(members)
+        fatal = requests + number + 1
+
+        def script(_batch, fatal=fatal):
+            nonlocal requests
+            requests += 1
+            return Killed() if requests == fatal else Accepted()
+
+        world.recorder.script = script
+        try:
+            world.sync(connected, run_id=f"kill-{number}")
+        except Killed:
+            world.sync_until_done(connected)
+        world.sync_until_done(connected)
+        assert world.recorder.members() == {a.removeprefix("user_id:") for every in members.values() for a in every if "user_id" in a}
+    ids = [r["messageId"] for r in world.recorder.records]
+    assert len(ids) == len(set(ids))
+    assert len(world.rows(t.base)) == 1
+
+
+def _both(world: World, change):
+    from engage_pipelines.registry.computations import find_audience
+    from engage_pipelines.registry.destinations import find_destination
+
+    return find_audience(change.c, world.space.id, "vips"), find_destination(change.c, world.space.id, "crm")

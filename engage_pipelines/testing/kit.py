@@ -19,7 +19,7 @@ from engage_pipelines.domain.mapping.directives import compile_object_mapping, f
 from engage_pipelines.domain.mapping.empty import remove_empty_values
 from engage_pipelines.domain.mapping.javascript import UNDEFINED, is_true, number_text, type_name
 from engage_pipelines.domain.mapping.membership import computation_membership, row_membership, stated_membership
-from engage_pipelines.domain.mapping.paths import get
+from engage_pipelines.domain.mapping.paths import path_keys, step
 from engage_pipelines.domain.mapping.resolver import Build, MappingError
 from engage_pipelines.domain.mapping.templates import render
 from engage_pipelines.domain.mapping.validate import Problems, check_mapping
@@ -67,7 +67,7 @@ def answer(case: Answer, *, compat: bool = False) -> Answer:
     except Problems as wrong:
         result = _problems(wrong)
     except EngageError as wrong:
-        result = _failure("Error", wrong.what)
+        result = _failure(getattr(wrong, "kind", "Error"), wrong.what)
     except SegmentFault as wrong:
         result = _failure("TypeError", str(wrong))
     except RecursionError:
@@ -86,7 +86,7 @@ def _problems(wrong: Problems) -> Answer:
     return {**_failure("AggregateError", text), "errors": wrong.messages}
 
 
-def _transform(case: Answer, _: bool) -> Answer:  # noqa: FBT001 - all operations are called alike
+def _transform(case: Answer, _: bool) -> Answer:
     mapping, data = case.get("mapping", UNDEFINED), case.get("data", UNDEFINED)
     data = {} if data is UNDEFINED else data
     if not isinstance(data, dict):
@@ -104,7 +104,7 @@ def enumerate_properties(value: Any) -> Iterator[tuple[str, Any]]:
     return ((str(n), item) for n, item in enumerate(value)) if isinstance(value, list | str) else iter(())
 
 
-def _transform_batch(case: Answer, compat: bool) -> Answer:  # noqa: FBT001
+def _transform_batch(case: Answer, compat: bool) -> Answer:
     data = case.get("data", UNDEFINED)
     data = [] if data is UNDEFINED else data
     if not isinstance(data, list):
@@ -114,26 +114,29 @@ def _transform_batch(case: Answer, compat: bool) -> Answer:  # noqa: FBT001
     return wrong or {"ok": True, "out": [result["out"] for result in results]}
 
 
-def _validate_mapping(case: Answer, _: bool) -> Answer:  # noqa: FBT001
+def _validate_mapping(case: Answer, _: bool) -> Answer:
     check_mapping(case.get("mapping", UNDEFINED))
     return {"ok": True}
 
 
-def _get(case: Answer, _: bool) -> Answer:  # noqa: FBT001
+def _get(case: Answer, _: bool) -> Answer:
     path = case.get("path", UNDEFINED)
     if path is None or path is UNDEFINED:
         return {"ok": True, "out": encode(UNDEFINED)}
-    return {"ok": True, "out": encode(get(case.get("obj", UNDEFINED), path))}
+    value = case.get("obj", UNDEFINED)
+    for key in path if isinstance(path, list) else path_keys(path):
+        value = step(value, str(key))
+    return {"ok": True, "out": encode(value)}
 
 
-def _render(case: Answer, _: bool) -> Answer:  # noqa: FBT001
+def _render(case: Answer, _: bool) -> Answer:
     template = case.get("template", UNDEFINED)
     if not isinstance(template, str):
         return _failure("TypeError", f'Invalid template! Template should be a "string" but {type_name(template)} was given.')
     return {"ok": True, "out": render(template, case.get("data", UNDEFINED))}
 
 
-def _flatten(case: Answer, _: bool) -> Answer:  # noqa: FBT001
+def _flatten(case: Answer, _: bool) -> Answer:
     prefix, separator = case.get("prefix") or "", case.get("separator", UNDEFINED)
     joint = "." if separator is UNDEFINED else separator
     return {
@@ -156,23 +159,23 @@ def _with_undefined(tree: Any) -> Any:
     return {**tree, "children": [_with_undefined(child) for child in tree["children"]]}
 
 
-def _parse_fql(case: Answer, compat: bool) -> Answer:  # noqa: FBT001
+def _parse_fql(case: Answer, compat: bool) -> Answer:
     if not compat:
         parse_trigger(case["fql"])
     return {"ok": True, "ast": _parsed(case["fql"])}
 
 
-def _validate_fql(case: Answer, _: bool) -> Answer:  # noqa: FBT001
+def _validate_fql(case: Answer, _: bool) -> Answer:
     return {"ok": True, "result": segment_matches(case["ast"], case.get("data", UNDEFINED))}
 
 
-def _fql(case: Answer, compat: bool) -> Answer:  # noqa: FBT001
+def _fql(case: Answer, compat: bool) -> Answer:
     if not compat:
         return {"ok": True, "result": parse_trigger(case["fql"]).matches(case.get("data") or {})}
     return {"ok": True, "ast": _parsed(case["fql"]), "result": segment_matches(parse_segment(case["fql"]), case.get("data", UNDEFINED))}
 
 
-def _membership(case: Answer, _: bool) -> Answer:  # noqa: FBT001
+def _membership(case: Answer, _: bool) -> Answer:
     call, mode = case.get("data"), case.get("syncMode")
     if not isinstance(call, dict):
         return {"ok": True, **dict.fromkeys(("membership", "engage", "retl"), encode(UNDEFINED))}
@@ -180,7 +183,7 @@ def _membership(case: Answer, _: bool) -> Answer:  # noqa: FBT001
     return {"ok": True, **{name: encode(UNDEFINED) if verdict is None else verdict for name, verdict in verdicts.items()}}
 
 
-def _remove_empty(case: Answer, _: bool) -> Answer:  # noqa: FBT001
+def _remove_empty(case: Answer, _: bool) -> Answer:
     schema = case.get("schema") or {}
     return {
         "ok": True,

@@ -2,8 +2,7 @@
 """The directives of the mapping kit, each compiled to a function of the payload.
 
 A directive is an object with one `@` key (and `_metadata` at most). What is wrong with its options fails when it is
-reached, with the words of Segment's kit: validate_mapping finds it before. `keep` says that the caller is `@merge`, for
-which a key whose value is undefined still takes the place of an earlier one.
+reached, with the words of Segment's kit: validate_mapping finds it before.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,14 +19,14 @@ from engage_pipelines.domain.mapping.javascript import (
     text_of,
     type_name,
 )
-from engage_pipelines.domain.mapping.paths import getter, get, without_root
+from engage_pipelines.domain.mapping.paths import get, getter, without_root
 from engage_pipelines.domain.mapping.resolver import Build, MappingError, Resolver, failing
 from engage_pipelines.domain.mapping.templates import render, renderer
 from engage_pipelines.domain.mapping.texts import replace, utf16_length
 
 MAX_REPLACE = 10
 ROOT_KEY = "__segment_internal_directive"
-Compiler: TypeAlias = Callable[[Any, Build, bool], Resolver]
+Compiler: TypeAlias = Callable[[Any, Build], Resolver]
 
 
 def is_directive(node: object) -> bool:
@@ -37,24 +36,24 @@ def is_directive(node: object) -> bool:
     return bool(named) and len(node) == len(named) + ("_metadata" in node)
 
 
-def compile_node(node: Any, build: Build, keep: bool = False) -> Resolver:  # noqa: FBT001, FBT002 - one of the compilers, which are called alike
+def compile_node(node: Any, build: Build) -> Resolver:
     """Any part of a mapping; values that are no object or list stand for themselves."""
     if is_directive(node):
         name = next(key for key in node if key.startswith("@"))
         compiler = DIRECTIVES.get(name)
-        return compiler(node[name], build, keep) if compiler else failing(f"{name} is not a valid directive, got undefined")
+        return compiler(node[name], build) if compiler else failing(f"{name} is not a valid directive, got undefined")
     if isinstance(node, dict):
-        return _object(node, build, keep)
+        return _object(node, build)
     if isinstance(node, list):
-        parts = [compile_node(item, build) for item in node]
-        build.holes = build.holes or any(isinstance(item, dict) or item is UNDEFINED for item in node)
+        parts = [compile_node(item, build.plain) for item in node]
+        build.note_holes(any(isinstance(item, dict) or item is UNDEFINED for item in node))
         return lambda payload: [part(payload) for part in parts]
     return lambda _: node
 
 
-def _object(node: Mapping[str, Any], build: Build, keep: bool) -> Resolver:  # noqa: FBT001
-    fields = [(key, compile_node(value, build)) for key, value in node.items()]
-    if keep:
+def _object(node: Mapping[str, Any], build: Build) -> Resolver:
+    fields = [(key, compile_node(value, build.plain)) for key, value in node.items()]
+    if build.keep:
         return lambda payload: {key: field(payload) for key, field in fields}
 
     def build_object(payload: Any) -> dict[str, Any]:
@@ -68,14 +67,14 @@ def _object(node: Mapping[str, Any], build: Build, keep: bool) -> Resolver:  # n
     return build_object
 
 
-def _path(value: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001, ARG001
+def _path(value: Any, build: Build) -> Resolver:
     if isinstance(value, str):
         return getter(without_root(value))
     resolve = _text("@path", value, build)
     return lambda payload: get(payload, without_root(resolve(payload)))
 
 
-def _template(value: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001, ARG001
+def _template(value: Any, build: Build) -> Resolver:
     if isinstance(value, str):
         return renderer(value)
     resolve = _text("@template", value, build)
@@ -83,7 +82,7 @@ def _template(value: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001
 
 
 def _text(name: str, value: Any, build: Build) -> Resolver:
-    resolve = compile_node(value, build)
+    resolve = compile_node(value, build.plain)
 
     def text(payload: Any) -> str:
         found = resolve(payload)
@@ -94,23 +93,23 @@ def _text(name: str, value: Any, build: Build) -> Resolver:
     return text
 
 
-def _if(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001
+def _if(options: Any, build: Build) -> Resolver:
     if not isinstance(options, dict):
         return failing('@if requires an object with an "exists" key')
     if not is_true(options.get("exists")) and not is_true(options.get("blank")):
         return failing('@if requires an "exists" key or a "blank" key')
     then, otherwise = options.get("then", UNDEFINED), options.get("else", UNDEFINED)
-    when_true = compile_node(then, build, keep)
-    when_false = compile_node(otherwise if is_true(otherwise) else UNDEFINED, build, keep)
+    when_true = compile_node(then, build)
+    when_false = compile_node(otherwise if is_true(otherwise) else UNDEFINED, build)
     if options.get("exists", UNDEFINED) is not UNDEFINED:
-        found = compile_node(options["exists"], build)
+        found = compile_node(options["exists"], build.plain)
 
         def exists(payload: Any) -> Any:
             value = found(payload)
             return when_false(payload) if value is None or value is UNDEFINED else when_true(payload)
 
         return exists
-    tested = compile_node(options["blank"], build)
+    tested = compile_node(options["blank"], build.plain)
 
     def blank(payload: Any) -> Any:
         value = tested(payload)
@@ -119,7 +118,7 @@ def _if(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001
     return blank
 
 
-def _case(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001, ARG001
+def _case(options: Any, build: Build) -> Resolver:
     if not isinstance(options, dict):
         return failing('@case requires an object with a "operator" key')
     operator = options.get("operator")
@@ -127,7 +126,7 @@ def _case(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001, 
         return failing('@case requires a "operator" key')
     if not is_true(options.get("value")):
         return lambda _: UNDEFINED
-    resolve = compile_node(options["value"], build)
+    resolve = compile_node(options["value"], build.plain)
 
     def case(payload: Any) -> Any:
         value = resolve(payload)
@@ -140,14 +139,14 @@ def _case(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001, 
     return case
 
 
-def _replace(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001, ARG001
+def _replace(options: Any, build: Build) -> Resolver:
     if not isinstance(options, dict) or not is_true(options.get("pattern")):
         return failing(
             '@replace requires a "pattern" key' if isinstance(options, dict) else '@replace requires an object with a "pattern" key'
         )
     if not is_true(options.get("value")):
         return lambda _: UNDEFINED
-    resolve = compile_node(options["value"], build)
+    resolve = compile_node(options["value"], build.plain)
     pattern, replacement = options["pattern"], _or_default(options.get("replacement"), "")
     ignore_case, every = _or_default(options.get("ignorecase"), False), _or_default(options.get("global"), True)
     sound = isinstance(pattern, str) and isinstance(replacement, str) and isinstance(ignore_case, bool) and isinstance(every, bool)
@@ -179,15 +178,15 @@ def _check_lengths(pattern: str, replacement: str) -> None:
             raise MappingError(f'@replace requires a "{name}" less than {MAX_REPLACE} characters')
 
 
-def _array_path(data: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001, ARG001
+def _array_path(data: Any, build: Build) -> Resolver:
     if not isinstance(data, list):
         return failing(f"@arrayPath expected array, got {type_name(data)}")
     path, shape = [*data, UNDEFINED, UNDEFINED][:2]
-    root = getter(without_root(path)) if isinstance(path, str) else compile_node(path, build)
+    root = getter(without_root(path)) if isinstance(path, str) else compile_node(path, build.plain)
     if not isinstance(shape, dict) or not shape:
         return root
-    build.holes = build.holes or is_directive(shape)
-    item = compile_node(shape, build)
+    build.note_holes(is_directive(shape))
+    item = compile_node(shape, build.plain)
 
     def array_path(payload: Any) -> Any:
         found = root(payload)
@@ -198,16 +197,16 @@ def _array_path(data: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT00
     return array_path
 
 
-def _literal(value: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001
-    return compile_node(value, build, keep)
+def _literal(value: Any, build: Build) -> Resolver:
+    return compile_node(value, build)
 
 
-def _flatten(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001
+def _flatten(options: Any, build: Build) -> Resolver:
     if not isinstance(options, dict) or not is_true(options.get("separator")):
         return failing(
             '@flatten requires a "separator" key' if isinstance(options, dict) else '@flatten requires an object with a "separator" key'
         )
-    separator, value = compile_node(options["separator"], build), compile_node(options.get("value", UNDEFINED), build)
+    separator, value = compile_node(options["separator"], build.plain), compile_node(options.get("value", UNDEFINED), build.plain)
     omit_arrays = is_true(options.get("omitArrays"))
 
     def flattened(payload: Any) -> dict[str, Any]:
@@ -215,7 +214,7 @@ def _flatten(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT00
         if not isinstance(joint, str):
             raise MappingError("@flatten requires a string separator")
         flat = flatten(value(payload), "", joint, omit_arrays=omit_arrays)
-        return flat if keep else _without_undefined(flat)
+        return flat if build.keep else _without_undefined(flat)
 
     return flattened
 
@@ -230,13 +229,13 @@ def flatten(value: Any, prefix: str, separator: str, *, omit_arrays: bool) -> di
     return out
 
 
-def _json(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001, ARG001
+def _json(options: Any, build: Build) -> Resolver:
     if not isinstance(options, dict):
         return failing('@json requires an object with a "value" key')
     for key in ("mode", "value"):
         if not is_true(options.get(key)):
             return failing(f'@json requires a "{key}" key')
-    resolve, mode = compile_node(options["value"], build), options["mode"]
+    resolve, mode = compile_node(options["value"], build.plain), options["mode"]
     if mode == "encode":
         return lambda payload: json_text(resolve(payload))
     if mode != "decode":
@@ -249,24 +248,24 @@ def _json(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001, 
     return decoded
 
 
-def _merge(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001
+def _merge(options: Any, build: Build) -> Resolver:
     if not isinstance(options, dict):
         return failing('@merge requires an object with an "objects" key and a "direction" key')
     if not is_true(options.get("direction")):
         return failing('@merge requires a "direction" key')
-    direction, objects = compile_node(options["direction"], build), options.get("objects", UNDEFINED)
+    direction, objects = compile_node(options["direction"], build.plain), options.get("objects", UNDEFINED)
     if not is_true(objects):
         return failing('@merge requires a "objects" key')
     if not isinstance(objects, list):
         return failing(f"@merge: expected opts.array, got {'object' if isinstance(objects, dict) else type_name(objects)}")
-    parts = [compile_node(item, build, True) for item in objects]
+    parts = [compile_node(item, build.keeping) for item in objects]
 
     def merged(payload: Any) -> dict[str, Any]:
         values = [part(payload) for part in parts]
         out: dict[str, Any] = {}
         for value in reversed(values) if direction(payload) == "left" else values:
             out |= _own_properties(value)
-        return out if keep else _without_undefined(out)
+        return out if build.keep else _without_undefined(out)
 
     return merged
 
@@ -281,7 +280,7 @@ def _without_undefined(value: dict[str, Any]) -> dict[str, Any]:
     return {key: inner for key, inner in value.items() if inner is not UNDEFINED}
 
 
-def _transform(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001
+def _transform(options: Any, build: Build) -> Resolver:
     if not isinstance(options, dict):
         return failing('@transform requires an object with an "apply" key and a "mapping" key')
     for key in ("mapping", "apply"):
@@ -289,14 +288,14 @@ def _transform(options: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT
             return failing(f'@transform requires a "{key}" key')
     if not isinstance(options["apply"], dict):
         return failing('@transform "apply" key should be an object')
-    apply, mapping = compile_object_mapping(options["apply"], build), compile_node(options["mapping"], build, keep)
+    apply, mapping = compile_object_mapping(options["apply"], build.plain), compile_node(options["mapping"], build)
     return lambda payload: mapping(apply({} if payload is UNDEFINED else payload))
 
 
 def compile_object_mapping(mapping: Mapping[str, Any], build: Build) -> Resolver:
     """A whole mapping, with its root directive if it has one; the payload must be an object."""
     try:
-        resolve = compile_node(with_root_directive(mapping), build)
+        resolve = compile_node(with_root_directive(mapping), build.plain)
     except MappingError as wrong:
         return failing(wrong.what)
 
@@ -326,8 +325,8 @@ def with_root_directive(mapping: Mapping[str, Any]) -> dict[str, Any]:
     return {name: {**options, "mapping": others} if isinstance(options, dict) else options}
 
 
-def _exclude_when_null(value: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001
-    resolve = compile_node(value, build, keep)
+def _exclude_when_null(value: Any, build: Build) -> Resolver:
+    resolve = compile_node(value, build)
 
     def excluded(payload: Any) -> Any:
         found = resolve(payload)
@@ -335,7 +334,7 @@ def _exclude_when_null(value: Any, build: Build, keep: bool) -> Resolver:  # noq
             return UNDEFINED
         if not isinstance(found, dict):
             return found
-        return dict(starmap(_null_as_undefined, found.items())) if keep else _without_nulls(found)
+        return dict(starmap(_null_as_undefined, found.items())) if build.keep else _without_nulls(found)
 
     return excluded
 
@@ -348,8 +347,8 @@ def _without_nulls(value: dict[str, Any]) -> dict[str, Any]:
     return {k: _without_nulls(v) if isinstance(v, dict) else v for k, v in value.items() if v is not None and v is not UNDEFINED}
 
 
-def _liquid(value: Any, build: Build, keep: bool) -> Resolver:  # noqa: FBT001, ARG001
-    from engage_pipelines.domain.mapping.liquid import liquid_renderer  # noqa: PLC0415 - the template engine is rarely needed and slow to load
+def _liquid(value: Any, _: Build) -> Resolver:
+    from engage_pipelines.domain.mapping.liquid import liquid_renderer  # noqa: PLC0415 - rarely needed and slow to load
 
     return liquid_renderer(value)
 

@@ -33,6 +33,6 @@ def _object(value: dict[str, Any], fields: Any, *, is_root: bool) -> dict[str, A
     out: dict[str, Any] = {}
     for key, inner in value.items():
         kept = remove_empty_values(inner, fields.get(key))
-        if kept is not UNDEFINED and not (is_root and kept == "" and isinstance(kept, str)):
+        if kept is not UNDEFINED and not (is_root and kept == ""):
             out[key] = kept
     return out

@@ -52,7 +52,7 @@ def is_true(value: object) -> bool:
     """JavaScript's truth: empty lists and objects are true, NaN is false."""
     if isinstance(value, list | dict):
         return True
-    return bool(value) and value == value  # noqa: PLR0124 - NaN alone differs from itself
+    return bool(value) and not (isinstance(value, float) and math.isnan(value))
 
 
 def equals_empty_text(value: object) -> bool:
@@ -127,7 +127,7 @@ def json_text(value: object) -> str | Undefined:
     if isinstance(value, int | float):
         return number_text(value) if math.isfinite(value) else "null"
     if isinstance(value, list):
-        return "[" + ",".join(json_text(item) or "null" for item in value) + "]"
+        return "[" + ",".join(str(json_text(item) or "null") for item in value) + "]"
     if isinstance(value, dict):
         parts = ((key, json_text(item)) for key, item in entries(value))
         return "{" + ",".join(f"{_quoted(key)}:{text}" for key, text in parts if text is not UNDEFINED) + "}"

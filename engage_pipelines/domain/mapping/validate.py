@@ -261,7 +261,7 @@ def _second_replacement(options: Any, stack: Stack) -> list[str]:
 
 
 def _liquid(template: Any, stack: Stack) -> list[str]:
-    from engage_pipelines.domain.mapping.liquid import liquid_fault  # noqa: PLC0415 - the template engine is slow to load
+    from engage_pipelines.domain.mapping.liquid import liquid_fault  # noqa: PLC0415 - rarely needed and slow to load
 
     fault = liquid_fault(template) if isinstance(template, str) else None
     return [f"/{'/'.join(stack)} {fault}."] if fault else []
@@ -277,4 +277,4 @@ _NEEDED: dict[str, Callable[[Any, Stack], list[str]]] = {
     "@liquid": _liquid,
 }
 
-assert set(_CHECKS) == set(DIRECTIVES)  # noqa: S101 - one list of directives
+assert set(_CHECKS) == set(DIRECTIVES)

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
+from engage_pipelines.domain.errors import DefinitionError
+from engage_pipelines.domain.trigger.difference import differs_from_segment
 from engage_pipelines.domain.trigger.evaluate import compile_condition
 from engage_pipelines.domain.trigger.grammar import parse_tree
+from engage_pipelines.domain.trigger.segment import Ast, SegmentFault, parse_segment, segment_matches
 
-__all__ = ["Trigger", "parse_trigger"]
+__all__ = ["Trigger", "differs_from_segment", "parse_trigger"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,4 +37,18 @@ def parse_trigger(text: str, *, compat: Literal["segment"] | None = None) -> Tri
     Raises: DefinitionError, for the author of the trigger, when the text does not parse (with `compat`, when Segment
     would match nothing with it).
     """
-    return Trigger(text, compat, compile_condition(parse_tree(text)))
+    if compat is None:
+        return Trigger(text, compat, compile_condition(parse_tree(text)))
+    tree = parse_segment(text)
+    if "error" in tree:
+        raise DefinitionError(
+            f"Segment's parser fails on this trigger and would never fire it ({tree['error']}).", "Leave out compat: segment."
+        )
+    return Trigger(text, compat, lambda event: _segment_verdict(tree, event))
+
+
+def _segment_verdict(tree: Ast, event: Mapping[str, Any]) -> bool:
+    try:
+        return segment_matches(tree, event)
+    except SegmentFault:
+        return False

@@ -234,7 +234,7 @@ def _string(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return value
-    return number_text(value) if is_number(value) else json_text(value)
+    return number_text(value) if is_number(value) else str(json_text(value))
 
 
 def _number(value: Any) -> int | float | None:

@@ -7,7 +7,7 @@ Source: npm @segment/destination-subscriptions, observed.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from engage_pipelines.domain.mapping.javascript import UNDEFINED, number_of, text_of
@@ -17,8 +17,20 @@ from engage_pipelines.domain.trigger.segment_lexer import END, Token, segment_to
 Ast: TypeAlias = dict[str, Any]
 # Object.prototype's names: the peer's table of fields finds something under them, and then takes no condition from it
 _INHERITED = frozenset(
-    "constructor __defineGetter__ __defineSetter__ hasOwnProperty __lookupGetter__ __lookupSetter__ isPrototypeOf "
-    "propertyIsEnumerable toString valueOf __proto__ toLocaleString".split()
+    [
+        "constructor",
+        "__defineGetter__",
+        "__defineSetter__",
+        "hasOwnProperty",
+        "__lookupGetter__",
+        "__lookupSetter__",
+        "isPrototypeOf",
+        "propertyIsEnumerable",
+        "toString",
+        "valueOf",
+        "__proto__",
+        "toLocaleString",
+    ]
 )
 _PLAIN_FIELDS = {"type": "event-type", "event": "event", "name": "name", "userId": "userId"}
 _NESTED_FIELDS = {"properties": "event-property", "traits": "event-trait", "context": "event-context"}
@@ -26,7 +38,7 @@ _PLACES = {kind: place for place, kind in {**_PLAIN_FIELDS, **_NESTED_FIELDS}.it
 _UNREADABLE = "Cannot read properties of undefined (reading 'type')"
 
 
-class SegmentFault(Exception):
+class SegmentFault(Exception):  # noqa: N818 - the fault is the peer's
     """What makes the peer throw; its words are the peer's."""
 
 
@@ -171,7 +183,7 @@ def _group_matches(tree: Any, event: Any) -> bool:
     return {"and": all, "or": any}[tree["operator"]](verdicts) if tree.get("operator") in ("and", "or") else False
 
 
-def _condition_matches(condition: Any, event: Mapping[str, Any]) -> bool:
+def _condition_matches(condition: Any, event: Any) -> bool:
     if condition is None:
         raise SegmentFault(_UNREADABLE)
     kind = condition.get("type")
@@ -180,7 +192,7 @@ def _condition_matches(condition: Any, event: Mapping[str, Any]) -> bool:
     place = _PLACES.get(kind)
     if place is None:
         return False
-    actual = event.get(place, UNDEFINED)
+    actual = step(event, place)
     if place in _NESTED_FIELDS:
         actual = _get(actual, condition.get("name"))
     check = _CHECKS.get(condition.get("operator"))

@@ -24,7 +24,7 @@ class Token(NamedTuple):
 END = Token("eos", "eos")
 
 
-class LexerFault(Exception):
+class LexerFault(Exception):  # noqa: N818 - the fault is the peer's
     """The text has no tokens."""
 
 

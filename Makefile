@@ -1,0 +1,54 @@
+# Every target sets itself up: Python 3.11 or newer, make and a package index are all it takes.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export DAGSTER_HOME ?= $(CURDIR)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo dev test test-browser check format lint types contracts bench lock
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r t d; do printf '  %-13s %s\n' "$$t" "$$d"; done
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked packages into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $(READY)
+
+demo: $(READY) ## The main job on sample data: facts, audiences, a destination, backfill, changes
+	@exec $(BIN)/engage demo
+
+dev: $(READY) ## The Dagster UI on the state of the demo, or of ENGAGE_HOME
+	@exec $(BIN)/engage dev
+
+test: $(READY) ## The whole suite that needs nothing but Python
+	$(BIN)/pytest -n 2 -m "not browser"
+
+test-browser: $(READY) ## The Dagster UI in a real browser (Debian's chromium)
+	$(BIN)/pytest -m browser
+
+check: format lint types contracts test ## Format, lint, types, import contracts, tests
+
+format: $(READY)
+	$(BIN)/ruff format --check .
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/pyright
+
+contracts: $(READY)
+	$(BIN)/lint-imports
+
+bench: $(READY) ## One ratio table per benchmark
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+lock: $(READY) ## Pin the newest versions that pyproject.toml allows
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python -m uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --quiet --upgrade -o requirements.lock

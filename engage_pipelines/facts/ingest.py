@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engage_pipelines.facts.calls import decode
+from engage_pipelines.facts.columns import decode
+from engage_pipelines.facts.compaction import compact
 from engage_pipelines.facts.lines import MAX_LINE_BYTES, InputFile, find_files, read_blocks
 from engage_pipelines.facts.settle import settle
 from engage_pipelines.facts.staging import Staging
@@ -46,7 +47,7 @@ class IngestSummary:
         return sum(self.by_type.values())
 
 
-def ingest(  # noqa: PLR0913 - all but the first are named
+def ingest(
     paths: Sequence[str],
     *,
     facts_dir: Path,
@@ -69,9 +70,10 @@ def ingest(  # noqa: PLR0913 - all but the first are named
                 for block in read_blocks(file, max_line_bytes=max_line_bytes, on_position=report):
                     staging.add(file, decode(block, now_us=now_us))
         new = settle(write, staging, source=source) if staging.calls else 0
-        rejects_path = staging.keep_rejects(write.folder / "rejects", _stem(files))
         if new:
+            compact(write)
             write.commit()
+        rejects_path = staging.keep_rejects(write.folder / "rejects", _stem(files))
     return IngestSummary(
         files=len(files),
         by_type=dict(sorted(staging.by_type.items())),

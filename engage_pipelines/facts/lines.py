@@ -8,11 +8,11 @@ import gzip
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from engage_pipelines.domain.errors import InputError
 
@@ -108,7 +108,7 @@ def read_blocks(
 
 
 @contextmanager
-def _opened(file: InputFile) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+def _opened(file: InputFile) -> Generator[tuple[IO[bytes], IO[bytes]]]:
     """The raw stream, for its position, and the stream of text."""
     if file.path is None:
         raw: IO[bytes] = sys.stdin.buffer
@@ -121,7 +121,7 @@ def _opened(file: InputFile) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
 def _unpacked(file: InputFile, raw: IO[bytes]) -> IO[bytes]:
     start = raw.peek(len(_GZIP_MAGIC))  # type: ignore[attr-defined]
     if start.startswith(_GZIP_MAGIC):
-        return gzip.GzipFile(fileobj=raw)
+        return cast(IO[bytes], gzip.GzipFile(fileobj=raw))
     if file.path is not None and file.path.suffix.lower() == ".gz":
         raise InputError(f"{file.name!r} is not gzip data.", "Take `.gz` off its name if it is plain text, or fetch it again.")
     return raw

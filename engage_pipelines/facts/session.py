@@ -8,14 +8,14 @@ Rows after `at_us` are invisible; links, merges and memberships are as they were
 | users(member) | every profile that holds a user id or an e-mail trait |
 | accounts(member) | every account |
 | account_users(account, member) | present links between accounts and users, each once |
-| identifiers(member, kind, id, current, first_at, last_at) | user_id, anonymous_id, group_id, email (current while it is the trait's value) |
-| event_rows(member, event, ts, message_id, properties, context, source, kind) | events, properties as JSON text |
+| identifiers(member, kind, id, current, first_at, last_at) | user_id, anonymous_id, group_id; email, current while the trait's value |
+| event_rows(member, event, ts, message_id, properties, context, source, kind) | properties and context as JSON text |
 | trait_rows(member, key, ts, message_id, value, level) | every value a trait ever had, as JSON text; level user or account |
 | event_names(name, rows), trait_keys(level, key) | what there is |
 | late_claims(member, claimed_by, anonymous_id, ts) | users that an anonymous id was seen with after its first one |
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +127,7 @@ def _spill(folder: Path, manifest: Manifest) -> Path | None:
 
 
 @contextmanager
-def _closed_on_failure(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+def _closed_on_failure(connection: duckdb.DuckDBPyConnection) -> Generator[None]:
     try:
         yield
     except BaseException:

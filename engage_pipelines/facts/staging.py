@@ -1,5 +1,8 @@
 """Calls of an ingest under way, on disk beside the facts: decoded, in the order of lines, not yet told from duplicates."""
 
+# pyarrow has no types of its own
+# pyright: reportUnknownParameterType=false, reportArgumentType=false
+
 import json
 import os
 from collections import Counter
@@ -11,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engage_pipelines.facts.calls import CALL_SCHEMA, TRAIT_SCHEMA, Batch
+from engage_pipelines.facts.columns import CALL_SCHEMA, TRAIT_SCHEMA, Batch
 from engage_pipelines.facts.lines import InputFile
 
 _SEQ = pa.field("seq", pa.int64())

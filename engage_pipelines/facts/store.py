@@ -16,7 +16,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,6 +42,7 @@ SWEEP_AFTER_US = 3_600_000_000
 READ_MEMORY = "512MB"
 WRITE_MEMORY = "300MB"
 _MANIFEST = "manifest.json"
+_PARQUET = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 100000"
 _PATTERN_SIGN = re.compile(r"([\[*?])")
 
 
@@ -107,7 +108,7 @@ def open_engine(spill: Path | None, *, memory: str = READ_MEMORY) -> duckdb.Duck
 
 
 @contextmanager
-def state_errors(folder: Path) -> Iterator[None]:
+def state_errors(folder: Path) -> Generator[None]:
     """Faults of disk and memory below the facts, as errors that say what to do."""
     try:
         yield
@@ -150,32 +151,40 @@ class Write:
     _added: dict[str, list[str]] = field(default_factory=dict)
     _removed: dict[str, set[str]] = field(default_factory=dict)
 
-    def relation(self, table: str) -> str:
-        """SQL for the committed rows of a table."""
-        return relation(self.folder, table, self.manifest.files(table))
+    def relation(self, table: str, names: Sequence[str] | None = None) -> str:
+        """SQL for the committed rows of a table, or of some of its files."""
+        return relation(self.folder, table, self.manifest.files(table) if names is None else tuple(names))
 
-    def add(self, table: str, query: str, *, row_group_rows: int = 100_000) -> int:
+    def add(self, table: str, query: str) -> int:
         """The rows of a query as a new file of the table; their number. No rows, no file."""
         name = f"{table}-{secrets.token_hex(8)}.parquet"
-        path = self.staging / name
-        copy = f"COPY ({query}) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {row_group_rows})"
-        rows = self.engine.execute(copy).fetchall()[0][0]
+        rows = self.engine.execute(f"COPY ({query}) TO {quoted(str(self.staging / name))} ({_PARQUET})").fetchall()[0][0]
         if rows:
             self._added.setdefault(table, []).append(name)
         return rows
 
-    def remove(self, table: str, name: str) -> None:
-        """Take a committed file out of the table."""
-        self._removed.setdefault(table, set()).add(name)
+    def replace(self, table: str, names: Sequence[str], query: str) -> int:
+        """Put the rows of a query in place of committed files of the table; their number."""
+        self._removed.setdefault(table, set()).update(names)
+        return self.add(table, query)
+
+    def left(self, table: str) -> list[str]:
+        """The committed files of the table that this change has not replaced."""
+        return [name for name in self.manifest.files(table) if name not in self._removed.get(table, ())]
 
     def commit(self) -> Manifest:
-        """Make the new files part of the facts, all at once."""
-        for names in self._added.values():
-            for name in names:
-                _sync(self.staging / name)
-                os.rename(self.staging / name, self.folder / name)
+        """Make the new files part of the facts, all at once; the manifest is written out first, so that a full disk is met before."""
         manifest = self._next_manifest()
-        _write_manifest(self.folder, self.staging, manifest)
+        aside = self.staging / _MANIFEST
+        aside.write_bytes(_encode(manifest))
+        added = [name for names in self._added.values() for name in names]
+        for name in (*added, _MANIFEST):
+            _sync(self.staging / name)
+        for name in added:
+            os.rename(self.staging / name, self.folder / name)
+        _sync(self.folder)
+        os.replace(aside, self.folder / _MANIFEST)
+        _sync(self.folder)
         return manifest
 
     def _next_manifest(self) -> Manifest:
@@ -185,18 +194,12 @@ class Write:
             self.manifest,
             id=secrets.token_hex(8),
             next_subject=self.next_subject,
-            tables={
-                table: (
-                    *(name for name in self.manifest.files(table) if name not in self._removed.get(table, ())),
-                    *self._added.get(table, ()),
-                )
-                for table in TABLES
-            },
+            tables={table: (*self.left(table), *self._added.get(table, ())) for table in TABLES},
             retired={**self.manifest.retired, **gone},
         )
 
 
-def _write_manifest(folder: Path, staging: Path, manifest: Manifest) -> None:
+def _encode(manifest: Manifest) -> bytes:
     content = {
         "format": FORMAT,
         "id": manifest.id,
@@ -204,12 +207,7 @@ def _write_manifest(folder: Path, staging: Path, manifest: Manifest) -> None:
         "tables": manifest.tables,
         "retired": manifest.retired,
     }
-    aside = staging / _MANIFEST
-    aside.write_text(json.dumps(content, indent=1))
-    _sync(aside)
-    _sync(folder)
-    os.replace(aside, folder / _MANIFEST)
-    _sync(folder)
+    return json.dumps(content, indent=1).encode()
 
 
 def _sync(path: Path) -> None:
@@ -221,7 +219,7 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[Write]:
+def writing(folder: Path) -> Generator[Write]:
     """Sole right to change the facts of a space. Nothing is changed unless `commit` is reached.
 
     Raises BusyError when another process is at it, StateError when the disk does not play along.

@@ -86,6 +86,8 @@ def _comparison(comparison: Comparison, scope: _Scope) -> None:
     _source(scalar, scope)
     for argument in comparison.arguments:
         _argument(argument, scope)
+        if isinstance(scalar.source, Number | Text | Truth | Moment) and isinstance(argument, Property | Context):
+            fail(comparison.place, "a fixed value stands on the left of a property.", "Write the property first.")
     _types(comparison)
 
 

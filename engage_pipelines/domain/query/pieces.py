@@ -137,6 +137,8 @@ def path_of(text: Text) -> Path:
         fail(
             text.place, f"{text.value!r} is no name.", "A dot needs a name before and after it; write a dot that belongs to a name as \\\\."
         )
+    if "*" in parts:
+        fail(text.place, f"{text.value!r} is no name.", "A name cannot be * alone; write $ for each element of an array.")
     return tuple(parts)
 
 

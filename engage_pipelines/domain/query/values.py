@@ -20,6 +20,7 @@ EXACT_PATTERN = r"[+-]?[0-9]{1,12}(?:\.[0-9]{1,6})?"
 """Numbers that are summed as decimals, exactly: money. Others are summed as doubles."""
 
 _NUMBER = re.compile(NUMBER_PATTERN)
+EXACT = re.compile(EXACT_PATTERN)
 
 
 def number_of(value: Json) -> float | None:
@@ -40,6 +41,11 @@ def text_form(value: Json) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def flattened(value: Json) -> str | None:
+    """What `contains` looks into: a text, or the JSON of a list or an object; numbers and truth values are no text."""
+    return None if isinstance(value, bool | int | float) else text_form(value)
 
 
 def same(left: Json, right: Json) -> bool:

@@ -161,11 +161,11 @@ class Planner:
     def _cut(self, span: Range, limit: int | None) -> Range:
         if limit is None:
             return span
-        row = self.db.execute("select address from owed order by address limit 1 offset ?", [limit]).fetchone()
-        if row is None:
+        beyond = self.db.execute("select address from owed order by address limit 1 offset ?", [limit]).fetchall()
+        if not beyond:
             return span
-        self.db.execute("delete from owed where address >= ?", [row[0]])
-        return Range(span.lo, row[0])
+        self.db.execute("delete from owed where address >= ?", [beyond[0][0]])
+        return Range(span.lo, beyond[0][0])
 
     def _add_people(self, step: Step) -> None:
         """Give every change the e-mail address of its member, as of the target, or of the base for one who is gone."""
@@ -184,9 +184,7 @@ class Planner:
         return name
 
     def _one(self, query: str) -> int:
-        row = self.db.execute(query).fetchone()
-        assert row is not None
-        return int(row[0])
+        return int(self.db.execute(query).fetchall()[0][0])
 
 
 def _emails(rows: str, condition: str) -> str:

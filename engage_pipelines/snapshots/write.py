@@ -54,15 +54,14 @@ def compare(connection: duckdb.DuckDBPyConnection, chain: Chain, fresh: str, *, 
             select {COLUMNS}, 1 as sign from fresh_rows union all select {COLUMNS}, -1 from rows_before)
         group by {COLUMNS} having sum(sign) <> 0""")
     members = "select distinct member from {0} where level = $1"
-    counts = run(
+    (counts,) = run(
         f"""with old as ({members.format("rows_before")}), new as ({members.format("fresh_rows")})
         select (select count(*) from new), (select count(distinct member) from fresh_rows where level = 'user'),
                (select count(*) from new anti join old using (member)), (select count(*) from old anti join new using (member)),
                (select count(*) from changed_rows),
                (select coalesce(printf('%032x', bit_xor(md5_number(concat_ws('|', {COLUMNS})))), '') from fresh_rows)""",
         [level],
-    ).fetchone()
-    assert counts is not None
+    ).fetchall()
     return Difference(*counts)
 
 
@@ -71,11 +70,11 @@ def wants_full(chain: Chain, changed_rows: int, connection: duckdb.DuckDBPyConne
     fulls = [version.n for version in chain.versions if version.is_full]
     if not fulls:
         return True
-    since = connection.execute(f"select count(*) from ({chain.changes(fulls[-1], chain.versions[-1].n)})").fetchone()
-    whole = connection.execute(f"select count(*) from ({chain.rows(fulls[-1])})").fetchone()
-    assert since is not None
-    assert whole is not None
-    return changed_rows + since[0] > FULL_WHEN_CHANGES_EXCEED * whole[0]
+    since, whole = (
+        connection.execute(f"select count(*) from ({rows})").fetchall()[0][0]
+        for rows in (chain.changes(fulls[-1], chain.versions[-1].n), chain.rows(fulls[-1]))
+    )
+    return changed_rows + since > FULL_WHEN_CHANGES_EXCEED * whole
 
 
 def write(connection: duckdb.DuckDBPyConnection, chain: Chain, n: int, *, is_full: bool) -> None:

@@ -1,4 +1,4 @@
-"""A table in your own database, kept through SQLAlchemy: one row for each member, or a column that says of each person whether they are one.
+"""A table in your own database, kept through SQLAlchemy: a row for each member, or a column that says of each person whether they are one.
 
 | mode | table | an entry | an exit |
 |---|---|---|---|

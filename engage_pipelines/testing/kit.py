@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 from engage_pipelines.domain.errors import EngageError
+from engage_pipelines.domain.mapping.checks import InvalidMappingError, check_mapping
 from engage_pipelines.domain.mapping.compiled import without_undefined
-from engage_pipelines.domain.mapping.directives import compile_object_mapping, flatten, with_root_directive
+from engage_pipelines.domain.mapping.directives import compile_object_mapping, flatten
 from engage_pipelines.domain.mapping.empty import remove_empty_values
 from engage_pipelines.domain.mapping.javascript import UNDEFINED, is_true, number_text, type_name
 from engage_pipelines.domain.mapping.membership import computation_membership, row_membership, stated_membership
 from engage_pipelines.domain.mapping.paths import path_keys, step
 from engage_pipelines.domain.mapping.resolver import Build, MappingError
 from engage_pipelines.domain.mapping.templates import render
-from engage_pipelines.domain.mapping.validate import Problems, check_mapping
 from engage_pipelines.domain.trigger import parse_trigger
 from engage_pipelines.domain.trigger.segment import SegmentFault, parse_segment, segment_matches
 
@@ -64,7 +64,7 @@ def answer(case: Answer, *, compat: bool = False) -> Answer:
     try:
         operation = OPERATIONS.get(given.get("op"))
         result = operation(given, compat) if operation else {"ok": False, "error": {"message": "unknown op"}}
-    except Problems as wrong:
+    except InvalidMappingError as wrong:
         result = _problems(wrong)
     except EngageError as wrong:
         result = _failure(getattr(wrong, "kind", "Error"), wrong.what)
@@ -79,7 +79,7 @@ def _failure(name: str, message: str) -> Answer:
     return {"ok": False, "error": {"name": name, "message": message}}
 
 
-def _problems(wrong: Problems) -> Answer:
+def _problems(wrong: InvalidMappingError) -> Answer:
     if not wrong.several:
         return _failure("ValidationError", wrong.messages[0])
     text = "".join(f"\n    ValidationError: {message}" for message in wrong.messages)
@@ -94,8 +94,6 @@ def _transform(case: Answer, _: bool) -> Answer:
     if mapping is None or mapping is UNDEFINED:
         return _failure("TypeError", "Cannot convert undefined or null to object")
     mapping = mapping if isinstance(mapping, dict) else dict(enumerate_properties(mapping))
-    meant = with_root_directive(mapping)
-    check_mapping(meant)
     return {"ok": True, "out": encode(without_undefined(compile_object_mapping(mapping, Build())(data)))}
 
 

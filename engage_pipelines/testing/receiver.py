@@ -64,18 +64,24 @@ class Receiver:
         self._lock = threading.Lock()
         self._held = _Held()
         self.faults = faults or Faults(Rates())
-        self._server = LocalServer(self.respond, port=port)
+        self._port = port
+        self._server: LocalServer | None = None
 
     @property
     def url(self) -> str:
+        """Where it listens, inside its `with` block."""
+        if self._server is None:
+            raise RuntimeError("the receiver listens only inside its with block")
         return self._server.url
 
     def __enter__(self) -> Self:
+        self._server = LocalServer(self.respond, port=self._port)
         self._server.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
 
     def respond(self, request: Received) -> Reply:
         """The answer to a request; paths that begin with an underscore are about the receiver itself."""

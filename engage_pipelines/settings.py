@@ -67,6 +67,11 @@ def secret_from_environment(name: str) -> str | None:
     return os.environ.get(name)
 
 
+def child_environment(**values: str) -> dict[str, str]:
+    """The environment for a process that we start: ours, with these values."""
+    return {**os.environ, **values}
+
+
 def _user_name() -> str:
     try:
         return getpass.getuser()

@@ -1,0 +1,21 @@
+"""`engage demo`: the main job on sample data."""
+
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from engage_pipelines.demo.run import run_demo
+from engage_pipelines.settings import read_settings
+
+
+@click.command()
+@click.option("--root", type=click.Path(path_type=Path), default=Path(), help="The folder of dagster.yaml and workspace.yaml.")
+def demo(root: Path) -> None:
+    """Sample data, three audiences, a local receiver, the Dagster daemon: backfill, then a second day's changes.
+
+    Exit code 1 when a destination does not hold what was computed.
+    """
+    if not run_demo(read_settings(), root.resolve(), Console()):
+        sys.exit(1)

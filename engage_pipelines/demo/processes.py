@@ -1,0 +1,77 @@
+"""Processes that the demo starts and that are gone when it ends, whatever ends it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from engage_pipelines.domain.errors import StateError
+
+STOP_WITHIN_S = 15.0
+
+
+@contextmanager
+def signals_as_exits() -> Generator[None]:
+    """SIGTERM ends the program as Ctrl-C does: through every `finally`."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def dagster_daemon(root: Path, environment: Mapping[str, str], log: Path) -> Generator[subprocess.Popen[bytes]]:
+    """A Dagster daemon in a session of its own; at the end its whole process group is stopped, and killed if it does not stop.
+
+    Raises StateError when it cannot be started from `root`, the folder of dagster.yaml and workspace.yaml.
+    """
+    for name in ("dagster.yaml", "workspace.yaml"):
+        if not (root / name).is_file():
+            raise StateError(f"{root} holds no {name}.", "Run the demo from the project's folder, or set DAGSTER_HOME to it.")
+    program = Path(sys.executable).with_name("dagster-daemon")
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own program, fixed words
+            [str(program), "run", "--workspace", "workspace.yaml"],
+            cwd=root,
+            env={**environment, "DAGSTER_HOME": str(root)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            stop_group(process)
+
+
+def stop_group(process: subprocess.Popen[bytes]) -> None:
+    """Stop a process that leads a group, and everything in the group."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if not _signal_group(process.pid, number):
+            break
+        deadline = time.monotonic() + STOP_WITHIN_S
+        while time.monotonic() < deadline:
+            process.poll()  # takes the exit code, so that the leader does not stay as a zombie in its own group
+            if not _signal_group(process.pid, 0):
+                break
+            time.sleep(0.05)
+    process.wait()
+
+
+def _signal_group(group: int, number: int) -> bool:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,135 @@
+"""What was computed, what was sent, and what is there: side by side, with a verdict for each connection.
+
+What should be there is read from the versions' files and what is there from the destination itself, past everything that delivered it.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+import sqlalchemy as sa
+from rich.table import Table
+
+from engage_pipelines.registry import tables as t
+from engage_pipelines.settings import Settings
+from engage_pipelines.snapshots.rows import Chain, VersionFile
+from engage_pipelines.testing.receiver import Receiver
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Records that a connection was sent so far, by call and direction."""
+
+    connection_id: str
+    counts: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One line of the report: one member set of one connection."""
+
+    audience: str
+    destination: str
+    level: str
+    members: int
+    sent: str
+    holds: int
+    agrees: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    id: str
+    audience: str
+    level: str
+    version: int
+    destination: str
+    type: str
+    calls: tuple[str, ...]
+    chain: Chain
+
+
+def compare(c: sa.Connection, settings: Settings, receiver: Receiver, before: Sequence[Sent]) -> tuple[list[Shown], list[Sent]]:
+    """A line per connection and level; what was sent counts from `before` on."""
+    known = {sent.connection_id: sent.counts for sent in before}
+    shown: list[Shown] = []
+    after: list[Sent] = []
+    for connection in _connections(c, settings):
+        sent = Sent(connection.id, _counts(c, connection.id))
+        after.append(sent)
+        news = sent.counts - known.get(connection.id, Counter())
+        for level in ("account", "user") if "group" in connection.calls else ("user",):
+            want = _members(connection, level)
+            holds = _held(connection, level, settings, receiver)
+            calls = ("group",) if level == "account" else ("identify", "track")
+            words = ", ".join(f"{count:,} {name}" for name, count in sorted(news.items()) if name.split()[0].lower() in calls)
+            shown.append(
+                Shown(connection.audience, connection.destination, level, len(want), words or "nothing", len(holds), want == holds)
+            )
+    return shown, after
+
+
+def table(title: str, shown: Sequence[Shown]) -> Table:
+    """The lines as people see them."""
+    made = Table("Audience", "Destination", "Whose", "Members", "Sent", "Destination holds", "Agrees", title=title, title_justify="left")
+    for line in shown:
+        whose = "accounts" if line.level == "account" else "users"
+        verdict = "yes" if line.agrees else "NO"
+        made.add_row(line.audience, line.destination, whose, f"{line.members:,}", line.sent, f"{line.holds:,}", verdict)
+    return made
+
+
+def _connections(c: sa.Connection, settings: Settings) -> list[_Connection]:
+    con, com, dst, spa = t.connection.c, t.computation.c, t.destination.c, t.space.c
+    rows = c.execute(
+        sa.select(con.id, con.calls, com.id.label("computation_id"), com.key, com.level, com.current_version, dst.key.label("to"), dst.type)
+        .add_columns(spa.key.label("space"))
+        .select_from(t.connection.join(t.computation).join(t.destination, con.destination_id == dst.id))
+        .join(t.space, com.space_id == spa.id)
+        .where(con.removed_at.is_(None))
+        .order_by(com.key, dst.key)
+    ).all()
+    return [
+        _Connection(
+            row.id, row.key, row.level, row.current_version or 0, row.to, row.type, tuple(row.calls),
+            Chain(settings.snapshots_dir / row.space / row.key, _versions(c, row.computation_id)),
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def _versions(c: sa.Connection, computation_id: str) -> tuple[VersionFile, ...]:
+    v = t.version.c
+    query = sa.select(v.n, v.is_full).where(v.computation_id == computation_id, v.state == "published").order_by(v.n)
+    return tuple(VersionFile(row.n, bool(row.is_full)) for row in c.execute(query))
+
+
+def _counts(c: sa.Connection, connection_id: str) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    g = t.generation.c
+    for fates in c.execute(sa.select(g.counts).where(g.connection_id == connection_id, g.state == "settled")).scalars():
+        for call, numbers in (fates or {}).items():
+            counts.update({f"{call.capitalize()} {fate}": number for fate, number in numbers.items()})
+    return counts
+
+
+def _members(connection: _Connection, level: str) -> set[str]:
+    kind = "group_id" if level == "account" else "user_id"
+    with duckdb.connect() as db:
+        rows = db.execute(
+            f"select distinct address from ({connection.chain.rows(connection.version)}) where level = $1 and starts_with(address, $2)",
+            [level, f"{kind}:"],
+        ).fetchall()
+    return {row[0].partition(":")[2] for row in rows}
+
+
+def _held(connection: _Connection, level: str, settings: Settings, receiver: Receiver) -> set[str]:
+    if connection.type == "csv_file":
+        path = settings.files_dir / "lists" / f"{connection.audience}.csv"
+        if not path.exists():
+            return set()
+        with path.open(newline="", encoding="utf-8") as file:
+            return {row["user_id"] for row in csv.DictReader(file)}
+    return receiver.members(connection.audience, level="accounts" if level == "account" else "users")

@@ -1,0 +1,69 @@
+"""The demo from start to end: its state, its processes, its exit code."""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from engage_pipelines.demo.processes import dagster_daemon, signals_as_exits
+from engage_pipelines.demo.report import Sent, table
+from engage_pipelines.demo.story import DAY_US, WRITE_KEY, Demo
+from engage_pipelines.destinations.catalog import destination_types
+from engage_pipelines.domain.errors import StateError
+from engage_pipelines.registry.change import open_registry
+from engage_pipelines.settings import Settings, child_environment
+from engage_pipelines.testing.receiver import Receiver
+
+MARK = "made-by-the-demo"
+HOUR_US = 3_600_000_000
+
+
+def run_demo(settings: Settings, root: Path, console: Console) -> bool:
+    """Tell the story; True when every destination holds what was computed. Whatever was started is gone afterwards.
+
+    Raises StateError when ENGAGE_HOME holds something that no demo made, or when a step fails.
+    """
+    folder = _fresh_home(settings.home)
+    began = time.monotonic()
+    end_us = time.time_ns() // 1000 // HOUR_US * HOUR_US - DAY_US
+    # the daemon's children find the write key in their environment, as they would in production
+    environment = child_environment(ENGAGE_HOME=str(settings.home), ENGAGE_DEMO_WRITE_KEY=WRITE_KEY)
+    with signals_as_exits(), Receiver(write_key=WRITE_KEY) as receiver:
+        registry = open_registry(settings, types=destination_types())
+        demo = Demo(settings, registry, receiver, folder, end_us, lambda line: console.print(line, highlight=False, markup=False))
+        demo.prepare()
+        with dagster_daemon(root, environment, folder / "daemon.log") as daemon:
+            agreed = _tell(demo, lambda: daemon.poll() is not None, console)
+        registry.database.close()
+    console.print(f"{'Everything agrees' if agreed else 'Something does NOT agree'}, after {time.monotonic() - began:.0f} s.")
+    console.print("Look at it in the Dagster UI: make dev", highlight=False)
+    return agreed
+
+
+def _tell(demo: Demo, stopped: Callable[[], bool], console: Console) -> bool:
+    demo.connect()
+    demo.wait("the sensor's backfills", stopped)
+    agreed, sent = _show(demo, "After the backfill", (), console)
+    demo.next_day()
+    demo.wait("the second day's syncs", stopped)
+    agreed_again, _ = _show(demo, "After the second day: only changes travelled", sent, console)
+    return agreed and agreed_again
+
+
+def _show(demo: Demo, title: str, before: Sequence[Sent], console: Console) -> tuple[bool, list[Sent]]:
+    shown, after = demo.report(before)
+    console.print(table(title, shown))
+    return all(line.agrees for line in shown), after
+
+
+def _fresh_home(home: Path) -> Path:
+    """An empty home; only what an earlier demo made is thrown away. Gives the demo's own folder in it."""
+    folder = home / MARK
+    if home.exists() and any(home.iterdir()):
+        if not folder.is_dir():
+            raise StateError(f"{home} holds a state that no demo made.", "Set ENGAGE_HOME to another folder for the demo.")
+        shutil.rmtree(home)
+    folder.mkdir(parents=True)
+    return folder

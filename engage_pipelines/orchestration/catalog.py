@@ -81,10 +81,10 @@ def _spoken_of(entry: Entry, known: Mapping[str, Entry]) -> tuple[str, ...]:
     if not candidates:
         return ()
     from engage_pipelines.domain.computation import Level  # noqa: PLC0415 - as above
-    from engage_pipelines.domain.query import parse, references  # noqa: PLC0415
+    from engage_pipelines.domain.query import audience_references, parse  # noqa: PLC0415
 
     try:
-        named = references(parse(entry.definition, level=Level(entry.level)))
+        named = audience_references(parse(entry.definition, level=Level(entry.level)))
     except EngageError:
         return ()  # its own run says what is wrong with it; the others must load
     return tuple(sorted(candidates & named))

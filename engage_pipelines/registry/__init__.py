@@ -1,1 +1,1 @@
-"""The control plane: what people configured, what is owed, and what was acknowledged, in SQLAlchemy Core."""
+"""The control plane: spaces, sources, destinations, audiences, connections, mappings and requests, in SQLite or PostgreSQL."""

@@ -18,22 +18,22 @@ import sqlalchemy as sa
 from engage_pipelines.domain.errors import ConflictError
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.ids import IdSource, random_id
+from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.requests import Stamp, owe_compute
 from engage_pipelines.registry.secrets import Vault
 from engage_pipelines.registry.tables import audit
 from engage_pipelines.registry.type_info import TypeInfo, find_type
+from engage_pipelines.registry.type_settings import SettingsDesk
 from engage_pipelines.settings import Settings
-
-Row = sa.Row[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The control plane: its database, the destination types there are, the vault, and in whose name changes are made."""
+    """The control plane: its database, the destination types there are, how settings are kept, and in whose name changes are made."""
 
     database: Database
     types: Mapping[str, TypeInfo]
-    vault: Vault
+    desk: SettingsDesk
     actor: str
     space: str | None = None
     new_id: IdSource = random_id
@@ -47,12 +47,12 @@ class Registry:
             change.ask_for_computing()
 
 
-def open_registry(settings: Settings, *, types: Iterable[TypeInfo], new_id: IdSource = random_id) -> Registry:
+def open_registry(settings: Settings, *, types: Mapping[str, TypeInfo], new_id: IdSource = random_id) -> Registry:
     """The registry that the settings name; the database is opened, and made when it is an SQLite file that is not there."""
     return Registry(
         database=Database(settings.database_url),
-        types={info.key: info for info in types},
-        vault=Vault(settings.keys),
+        types=types,
+        desk=SettingsDesk(Vault(settings.keys), settings.files_dir),
         actor=settings.actor,
         space=settings.space,
         new_id=new_id,

@@ -12,10 +12,11 @@ from typing import Any, TypedDict, Unpack
 import sqlalchemy as sa
 
 from engage_pipelines.domain.computation import Audience, EmptyAccounts, Level, check_key
-from engage_pipelines.domain.errors import ConfigurationError, ConflictError, DefinitionError, NotFoundError
+from engage_pipelines.domain.errors import ConfigurationError, ConflictError, DefinitionError
 from engage_pipelines.domain.query import audience_references, parse
 from engage_pipelines.registry.cadence import DEFAULT_CADENCE, check_cadence
-from engage_pipelines.registry.change import Change, Row
+from engage_pipelines.registry.change import Change
+from engage_pipelines.registry.lookup import Row, find_audience, list_audiences
 from engage_pipelines.registry.nearest import did_you_mean
 from engage_pipelines.registry.tables import computation, compute_request, connection, destination
 
@@ -45,22 +46,6 @@ class AudienceFields(TypedDict, total=False):
     cadence: str
     options: Mapping[str, Any]
     enabled: bool
-
-
-def list_audiences(c: sa.Connection, space_id: str) -> list[Row]:
-    """The audiences that are not deleted, by key."""
-    wanted = sa.and_(computation.c.space_id == space_id, computation.c.kind == "audience", computation.c.deleted_at.is_(None))
-    return list(c.execute(sa.select(computation).where(wanted).order_by(computation.c.key)))
-
-
-def find_audience(c: sa.Connection, space_id: str, key: str) -> Row:
-    """Raises NotFoundError with the nearest key."""
-    wanted = sa.and_(computation.c.space_id == space_id, computation.c.key == key, computation.c.deleted_at.is_(None))
-    row = c.execute(sa.select(computation).where(wanted)).first()
-    if row is None:
-        keys = [audience.key for audience in list_audiences(c, space_id)]
-        raise NotFoundError(f"There is no audience {key!r}.", did_you_mean(key, keys, otherwise="See `engage audience list`."))
-    return row
 
 
 def as_audience(row: Row) -> Audience:

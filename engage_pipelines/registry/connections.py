@@ -8,9 +8,10 @@ import sqlalchemy as sa
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.connection import RequestKind, State, choose_calls, replicas_of
 from engage_pipelines.domain.errors import ConflictError, NotFoundError
-from engage_pipelines.registry.change import Change, Row
+from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.computations import find_audience
 from engage_pipelines.registry.destinations import find_destination
+from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.mappings import make_presets, remove_presets
 from engage_pipelines.registry.matching import live_connections, refresh_state
 from engage_pipelines.registry.mending import mend_connections, try_now

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from filelock import FileLock
 from sqlalchemy import event, exc
 
 from engage_pipelines.domain.errors import ConfigurationError, StateError
@@ -78,6 +77,8 @@ class Database:
     def upgrade(self) -> bool:
         """Bring the schema to this version's revision; False when it was there already."""
         if self.is_sqlite:
+            from filelock import FileLock  # noqa: PLC0415 - brings asyncio, and is needed once in a database's life
+
             with FileLock(f"{self._url.database}.upgrade.lock"):
                 return self._upgrade()
         return self._upgrade()

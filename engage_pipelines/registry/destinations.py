@@ -8,7 +8,8 @@ import sqlalchemy as sa
 
 from engage_pipelines.domain.computation import check_key
 from engage_pipelines.domain.errors import ConflictError, NotFoundError, UsageError
-from engage_pipelines.registry.change import Change, Row
+from engage_pipelines.registry.change import Change
+from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.mappings import NewMapping, add_mapping
 from engage_pipelines.registry.mending import mend_connections
 from engage_pipelines.registry.nearest import did_you_mean
@@ -16,7 +17,7 @@ from engage_pipelines.registry.sources import find_source
 from engage_pipelines.registry.spaces import ONE_PER_SPACE
 from engage_pipelines.registry.tables import computation, connection, destination, mapping, source, space
 from engage_pipelines.registry.targets import claim_targets
-from engage_pipelines.registry.type_settings import keep_settings, masked_settings
+from engage_pipelines.registry.type_settings import masked_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def create_destination(
         "key": new.key,
         "name": new.name or new.key,
         "type": new.type,
-        "settings": keep_settings(change.registry.vault, info, new.settings),
+        "settings": change.registry.desk.keep(info, new.settings),
         "enabled": new.enabled,
     }
     row = change.insert(
@@ -120,7 +121,7 @@ def update_destination(change: Change, space_row: Row, row: Row, **fields: Unpac
     info = change.type_of(row.type)
     wanted: dict[str, Any] = dict(fields)
     if "settings" in wanted:
-        wanted["settings"] = keep_settings(change.registry.vault, info, wanted["settings"], old=row.settings)
+        wanted["settings"] = change.registry.desk.keep(info, wanted["settings"], old=row.settings)
     new = {name: value for name, value in wanted.items() if getattr(row, name) != value}
     if not new:
         return row

@@ -14,7 +14,8 @@ from engage_pipelines.domain.connection import RequestKind, replicas_of
 from engage_pipelines.domain.errors import ConfigurationError, ConflictError, NotFoundError
 from engage_pipelines.domain.mapping import validate_mapping
 from engage_pipelines.domain.trigger import parse_trigger
-from engage_pipelines.registry.change import Change, Row
+from engage_pipelines.registry.change import Change
+from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.matching import Match, live_connections, matches_of, refresh_state
 from engage_pipelines.registry.nearest import did_you_mean
 from engage_pipelines.registry.requests import owe_sync, raise_resync
@@ -84,9 +85,9 @@ def write_mapping(change: Change, to: Row, new: NewMapping, *, preset_of: Row | 
     fields = dict(action.fields if new.fields is None else new.fields)
     _check(new.name, new.trigger, fields)
     content = {"name": new.name, "trigger": new.trigger, "action": new.action, "fields": fields, "enabled": preset_of is not None}
-    row = change.insert(
-        mapping, "map", {**content, "destination_id": to.id, "connection_id": preset_of.id if preset_of else None, "revision": 1}
-    )
+    # a preset belongs to its connection, also when configuration made that: people may switch it
+    owner = {} if preset_of is None else {"connection_id": preset_of.id, "managed_by": None}
+    row = change.insert(mapping, "map", {**content, **owner, "destination_id": to.id, "revision": 1})
     _write_revision(change, row)
     if preset_of is None:
         change.record("create", f"mapping {to.key}/{new.name}", after=content)

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from engage_pipelines.domain.computation import ComputationRef
 from engage_pipelines.domain.connection import CALLS, Sample, State, sample_records
 from engage_pipelines.domain.trigger import parse_trigger
-from engage_pipelines.registry.change import Change, Row
+from engage_pipelines.registry.change import Change
+from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.tables import computation, connection, destination, mapping
 
 

@@ -4,6 +4,7 @@ A reference is `env:NAME` or `file:/absolute/path`. A secret given in the clear 
 key encrypts, all of them decrypt, so keys can be rotated) or refused. No function here puts a secret into a message.
 """
 
+import hmac
 import re
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,15 @@ class Vault:
         if stored.startswith("file:"):
             return _read(Path(stored.removeprefix("file:")), field)
         return self._decrypt(stored, field)
+
+    def holds(self, stored: str, text: str) -> bool:
+        """True when `stored` is `text`, as it is or encrypted; giving the same secret again changes nothing."""
+        if stored == text or not stored.startswith(_ENCRYPTED) or is_reference(text):
+            return stored == text
+        try:
+            return hmac.compare_digest(self._decrypt(stored, "").encode(), text.encode())
+        except StateError:
+            return False
 
     def _decrypt(self, stored: str, field: str) -> str:
         from cryptography.fernet import InvalidToken  # noqa: PLC0415 - takes long to import and most secrets are references

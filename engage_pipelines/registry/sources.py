@@ -4,7 +4,8 @@ import sqlalchemy as sa
 
 from engage_pipelines.domain.computation import check_key
 from engage_pipelines.domain.errors import ConflictError, NotFoundError
-from engage_pipelines.registry.change import Change, Row
+from engage_pipelines.registry.change import Change
+from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.nearest import did_you_mean
 from engage_pipelines.registry.tables import source
 

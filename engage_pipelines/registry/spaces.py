@@ -6,13 +6,12 @@ from typing import Any, TypedDict, Unpack
 import sqlalchemy as sa
 
 from engage_pipelines.domain.computation import check_key
-from engage_pipelines.domain.errors import ConfigurationError, ConflictError, NotFoundError, UsageError
-from engage_pipelines.registry.change import Change, Row
-from engage_pipelines.registry.nearest import did_you_mean
+from engage_pipelines.domain.errors import ConfigurationError, ConflictError
+from engage_pipelines.registry.change import Change
+from engage_pipelines.registry.lookup import DEFAULT_SPACE, Row, find_space, list_spaces
 from engage_pipelines.registry.tables import computation, destination, space
 
-DEFAULT_SPACE = "default"
-"""The key of the space that is made when someone needs one and has named none."""
+__all__ = ["DEFAULT_SPACE", "NewSpace", "create_space", "ensure_space", "find_space", "list_spaces", "update_space"]
 
 ONE_PER_SPACE = "space"
 ONE_PER_AUDIENCE = "audience"
@@ -34,26 +33,6 @@ class SpaceFields(TypedDict, total=False):
     name: str
     evaluate_at: int | None
     one_configuration_per_type: str
-
-
-def list_spaces(c: sa.Connection) -> list[Row]:
-    return list(c.execute(sa.select(space).order_by(space.c.key)))
-
-
-def find_space(c: sa.Connection, key: str | None = None) -> Row:
-    """The space called `key`, or the only one there is. Raises NotFoundError or UsageError with the keys there are."""
-    rows = {row.key: row for row in list_spaces(c)}
-    if key is not None:
-        if key not in rows:
-            raise NotFoundError(
-                f"There is no space {key!r}.", did_you_mean(key, rows, otherwise=f"Make it with `engage space create {key}`.")
-            )
-        return rows[key]
-    if not rows:
-        raise NotFoundError("There is no space yet.", "Make one with `engage space create KEY`, or run `engage apply FOLDER`.")
-    if len(rows) > 1:
-        raise UsageError(f"There are several spaces: {', '.join(rows)}.", "Say which with --space or ENGAGE_SPACE.")
-    return next(iter(rows.values()))
 
 
 def ensure_space(change: Change, key: str | None = None) -> Row:

@@ -2,6 +2,7 @@
 
 Instants (`*_at`, `not_before`, `*_until`) are UTC microseconds since 1970 as integers. Ids are text with a prefix that says what they name
 (`spa_`, `src_`, `dst_`, `aud_`, `con_`, `map_`, `req_`, `cmp_`). The schema's revision lives in `alembic_version`; `migrations/` makes it.
+Partial indexes stand in `indexes`.
 """
 
 from typing import Any
@@ -75,22 +76,6 @@ destination = sa.Table(
     _managed_by(),
     *_timestamps(),
 )
-sa.Index(
-    "uq_destination_of_space",
-    destination.c.space_id,
-    destination.c.key,
-    unique=True,
-    sqlite_where=sa.and_(destination.c.source_id.is_(None), destination.c.removed_at.is_(None)),
-    postgresql_where=sa.and_(destination.c.source_id.is_(None), destination.c.removed_at.is_(None)),
-)
-sa.Index(
-    "uq_destination_of_source",
-    destination.c.source_id,
-    destination.c.key,
-    unique=True,
-    sqlite_where=destination.c.removed_at.is_(None),
-    postgresql_where=destination.c.removed_at.is_(None),
-)
 
 computation = sa.Table(
     "computation",
@@ -158,21 +143,6 @@ connection = sa.Table(
     sa.Column("removed_at", Instant),
     _managed_by(),
     *_timestamps(),
-)
-sa.Index(
-    "uq_connection_live",
-    connection.c.computation_id,
-    connection.c.destination_id,
-    unique=True,
-    sqlite_where=connection.c.removed_at.is_(None),
-    postgresql_where=connection.c.removed_at.is_(None),
-)
-sa.Index(
-    "uq_connection_target",
-    connection.c.external_target,
-    unique=True,
-    sqlite_where=sa.and_(connection.c.removed_at.is_(None), connection.c.external_target.is_not(None)),
-    postgresql_where=sa.and_(connection.c.removed_at.is_(None), connection.c.external_target.is_not(None)),
 )
 
 mapping = sa.Table(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
@@ -45,6 +46,8 @@ class TypeInfo(Protocol):
     def actions(self) -> Sequence[ActionInfo]: ...
     @property
     def presets(self) -> Sequence[PresetInfo]: ...
+
+    def configure(self, values: Mapping[str, Any], *, files_dir: Path) -> Any: ...
 
     def external_target(self, settings: Any, target: Any) -> str | None: ...
 

@@ -5,9 +5,11 @@ A secret is any text that the model wants as `pydantic.SecretStr`, also inside l
 
 import types
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr
 
 from engage_pipelines.domain.errors import ConfigurationError
 from engage_pipelines.registry.secrets import BULLETS, Vault, masked
@@ -17,39 +19,40 @@ _OnSecret = Callable[[str, str], Any]
 """From the secret's text and its field's name to what takes its place."""
 
 
-def keep_settings(vault: Vault, info: TypeInfo, given: Mapping[str, Any], *, old: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What to store for the settings that someone gave; bullets stand for the old secret. Raises ConfigurationError with every problem."""
-    before = _by_field(info, old or {})
+@dataclass(frozen=True, slots=True)
+class SettingsDesk:
+    """What settings are checked and resolved with: the vault, and the operator's folder for file destinations."""
 
-    def keep(text: str, field: str) -> str:
-        if "•" in text:
+    vault: Vault
+    files_dir: Path
+
+    def keep(self, info: TypeInfo, given: Mapping[str, Any], *, old: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What to store for the settings that someone gave; bullets keep the old secret. Raises ConfigurationError with every problem."""
+        before = _secrets_in(info, old or {})
+
+        def keep_one(text: str, field: str) -> str:
+            if "•" not in text:
+                kept = before.get(field)
+                return kept if kept is not None and self.vault.holds(kept, text) else self.vault.keep(text, field=field)
             if field not in before:
                 raise ConfigurationError(f"{field} is masked and there is no old value.", "Give a reference: env:NAME or file:/path.")
             return before[field]
-        return vault.keep(text, field=field)
 
-    stored = _replace_secrets(info, given, keep)
-    described_settings(info, stored)
-    return stored
+        stored = _replace_secrets(info, given, keep_one)
+        self.describe(info, stored)
+        return stored
 
+    def describe(self, info: TypeInfo, stored: Mapping[str, Any]) -> Any:
+        """The settings object with references in place of the secrets: enough to say what a connection would own outside."""
+        return info.configure(stored, files_dir=self.files_dir)
 
-def resolve_settings(vault: Vault, info: TypeInfo, stored: Mapping[str, Any]) -> Any:
-    """The type's settings object with every secret in it; for the process that is about to send, and for nothing else.
+    def resolve(self, info: TypeInfo, stored: Mapping[str, Any]) -> Any:
+        """The type's settings object with every secret in it; for the process that is about to send, and for nothing else.
 
-    Raises StateError when a secret is not there, ConfigurationError when the settings no longer fit the type.
-    """
-    return _validate(info, _replace_secrets(info, stored, lambda text, field: vault.resolve(text, field=field)))
-
-
-def described_settings(info: TypeInfo, stored: Mapping[str, Any]) -> Any:
-    """The settings object with references in place of the secrets: enough to say what a connection would own outside.
-
-    A check of the model that only the secret itself could pass is left for the run.
-    """
-    try:
-        return _construct(info, stored)
-    except ValidationError as error:
-        raise _refusal(info, error) from None
+        Raises StateError when a secret is not there, ConfigurationError when the settings no longer fit the type.
+        """
+        resolved = _replace_secrets(info, stored, lambda text, field: self.vault.resolve(text, field=field))
+        return info.configure(resolved, files_dir=self.files_dir)
 
 
 def masked_settings(info: TypeInfo, stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,41 +65,12 @@ def secret_fields(info: TypeInfo) -> frozenset[str]:
     return frozenset(name for name, field in info.settings_model.model_fields.items() if _holds_secret(field.annotation))
 
 
-def _construct(info: TypeInfo, stored: Mapping[str, Any]) -> Any:
-    try:
-        return info.settings_model.model_validate(dict(stored))
-    except ValidationError as error:
-        secret = secret_fields(info)
-        if any(not problem["loc"] or problem["loc"][0] not in secret or problem["type"] == "missing" for problem in error.errors()):
-            raise
-        return info.settings_model.model_construct(**stored)
-
-
-def _validate(info: TypeInfo, settings: Mapping[str, Any]) -> Any:
-    try:
-        return info.settings_model.model_validate(dict(settings))
-    except ValidationError as error:
-        raise _refusal(info, error) from None
-
-
-def _refusal(info: TypeInfo, error: ValidationError) -> ConfigurationError:
-    """Every problem by field; the values stay out, since one of them may be the secret."""
-    secret = secret_fields(info)
-    problems = []
-    for problem in error.errors(include_input=False, include_url=False, include_context=False):
-        field = ".".join(str(part) for part in problem["loc"]) or "settings"
-        hidden = bool(problem["loc"]) and problem["loc"][0] in secret and problem["type"] != "missing"
-        problems.append(f"{field}: {'the secret does not have the right form' if hidden else problem['msg']}")
-    known = ", ".join(info.settings_model.model_fields)
-    return ConfigurationError(f"Settings of type {info.key!r} do not fit: {'; '.join(problems)}.", f"The settings are {known or 'none'}.")
-
-
 def _replace_secrets(info: TypeInfo, settings: Mapping[str, Any], on_secret: _OnSecret) -> dict[str, Any]:
     fields = info.settings_model.model_fields
     return {name: _walk(fields[name].annotation, value, name, on_secret) if name in fields else value for name, value in settings.items()}
 
 
-def _by_field(info: TypeInfo, stored: Mapping[str, Any]) -> dict[str, str]:
+def _secrets_in(info: TypeInfo, stored: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
 
     def note(text: str, field: str) -> str:

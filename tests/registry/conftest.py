@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from engage_pipelines.domain.computation import Level
+from engage_pipelines.domain.errors import ConfigurationError
 from engage_pipelines.registry.change import Change, Registry
 from engage_pipelines.registry.computations import NewAudience, create_audience
 from engage_pipelines.registry.database import Database
@@ -16,6 +18,7 @@ from engage_pipelines.registry.destinations import NewDestination, create_destin
 from engage_pipelines.registry.secrets import Vault
 from engage_pipelines.registry.spaces import NewSpace, create_space
 from engage_pipelines.registry.tables import metadata
+from engage_pipelines.registry.type_settings import SettingsDesk
 
 
 class _Settings(BaseModel):
@@ -56,6 +59,12 @@ class _Type:
     actions: tuple[_Action, ...]
     presets: tuple[_Preset, ...]
     target_setting: str | None = None
+
+    def configure(self, values: Any, *, files_dir: Path) -> Any:
+        try:
+            return self.settings_model.model_validate(dict(values))
+        except ValidationError as error:
+            raise ConfigurationError("; ".join(f"{item['loc']}: {item['msg']}" for item in error.errors()), "Mend it.") from None
 
     def external_target(self, settings: Any, target: Any) -> str | None:
         return None if self.target_setting is None else f"{getattr(settings, self.target_setting)}/{target.space}"
@@ -128,7 +137,7 @@ def world(database: Database) -> Iterator[World]:
     registry = Registry(
         database=database,
         types={one.key: one for one in (CRM, LIST, BARE)},
-        vault=Vault(),
+        desk=SettingsDesk(Vault(), Path("/nowhere")),
         actor="tester",
         new_id=lambda prefix: f"{prefix}_{next(counter):05d}",
     )

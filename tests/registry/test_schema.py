@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from engage_pipelines.domain.errors import StateError
 from engage_pipelines.registry import schema
 from engage_pipelines.registry.database import Database
-from engage_pipelines.registry.tables import metadata
+from engage_pipelines.registry.indexes import metadata
 
 
 def test_migrations_make_exactly_the_tables_of_the_metadata(database: Database) -> None:

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from engage_pipelines.registry.tables import metadata
+from engage_pipelines.registry.indexes import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

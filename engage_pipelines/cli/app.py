@@ -1,0 +1,98 @@
+"""The command line's frame: which commands there are, and what becomes of an error.
+
+Exit codes: 0 ok, 1 failed, 2 the words of the command do not fit. Errors go to stderr with their remedy; nobody sees a traceback for a
+mistake of their own.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+import click
+
+from engage_pipelines.domain.errors import EngageError
+
+
+@dataclass(frozen=True, slots=True)
+class Lazy:
+    """Where a command lives; it is imported when it is asked for."""
+
+    module: str
+    name: str
+    help: str
+
+
+COMMANDS = {
+    "ingest": Lazy("ingest", "ingest", "Read Segment-spec calls into the facts."),
+    "events": Lazy("events", "events", "Look after the events that were read."),
+    "apply": Lazy("apply", "apply", "Apply the configuration in a folder of YAML files."),
+    "space": Lazy("space", "space", "Spaces, the partitions of profiles."),
+    "source": Lazy("source", "source", "Sources, whose destination configurations a space may import."),
+    "destination": Lazy("destination", "destination", "Destinations and their types."),
+    "audience": Lazy("audience", "audience", "Audiences and their definitions."),
+    "connect": Lazy("connect", "connect", "Connect an audience to a destination, or resume a paused connection."),
+    "disconnect": Lazy("connect", "disconnect", "Pause or remove a connection."),
+    "mapping": Lazy("mapping", "mapping", "Mappings: when and what a destination is sent."),
+    "sync": Lazy("sync", "sync", "Send what is owed now."),
+    "backfill": Lazy("sync", "backfill", "Send every member, as on the first day."),
+    "resync": Lazy("sync", "resync", "Send every member again, and the exits owed."),
+    "status": Lazy("status", "status", "How the connections are."),
+    "db": Lazy("db", "db", "The database of the registry."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports one only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        lazy = COMMANDS.get(cmd_name)
+        if lazy is None:
+            return None
+        return getattr(importlib.import_module(f"engage_pipelines.cli.{lazy.module}"), lazy.name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.help) for name, lazy in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def engage() -> None:
+    """Audiences to destinations, with a delivery promise."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        code = engage.main(args=None if arguments is None else list(arguments), prog_name="engage", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except EngageError as error:
+        say_error(error)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped.", err=True)
+        return 130
+    except BrokenPipeError:
+        # whoever read our output has gone; what Python would flush at its end has nowhere to go either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def say_error(error: EngageError) -> None:
+    """What happened, then the remedy, on stderr."""
+    click.echo(f"Error: {error.what}", err=True)
+    if error.remedy:
+        click.echo(f"  {error.remedy}", err=True)

@@ -1,0 +1,183 @@
+"""`engage audience`: audiences and their definitions."""
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import sqlalchemy as sa
+
+from engage_pipelines.cli.opening import open_database, open_registry
+from engage_pipelines.cli.output import instant_text, output_option, show, show_one
+from engage_pipelines.cli.waiting import wait_for_compute
+from engage_pipelines.domain.errors import UsageError
+from engage_pipelines.registry.cadence import DEFAULT_CADENCE
+from engage_pipelines.registry.computations import (
+    AudienceFields,
+    NewAudience,
+    create_audience,
+    delete_audience,
+    find_audience,
+    list_audiences,
+    update_audience,
+    used_by,
+)
+from engage_pipelines.registry.configuration import read_level
+from engage_pipelines.registry.lookup import Row, find_space
+from engage_pipelines.registry.requests import owe_compute
+from engage_pipelines.registry.spaces import ensure_space
+from engage_pipelines.registry.tables import version
+from engage_pipelines.settings import read_settings
+
+_LATE = {"preview": "preview"}
+
+
+class _AudienceGroup(click.Group):
+    """The commands that read facts or versions bring DuckDB with them, so they are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *_LATE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _LATE:
+            return getattr(importlib.import_module(f"engage_pipelines.cli.{_LATE[cmd_name]}"), cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_AudienceGroup)
+def audience() -> None:
+    """Audiences and their definitions."""
+
+
+@audience.command("list")
+@output_option
+def list_(*, output: str) -> None:
+    """Every audience of the space."""
+    settings = read_settings()
+    with open_database(settings).read() as c:
+        space = find_space(c, settings.space)
+        sizes = _sizes(c, space.id)
+        rows = [_row(row, sizes.get(row.id)) for row in list_audiences(c, space.id)]
+    show(rows, output=output, empty="There is no audience. Make one with: engage audience create KEY --query QUERY")
+
+
+@audience.command("show")
+@click.argument("key")
+@output_option
+def show_(key: str, *, output: str) -> None:
+    """One audience with its definition and what it is used by."""
+    settings = read_settings()
+    with open_database(settings).read() as c:
+        space = find_space(c, settings.space)
+        row = find_audience(c, space.id, key)
+        values = {
+            **_row(row, _sizes(c, space.id).get(row.id)),
+            "description": row.description,
+            "definition": row.definition,
+            "cadence": row.cadence,
+            "options": row.options,
+            "used_by": used_by(c, space.id, key),
+            "last_error": row.last_error,
+            "managed_by": row.managed_by,
+            "id": row.id,
+        }
+    show_one(values, output=output)
+
+
+@audience.command()
+@click.argument("key")
+@click.option("--query", required=True, help="The definition, in the query language.")
+@click.option("--type", "level", default="USERS", show_default=True, help="USERS or ACCOUNTS.")
+@click.option("--name", default="", help="What people read; the key unless said.")
+@click.option("--description", default="", help="What it is for.")
+@click.option("--cadence", default=DEFAULT_CADENCE, show_default=True, help="A cron line in UTC, or hourly, daily or manual.")
+@click.option("--empty-accounts", type=click.Choice(["default", "true", "false"]), help="What conditions say of an account without users.")
+def create(key: str, *, query: str, level: str, empty_accounts: str | None, **words: Any) -> None:
+    """Make the audience KEY; it is computed at once, connected or not."""
+    options = {} if empty_accounts is None else {"empty_accounts": empty_accounts}
+    new = NewAudience(key=key, level=read_level(level), definition=query, options=options, **words)
+    with open_registry().change() as change:
+        create_audience(change, ensure_space(change), new)
+    click.echo(f"Audience {key} is there; its first evaluation is asked for.")
+
+
+@audience.command()
+@click.argument("key")
+@click.option("--query", "definition", help="The definition, in the query language.")
+@click.option("--name", help="What people read.")
+@click.option("--description", help="What it is for.")
+@click.option("--cadence", help="A cron line in UTC, or hourly, daily or manual.")
+@click.option("--enable/--disable", "enabled", default=None, help="Disabled: it is neither computed nor sent.")
+def update(key: str, **given: Any) -> None:
+    """Change the audience KEY; what is not named stays. Its key and type never change."""
+    fields: AudienceFields = {name: value for name, value in given.items() if value is not None}  # pyright: ignore[reportAssignmentType]
+    registry = open_registry()
+    with registry.change() as change:
+        space = find_space(change.c, registry.space)
+        before = find_audience(change.c, space.id, key)
+        after = update_audience(change, space, key, **fields)
+    click.echo(f"Audience {key} {'is unchanged' if after == before else 'is changed'}.")
+
+
+@audience.command()
+@click.argument("key")
+@click.confirmation_option("--yes", prompt="Its key can never be used again, and what destinations hold stays there. Delete it?")
+def delete(key: str) -> None:
+    """Delete the audience KEY; destinations must be disconnected first."""
+    registry = open_registry()
+    with registry.change() as change:
+        delete_audience(change, find_space(change.c, registry.space), key)
+    click.echo(f"Audience {key} is deleted.")
+
+
+@audience.command()
+@click.argument("keys", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every enabled audience.")
+@click.option("--wait", is_flag=True, help="End when they are computed; exit code 1 when that failed.")
+def compute(keys: Sequence[str], *, everything: bool, wait: bool) -> None:
+    """Ask for the audiences KEYS to be evaluated now."""
+    if everything == bool(keys):
+        raise UsageError("Compute takes the keys of audiences, or --all.", "Give one of the two.")
+    registry = open_registry()
+    with registry.change() as change:
+        space = find_space(change.c, registry.space)
+        rows = _all_enabled(change.c, space) if everything else [_enabled(change.c, space, key) for key in keys]
+        request_id = owe_compute(change.c, space.id, {row.id for row in rows}, change.stamp)
+    click.echo(f"Asked for {', '.join(row.key for row in rows)} to be computed.")
+    if wait:
+        wait_for_compute(registry.database, request_id)
+        click.echo("Computed.")
+
+
+def _all_enabled(c: sa.Connection, space: Row) -> list[Row]:
+    rows = [row for row in list_audiences(c, space.id) if row.enabled]
+    if not rows:
+        raise UsageError("There is no enabled audience.", "Make one with: engage audience create KEY --query QUERY")
+    return rows
+
+
+def _enabled(c: sa.Connection, space: Row, key: str) -> Row:
+    row = find_audience(c, space.id, key)
+    if not row.enabled:
+        raise UsageError(f"Audience {key!r} is disabled.", f"Enable it: engage audience update {key} --enable")
+    return row
+
+
+def _sizes(c: sa.Connection, space_id: str) -> dict[str, int]:
+    of_space = [row.id for row in list_audiences(c, space_id)]
+    query = sa.select(version.c.computation_id, version.c.n, version.c.size).where(version.c.computation_id.in_(of_space))
+    sizes = {(row.computation_id, row.n): row.size for row in c.execute(query)}
+    current = {row.id: row.current_version for row in list_audiences(c, space_id)}
+    return {one: sizes[one, n] for one, n in current.items() if (one, n) in sizes}
+
+
+def _row(row: Row, size: int | None) -> dict[str, Any]:
+    return {
+        "key": row.key,
+        "name": row.name,
+        "level": row.level,
+        "enabled": row.enabled,
+        "size": size,
+        "version": row.current_version,
+        "checked_at": instant_text(row.checked_at),
+    }

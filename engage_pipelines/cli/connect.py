@@ -1,0 +1,77 @@
+"""`engage connect` and `engage disconnect`: joining audiences to destinations."""
+
+import click
+
+from engage_pipelines.cli.opening import open_registry
+from engage_pipelines.cli.output import note
+from engage_pipelines.cli.waiting import wait_for_sync
+from engage_pipelines.destinations.catalog import destination_type
+from engage_pipelines.domain.connection import CALLS
+from engage_pipelines.domain.errors import UsageError
+from engage_pipelines.registry.computations import find_audience
+from engage_pipelines.registry.connections import Connected, NewConnection, pause, remove
+from engage_pipelines.registry.connections import connect as connect_in
+from engage_pipelines.registry.destinations import find_destination
+from engage_pipelines.registry.lookup import find_space
+
+
+@click.command()
+@click.argument("audience")
+@click.argument("destination")
+@click.option("--group", is_flag=True, help="Send a Group call for each account (account audiences).")
+@click.option("--identify", is_flag=True, help="Send an Identify call for each user.")
+@click.option("--track", is_flag=True, help="Send Audience Entered and Audience Exited for each user.")
+@click.option("--backfill/--no-backfill", default=None, help="Send the present members, or only those who come and go from now on.")
+@click.option("--wait", is_flag=True, help="End when the backfill is settled; exit code 1 when it failed.")
+def connect(audience: str, destination: str, *, backfill: bool | None, wait: bool, **calls: bool) -> None:
+    """Connect AUDIENCE to DESTINATION, or resume the connection that is paused."""
+    registry = open_registry()
+    chosen = [call for call in CALLS if calls[call]]
+    with registry.change() as change:
+        space = find_space(change.c, registry.space)
+        made = connect_in(change, space, NewConnection(audience, destination, chosen, backfill))
+        type_key = find_destination(change.c, space.id, destination).type
+    _say(audience, destination, type_key, made)
+    if wait and made.request_id is not None:
+        wait_for_sync(registry.database, made.request_id)
+
+
+def _say(audience: str, destination: str, type_key: str, made: Connected) -> None:
+    if made.resumed:
+        click.echo(f"Resumed {audience} -> {destination}; what changed meanwhile is owed.")
+    else:
+        calls = " and ".join(call.title() for call in made.connection.calls)
+        owed = "every member is owed" if made.request_id else "only later changes are sent"
+        click.echo(f"Connected {audience} -> {destination} with {calls} calls; {owed}.")
+        for row in made.mappings:
+            click.echo(f"  mapping on: {row.name}  when {row.trigger}")
+        click.echo(f"  the same record twice: {_EFFECTS[str(destination_type(type_key).effect)]}")
+    if made.connection.state == "awaiting_mapping":
+        note(f"No enabled mapping matches: nothing is delivered. Enable one with: engage mapping enable {destination} NAME")
+
+
+_EFFECTS = {
+    "idempotent": "does no more than once",
+    "dedupes": "is dropped by the destination, within its window",
+    "at_least_once": "counts twice at the destination",
+}
+
+
+@click.command()
+@click.argument("audience")
+@click.argument("destination")
+@click.option("--pause", "how", flag_value="pause", help="Stop sending and keep the set-up; connecting again resumes.")
+@click.option("--remove", "how", flag_value="remove", help="End the connection and its presets; nothing is sent.")
+def disconnect(audience: str, destination: str, *, how: str | None) -> None:
+    """Pause or remove the connection of AUDIENCE to DESTINATION. What was sent stays where it is."""
+    if how is None:
+        raise UsageError("Disconnecting is one of two things.", "Say --pause (keeps the set-up) or --remove (ends the connection).")
+    registry = open_registry()
+    with registry.change() as change:
+        space = find_space(change.c, registry.space)
+        of, to = find_audience(change.c, space.id, audience), find_destination(change.c, space.id, destination)
+        if how == "pause":
+            pause(change, space, of, to)
+        else:
+            remove(change, space, of, to)
+    click.echo(f"{'Paused' if how == 'pause' else 'Removed'} {audience} -> {destination}.")

@@ -1,0 +1,100 @@
+"""`engage mapping`: when and what a destination is sent."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engage_pipelines.cli.opening import open_registry
+from engage_pipelines.cli.output import output_option, show
+from engage_pipelines.domain.errors import InputError, UsageError
+from engage_pipelines.registry.destinations import find_destination
+from engage_pipelines.registry.lookup import find_space
+from engage_pipelines.registry.mappings import NewMapping, add_mapping, disable_mapping, enable_mapping, find_mapping, list_mappings
+
+
+@click.group()
+def mapping() -> None:
+    """Mappings: when and what a destination is sent."""
+
+
+@mapping.command("list")
+@click.argument("destination")
+@output_option
+def list_(destination: str, *, output: str) -> None:
+    """The mappings of DESTINATION, presets and those made by hand."""
+    registry = open_registry()
+    with registry.database.read() as c:
+        to = find_destination(c, find_space(c, registry.space).id, destination)
+        rows = [
+            {
+                "name": row.name,
+                "enabled": row.enabled,
+                "preset": row.connection_id is not None,
+                "action": row.action,
+                "trigger": row.trigger,
+                "revision": row.revision,
+                "id": row.id,
+            }
+            for row in list_mappings(c, to.id)
+        ]
+    show(rows, output=output, empty=f"{destination} has no mapping. Connecting an audience makes presets.")
+
+
+@mapping.command()
+@click.argument("destination")
+@click.option("--name", required=True, help="What people read; once per destination.")
+@click.option("--trigger", required=True, help='When, in FQL, such as: type = "identify" and traits.vip = true')
+@click.option("--action", required=True, help="What the destination does with it; see `engage destination catalog`.")
+@click.option("--fields", metavar="JSON|@FILE", help="What is sent, in the mapping kit's language; the action's own unless said.")
+@click.option("--enable", is_flag=True, help="Switch it on at once.")
+def add(destination: str, *, name: str, trigger: str, action: str, fields: str | None, enable: bool) -> None:
+    """Add a mapping to DESTINATION; it is switched off unless --enable is said."""
+    registry = open_registry()
+    new = NewMapping(name, trigger, action, None if fields is None else _fields(fields), enable)
+    with registry.change() as change:
+        add_mapping(change, find_destination(change.c, find_space(change.c, registry.space).id, destination), new)
+    hint = "" if enable else f" It is off; switch it on with: engage mapping enable {destination} '{name}'"
+    click.echo(f"Mapping {name} is there.{hint}")
+
+
+@mapping.command()
+@click.argument("destination")
+@click.argument("name")
+@click.option("--no-backfill", is_flag=True, help="Send later changes only, not every member again.")
+def enable(destination: str, name: str, *, no_backfill: bool) -> None:
+    """Switch on the mapping NAME (or id) of DESTINATION."""
+    registry = open_registry()
+    with registry.change() as change:
+        to = find_destination(change.c, find_space(change.c, registry.space).id, destination)
+        enable_mapping(change, to, find_mapping(change.c, to, name), backfill=not no_backfill)
+    click.echo(f"Mapping {name} is on.")
+
+
+@mapping.command()
+@click.argument("destination")
+@click.argument("name")
+def disable(destination: str, name: str) -> None:
+    """Switch off the mapping NAME (or id) of DESTINATION."""
+    registry = open_registry()
+    with registry.change() as change:
+        to = find_destination(change.c, find_space(change.c, registry.space).id, destination)
+        disable_mapping(change, to, find_mapping(change.c, to, name))
+    click.echo(f"Mapping {name} is off.")
+
+
+def _fields(text: str) -> dict[str, Any]:
+    if text.startswith("@"):
+        try:
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise InputError(f"{text[1:]} cannot be read: {why}.", "Check the path.") from None
+    try:
+        fields = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"--fields is not JSON: {error}.", "Write a JSON object, or @FILE.") from None
+    if not isinstance(fields, dict):
+        raise UsageError("--fields is not a JSON object.", 'Write it like {"user_id": {"@path": "$.userId"}}.')
+    return fields

@@ -48,7 +48,7 @@ class CsvFile(FileDestination):
 
     def read_table(self, file: IO[bytes]) -> tuple[list[str], Chunks]:
         csv.field_size_limit(_LONGEST_CELL)
-        reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline=""), strict=True)
+        reader = csv.reader((line.decode() for line in file), strict=True)
         columns = next(_chunked(reader, 1), [[]])[0]
         if columns[:1] != ["message_id"]:
             raise ValueError("not a file of changes")

@@ -13,41 +13,37 @@
         def held(self, folder: Path) -> Mapping[str, bool]:   # types that do not: what lies in the file or table
             ...
 
-An ability that a type does not have skips its tests aloud, with the reason. A class that overrides a test of the suite says why in the
-test's docstring. Records are rendered and mapped as the product does it, through the default fields of the type's first action.
+The tests of an ability that a type does not have (HTTP, changes, whole lists) are left out, and one skipped test says which and why.
+A class that overrides a test of the suite says why in the test's docstring. Records are rendered and mapped as the product does it,
+through the default fields of the type's first action. Write `pytest.register_assert_rewrite("engage_pipelines.testing")` in your
+conftest.py to see more of what failed.
 """
 
-import logging
 import re
-import socket
-import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from typing import ClassVar
 
 import pytest
 
 from engage_pipelines.destinations.base import (
     Accepted,
-    Backoff,
     Bisect,
     DestinationType,
     Effect,
     ListRow,
     MembershipAs,
-    Pause,
     Record,
-    Stop,
 )
 from engage_pipelines.domain.errors import ConfigurationError
 from engage_pipelines.domain.mapping import validate_mapping
 from engage_pipelines.domain.records import RENDER, Subject
 from engage_pipelines.domain.trigger import parse_trigger
+from engage_pipelines.testing.abilities import Ability, needs
+from engage_pipelines.testing.answers import AnswersConformance
 from engage_pipelines.testing.bench import KEY, Bench, envelope
-from engage_pipelines.testing.local_server import Received, Reply, Wire
 from engage_pipelines.testing.vendor import FakeVendor, Switchboard
 
 HARD_VALUES = (
@@ -66,23 +62,14 @@ HARD_VALUES = (
     pytest.param("{{traits.email}}${x}%s{0}", id="templates"),
     pytest.param("x" * 400, id="400 characters"),
 )
-LATER = (
-    *(pytest.param(Reply(status, b"{}"), id=str(status)) for status in (408, 423, 500, 502, 503, 504)),
-    pytest.param(Reply(wire=Wire.RESET), id="connection reset"),
-    pytest.param(Reply(wire=Wire.CUT), id="answer cut off"),
-    pytest.param(Reply(wire=Wire.NOISE), id="no HTTP"),
-    pytest.param(Reply(wire=Wire.ENDLESS), id="endless body"),
-    pytest.param(Reply(207, b'{"rejected": "yes'), id="207 that cannot be read"),
-    pytest.param(Reply(200, b"<!DOCTYPE html><title>Log in</title>", {"Content-Type": "text/html"}), id="200 with a login page"),
-)
 
 
-class DestinationConformance:
+class DestinationConformance(AnswersConformance):
     """Inherit as `Test...`; say what is tested, with which settings, and where to look."""
 
     destination: ClassVar[DestinationType]
-    secrets: ClassVar[tuple[str, ...]] = ()
-    """Every secret that `settings` holds; none may show anywhere."""
+    whole_list: ClassVar[bool] = False
+    """True when a destination with these settings replaces the whole list."""
 
     def settings(self, url: str, folder: Path) -> Mapping[str, object]:
         """Settings of a destination at `url` (a fake vendor's) or in `folder` (for files and databases)."""
@@ -100,6 +87,23 @@ class DestinationConformance:
         """Everything that would show a repeat, for a type that does not speak HTTP."""
         return dict(self.held(folder))
 
+    @classmethod
+    def lacks(cls) -> list[Ability]:
+        """Abilities that are not there to be tested."""
+        no_http = cls.vendor is DestinationConformance.vendor
+        return [*([Ability.HTTP] if no_http else []), Ability.CHANGES if cls.whole_list else Ability.WHOLE_LIST]
+
+    def __init_subclass__(cls) -> None:
+        lacks = set(cls.lacks())
+        suite = {**vars(AnswersConformance), **vars(DestinationConformance)}
+        for name, test in suite.items():
+            if lacks.intersection(getattr(test, "needs", ())) and name not in vars(cls):
+                setattr(cls, name, None)
+
+    def test_what_it_cannot_do_is_said_aloud(self, bench: Bench) -> None:
+        assert bench.destination.writes_whole_list(bench.settings) is self.whole_list
+        pytest.skip(f"{self.destination.key}: {'; '.join(self.lacks())}")
+
     # ------------------------------------------------------------------ the bench
 
     @pytest.fixture
@@ -112,25 +116,10 @@ class DestinationConformance:
             yield Bench(self.destination, settings, tmp_path, self.held, self.takings, board)
 
     @pytest.fixture
-    def sender(self, bench: Bench) -> Bench:
-        """The bench of a type that takes changes."""
-        if bench.destination.writes_whole_list(bench.settings):
-            pytest.skip(f"{self.destination.key} with these settings replaces the whole list, it takes no changes")
-        return bench
-
-    @pytest.fixture
-    def board(self, sender: Bench) -> Switchboard:
+    def board(self, bench: Bench) -> Switchboard:
         """The switchboard of a type that speaks HTTP."""
-        if sender.board is None:
-            pytest.skip(f"{self.destination.key} speaks no HTTP, so there are no answers to read")
-        return sender.board
-
-    @pytest.fixture
-    def lister(self, bench: Bench) -> Bench:
-        """The bench of a type that replaces whole lists."""
-        if not bench.destination.writes_whole_list(bench.settings):
-            pytest.skip(f"{self.destination.key} with these settings takes changes, not whole lists")
-        return bench
+        assert bench.board is not None
+        return bench.board
 
     # ------------------------------------------------------------------ what it says of itself
 
@@ -181,207 +170,129 @@ class DestinationConformance:
 
     # ------------------------------------------------------------------ batches
 
-    def test_an_empty_batch_sends_nothing(self, sender: Bench) -> None:
-        assert sender.send([]) == Accepted()
-        assert sender.board is None or sender.board.requests == []
-        assert sender.held() == {}
+    @needs(Ability.CHANGES)
+    def test_an_empty_batch_sends_nothing(self, bench: Bench) -> None:
+        assert bench.send([]) == Accepted()
+        assert bench.board is None or bench.board.requests == []
+        assert bench.held() == {}
 
-    def test_every_record_is_delivered(self, sender: Bench) -> None:
+    @needs(Ability.CHANGES)
+    def test_every_record_is_delivered(self, bench: Bench) -> None:
         people = [f"u-{number}" for number in range(7)]
-        assert sender.deliver([sender.record(person, email=f"{person}@example.test") for person in people]) == {}
-        assert sender.held() == dict.fromkeys(people, True)
+        assert bench.deliver([bench.record(person, email=f"{person}@example.test") for person in people]) == {}
+        assert bench.held() == dict.fromkeys(people, True)
 
-    def test_a_batch_of_too_many_records_is_not_sent(self, sender: Bench) -> None:
-        most = sender.destination.limits_with(sender.settings).max_batch_records
-        self._is_not_sent(sender, [sender.record("u-1")] * (most + 1))
+    @needs(Ability.CHANGES)
+    def test_a_batch_of_too_many_records_is_not_sent(self, bench: Bench) -> None:
+        most = bench.destination.limits_with(bench.settings).max_batch_records
+        self._is_not_sent(bench, [bench.record("u-1")] * (most + 1))
 
-    def test_a_batch_of_too_many_bytes_is_not_sent(self, sender: Bench) -> None:
-        limits = sender.destination.limits_with(sender.settings)
+    @needs(Ability.CHANGES)
+    def test_a_batch_of_too_many_bytes_is_not_sent(self, bench: Bench) -> None:
+        limits = bench.destination.limits_with(bench.settings)
         if limits.max_batch_records == 1:
             pytest.skip(f"{self.destination.key} with these settings sends records one by one")
-        half = replace(sender.record("u-1"), body=b" " * (limits.max_batch_bytes // 2))
-        self._is_not_sent(sender, [half, half])
+        half = replace(bench.record("u-1"), body=b" " * (limits.max_batch_bytes // 2))
+        self._is_not_sent(bench, [half, half])
 
-    def _is_not_sent(self, sender: Bench, records: list[Record]) -> None:
-        assert isinstance(sender.send(records), Bisect)
-        assert sender.board is None or sender.board.requests == []
-        assert sender.held() == {}
+    def _is_not_sent(self, bench: Bench, records: list[Record]) -> None:
+        assert isinstance(bench.send(records), Bisect)
+        assert bench.board is None or bench.board.requests == []
+        assert bench.held() == {}
 
-    def test_a_record_above_the_limit_is_refused_with_its_size(self, sender: Bench) -> None:
-        limits = sender.destination.limits_with(sender.settings)
+    @needs(Ability.CHANGES)
+    def test_a_record_above_the_limit_is_refused_with_its_size(self, bench: Bench) -> None:
+        limits = bench.destination.limits_with(bench.settings)
         size = min(limits.max_record_bytes or limits.max_batch_bytes, limits.max_batch_bytes) + 1
-        verdict = sender.send([replace(sender.record("u-1"), body=b" " * size)])
+        verdict = bench.send([replace(bench.record("u-1"), body=b" " * size)])
         assert isinstance(verdict, Accepted)
         assert str(size) in verdict.rejected[0]
-        assert sender.board is None or sender.board.requests == []
+        assert bench.board is None or bench.board.requests == []
 
-    def test_a_refused_record_is_rejected_alone_and_the_others_are_delivered(self, sender: Bench) -> None:
-        if sender.board is None or not sender.board.vendor.refuse("u-3"):
+    @needs(Ability.CHANGES)
+    def test_a_refused_record_is_rejected_alone_and_the_others_are_delivered(self, bench: Bench) -> None:
+        if bench.board is None or not bench.board.vendor.refuse("u-3"):
             pytest.skip(f"nothing of what {self.destination.key} writes to refuses a record for what is in it")
-        records = [sender.record(f"u-{number}") for number in range(7)]
-        refused = sender.deliver(records)
+        records = [bench.record(f"u-{number}") for number in range(7)]
+        refused = bench.deliver(records)
         assert list(refused) == ["user_id:u-3"]
         assert refused["user_id:u-3"]
-        assert sender.held() == {f"u-{number}": True for number in range(7) if number != 3}
+        assert bench.held() == {f"u-{number}": True for number in range(7) if number != 3}
 
     # ------------------------------------------------------------------ entries, exits, repeats
 
-    def test_an_exit_leaves_the_list_or_sets_false_and_the_person_stays(self, sender: Bench) -> None:
-        sender.deliver([sender.record("u-1"), sender.record("u-2")])
-        sender.deliver([sender.record("u-1", entered=False, generation=2)], generation=2)
-        is_list = sender.destination.takes_membership_as(sender.settings) is MembershipAs.USER_LIST
-        assert sender.held() == ({"u-2": True} if is_list else {"u-1": False, "u-2": True})
-        if sender.board is not None and not is_list:
-            assert not any(request.method == "DELETE" for request in sender.board.requests)
+    @needs(Ability.CHANGES)
+    def test_an_exit_leaves_the_list_or_sets_false_and_the_person_stays(self, bench: Bench) -> None:
+        bench.deliver([bench.record("u-1"), bench.record("u-2")])
+        bench.deliver([bench.record("u-1", entered=False, generation=2)], generation=2)
+        is_list = bench.destination.takes_membership_as(bench.settings) is MembershipAs.USER_LIST
+        assert bench.held() == ({"u-2": True} if is_list else {"u-1": False, "u-2": True})
+        if bench.board is not None and not is_list:
+            assert not any(request.method == "DELETE" for request in bench.board.requests)
 
-    def test_an_exit_of_somebody_unknown_does_no_harm(self, sender: Bench) -> None:
-        assert sender.deliver([sender.record("u-9", entered=False)]) == {}
-        assert sender.held().get("u-9", False) is False
+    @needs(Ability.CHANGES)
+    def test_an_exit_of_somebody_unknown_does_no_harm(self, bench: Bench) -> None:
+        assert bench.deliver([bench.record("u-9", entered=False)]) == {}
+        assert bench.held().get("u-9", False) is False
 
-    def test_who_comes_back_is_a_member_again(self, sender: Bench) -> None:
+    @needs(Ability.CHANGES)
+    def test_who_comes_back_is_a_member_again(self, bench: Bench) -> None:
         for generation, entered in enumerate((True, False, True), start=1):
-            sender.deliver([sender.record("u-1", entered=entered, generation=generation)], generation=generation)
-        assert sender.held() == {"u-1": True}
+            bench.deliver([bench.record("u-1", entered=entered, generation=generation)], generation=generation)
+        assert bench.held() == {"u-1": True}
 
-    def test_delivering_twice_equals_once(self, sender: Bench) -> None:
+    @needs(Ability.CHANGES)
+    def test_delivering_twice_equals_once(self, bench: Bench) -> None:
         if self.destination.effect is Effect.AT_LEAST_ONCE:
             pytest.skip(f"{self.destination.key} promises at least once: a repeat is seen twice")
-        records = [sender.record("u-1"), sender.record("u-2"), sender.record("u-3", entered=False)]
-        sender.deliver(records)
-        once = sender.takings()
-        sender.deliver(records)
-        sender.deliver(records[:1])
-        assert sender.takings() == once
+        records = [bench.record("u-1"), bench.record("u-2"), bench.record("u-3", entered=False)]
+        bench.deliver(records)
+        once = bench.takings()
+        bench.deliver(records)
+        bench.deliver(records[:1])
+        assert bench.takings() == once
 
+    @needs(Ability.CHANGES)
     @pytest.mark.parametrize("value", HARD_VALUES)
-    def test_hard_values_arrive_as_they_are_or_are_refused_alone(self, sender: Bench, value: str) -> None:
-        refused = sender.deliver([sender.record("plain"), sender.record(value, email=f"{value}@example.test")])
+    def test_hard_values_arrive_as_they_are_or_are_refused_alone(self, bench: Bench, value: str) -> None:
+        refused = bench.deliver([bench.record("plain"), bench.record(value, email=f"{value}@example.test")])
         assert set(refused) <= {f"user_id:{value}"}
-        assert sender.held() == {"plain": True} | ({} if refused else {value: True})
-
-    # ------------------------------------------------------------------ answers
-
-    def test_a_retry_sends_the_same_bytes(self, sender: Bench, board: Switchboard) -> None:
-        board.reply_with(Reply(503))
-        records = [sender.record("u-1", email="ana@example.test")]
-        assert isinstance(sender.send(records), Backoff)
-        sender.send(records)
-        first, second = board.requests[:2]
-        assert (first.method, first.path, first.body) == (second.method, second.path, second.body)
-
-    @pytest.mark.parametrize("count", [pytest.param(1, id="one record"), pytest.param(3, id="a batch")])
-    @pytest.mark.parametrize("reply", LATER)
-    def test_it_is_tried_again_after(self, sender: Bench, board: Switchboard, reply: Reply, count: int) -> None:
-        board.always_reply_with(reply)
-        assert isinstance(sender.send(self._as_many(sender, count)), Backoff)
-
-    def _as_many(self, sender: Bench, count: int) -> list[Record]:
-        most = sender.destination.limits_with(sender.settings).max_batch_records
-        return [sender.record(f"u-{number}") for number in range(min(count, most))]
-
-    def test_it_pauses_for_as_long_as_a_429_says(self, sender: Bench, board: Switchboard) -> None:
-        board.always_reply_with(Reply(429, b"{}", {"Retry-After": "17"}))
-        assert sender.send([sender.record("u-1")]) == Pause(17)
-
-    def test_it_pauses_until_the_date_that_a_429_names(self, sender: Bench, board: Switchboard) -> None:
-        at = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 90))
-        board.always_reply_with(Reply(429, b"{}", {"Retry-After": at}))
-        verdict = sender.send([sender.record("u-1")])
-        assert isinstance(verdict, Pause)
-        assert 80 <= verdict.after_s <= 90
-
-    @pytest.mark.parametrize("status", [401, 403])
-    def test_it_stops_with_a_remedy_when_the_credentials_are_refused(self, sender: Bench, board: Switchboard, status: int) -> None:
-        board.always_reply_with(Reply(status, b"{}"))
-        verdict = sender.send([sender.record("u-1")])
-        assert isinstance(verdict, Stop)
-        assert verdict.remedy
-        assert isinstance(sender.destination.test(sender.settings), Stop)
-
-    def test_a_redirect_loop_stops_after_one_hop(self, sender: Bench, board: Switchboard) -> None:
-        board.always_reply_with(Reply(307, b"", {"Location": "/round"}))
-        assert isinstance(sender.send([sender.record("u-1")]), Stop)
-        assert len(board.requests) == 2
-
-    @pytest.mark.parametrize(
-        "reply", [pytest.param(Reply(after_s=30), id="no answer"), pytest.param(Reply(wire=Wire.TRICKLE), id="an answer that trickles")]
-    )
-    def test_it_is_over_by_the_deadline(self, sender: Bench, board: Switchboard, reply: Reply) -> None:
-        board.always_reply_with(reply)
-        began = time.monotonic()
-        assert isinstance(sender.send([sender.record("u-1")], deadline_s=0.3), Backoff)
-        assert time.monotonic() - began < 2
-
-    def test_it_is_tried_again_when_nobody_listens(self, sender: Bench, board: Switchboard) -> None:
-        board.server.close()
-        verdict = sender.send([sender.record("u-1")])
-        assert isinstance(verdict, Backoff)
-        assert "127.0.0.1" in verdict.reason
-
-    # ------------------------------------------------------------------ what nobody may see, where nothing may go
-
-    @pytest.mark.parametrize("status", [200, 207, 400, 401, 404, 422, 500])
-    def test_no_secret_and_nobodys_data_shows_though_the_vendor_repeats_it(
-        self, sender: Bench, board: Switchboard, status: int, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        caplog.set_level(logging.DEBUG)
-        record = sender.record("person-4711", email="ana.secret@example.test")
-        board.server.respond = _parrot(status, self.secrets)
-        shown = repr((sender.send([record]), sender.send(self._as_many(sender, 3)), record, sender.settings)) + str(sender.settings)
-        for hidden in (*self.secrets, "ana.secret@example.test"):
-            assert hidden not in shown + caplog.text
-
-    def test_no_host_is_asked_but_the_one_in_the_settings(
-        self, sender: Bench, board: Switchboard, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        asked: list[str] = []
-        look_up: Callable[..., Any] = socket.getaddrinfo
-        monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: asked.append(str(host)) or look_up(host, *rest, **more))
-        sender.deliver([sender.record("u-1")])
-        assert set(asked) <= {urlsplit(board.server.url).hostname}
-        assert board.requests
+        assert bench.held() == {"plain": True} | ({} if refused else {value: True})
 
     # ------------------------------------------------------------------ whole lists
 
-    def test_a_whole_list_takes_the_place_of_the_one_before(self, lister: Bench) -> None:
+    @needs(Ability.WHOLE_LIST)
+    def test_a_whole_list_takes_the_place_of_the_one_before(self, bench: Bench) -> None:
         for members in (["u-1", "u-2"], ["u-2", "u-3"], []):
-            assert self._write_list(lister, members) == Accepted()
-            assert lister.held() == dict.fromkeys(members, True)
+            assert self._write_list(bench, members) == Accepted()
+            assert bench.held() == dict.fromkeys(members, True)
 
-    def test_the_same_whole_list_twice_equals_once(self, lister: Bench) -> None:
-        self._write_list(lister, ["u-1", "u-2"])
-        once = lister.takings()
-        self._write_list(lister, ["u-1", "u-2"])
-        assert lister.takings() == once
+    @needs(Ability.WHOLE_LIST)
+    def test_the_same_whole_list_twice_equals_once(self, bench: Bench) -> None:
+        self._write_list(bench, ["u-1", "u-2"])
+        once = bench.takings()
+        self._write_list(bench, ["u-1", "u-2"])
+        assert bench.takings() == once
 
-    def test_a_whole_list_that_breaks_off_leaves_the_one_before(self, lister: Bench) -> None:
-        self._write_list(lister, ["u-1"])
-        before = lister.takings()
+    @needs(Ability.WHOLE_LIST)
+    def test_a_whole_list_that_breaks_off_leaves_the_one_before(self, bench: Bench) -> None:
+        self._write_list(bench, ["u-1"])
+        before = bench.takings()
 
         def breaking() -> Generator[list[ListRow]]:
             yield [ListRow("user_id:u-2", "u-2", None)]
             raise RuntimeError("the version cannot be read on")
 
         with pytest.raises(RuntimeError, match="cannot be read on"):
-            lister.destination.write_list(breaking(), settings=lister.settings, target=lister.target())
-        assert lister.takings() == before
+            bench.destination.write_list(breaking(), settings=bench.settings, target=bench.target())
+        assert bench.takings() == before
 
+    @needs(Ability.WHOLE_LIST)
     @pytest.mark.parametrize("value", HARD_VALUES)
-    def test_hard_values_are_on_a_whole_list_as_they_are(self, lister: Bench, value: str) -> None:
-        assert self._write_list(lister, [value]) == Accepted()
-        assert lister.held() == {value: True}
+    def test_hard_values_are_on_a_whole_list_as_they_are(self, bench: Bench, value: str) -> None:
+        assert self._write_list(bench, [value]) == Accepted()
+        assert bench.held() == {value: True}
 
-    def _write_list(self, lister: Bench, members: list[str]) -> object:
+    def _write_list(self, bench: Bench, members: list[str]) -> object:
         chunks = ([ListRow(f"user_id:{member}", member, f"{member}@example.test")] for member in members)
-        return lister.destination.write_list(chunks, settings=lister.settings, target=lister.target())
-
-
-def _parrot(status: int, secrets: tuple[str, ...]) -> Callable[[Received], Reply]:
-    """A vendor that repeats all it knows, in the words of an error."""
-
-    def respond(request: Received) -> Reply:
-        said = (str(dict(request.headers)) + " ".join(secrets) + request.body.decode(errors="replace")).replace('"', "'").replace("\\", "/")
-        body = f'{{"message": "{said}", "rejected": [{{"index": 0, "reason": "{said}"}}]}}'
-        return Reply(status, body.encode())
-
-    return respond
+        return bench.destination.write_list(chunks, settings=bench.settings, target=bench.target())

@@ -67,7 +67,7 @@ class LocalServer:
         self.respond = respond
         self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.owner = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True, name="engage-local-server")
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True, name="engage-local-server")
         self.closing = threading.Event()
 
     @property

@@ -2,7 +2,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from engage_pipelines.destinations.transport import close_idle_connections
+pytest.register_assert_rewrite("engage_pipelines.testing")
+
+from engage_pipelines.destinations.transport import close_idle_connections  # noqa: E402 (after the registration)
 
 
 @pytest.fixture(autouse=True)

@@ -45,22 +45,22 @@ class TestSegment(DestinationConformance):
     def settings(self, url: str, folder: Path) -> Mapping[str, object]:
         return {"write_key": "the-write-key", "endpoint": url}
 
-    def test_the_request_is_the_records_as_they_are_under_basic_login(self, sender: Bench, board: Switchboard) -> None:
-        records = [sender.record("u-1"), sender.record("u-2", entered=False)]
-        sender.send(records)
+    def test_the_request_is_the_records_as_they_are_under_basic_login(self, bench: Bench, board: Switchboard) -> None:
+        records = [bench.record("u-1"), bench.record("u-2", entered=False)]
+        bench.send(records)
         (request,) = board.requests
         assert (request.method, request.path) == ("POST", "/v1/batch")
         assert request.headers["authorization"] == "Basic dGhlLXdyaXRlLWtleTo="
         assert request.body == b'{"batch":[' + records[0].body + b"," + records[1].body + b"]}"
 
-    def test_a_single_record_that_the_collector_refuses_is_rejected_with_its_words(self, sender: Bench) -> None:
-        verdict = sender.send([sender.record("")])
+    def test_a_single_record_that_the_collector_refuses_is_rejected_with_its_words(self, bench: Bench) -> None:
+        verdict = bench.send([bench.record("")])
         assert isinstance(verdict, Accepted)
         assert "neither userId nor anonymousId" in verdict.rejected[0]
 
-    def test_full_batches_are_within_what_the_receiver_takes(self, sender: Bench) -> None:
-        assert sender.deliver([sender.record(f"u-{number}", email="a@b.test") for number in range(1_200)]) == {}
-        assert len(sender.held()) == 1_200
+    def test_full_batches_are_within_what_the_receiver_takes(self, bench: Bench) -> None:
+        assert bench.deliver([bench.record(f"u-{number}", email="a@b.test") for number in range(1_200)]) == {}
+        assert len(bench.held()) == 1_200
 
 
 READ = [

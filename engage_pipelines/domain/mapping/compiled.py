@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from engage_pipelines.domain.errors import DefinitionError
-from engage_pipelines.domain.mapping.directives import compile_object_mapping
+from engage_pipelines.domain.mapping.directives import compile_whole
 from engage_pipelines.domain.mapping.javascript import UNDEFINED
 from engage_pipelines.domain.mapping.resolver import Build, MappingError
 from engage_pipelines.domain.mapping.validate import validate_mapping
@@ -24,7 +24,7 @@ def compile_mapping(fields: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], 
     if problems:
         raise DefinitionError(f"the mapping has {len(problems)} problems: {' '.join(problems)}", "Mend the fields at these paths.")
     build = Build()
-    resolve = compile_object_mapping(fields, build)
+    resolve = compile_whole(fields, build)
     holes = build.holes
 
     def apply(payload: Mapping[str, Any]) -> Any:

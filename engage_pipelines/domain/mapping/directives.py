@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from itertools import starmap
 from typing import Any, TypeAlias
 
+from engage_pipelines.domain.mapping.checks import check_mapping
 from engage_pipelines.domain.mapping.javascript import (
     UNDEFINED,
     entries,
@@ -18,13 +19,13 @@ from engage_pipelines.domain.mapping.javascript import (
     json_value,
     text_of,
     type_name,
+    utf16_units,
 )
 from engage_pipelines.domain.mapping.paths import get, getter, without_root
 from engage_pipelines.domain.mapping.resolver import Build, MappingError, Resolver, failing
 from engage_pipelines.domain.mapping.templates import render, renderer
-from engage_pipelines.domain.mapping.texts import replace, utf16_length
+from engage_pipelines.domain.mapping.texts import replacer
 
-MAX_REPLACE = 10
 ROOT_KEY = "__segment_internal_directive"
 Compiler: TypeAlias = Callable[[Any, Build], Resolver]
 
@@ -51,8 +52,8 @@ def compile_node(node: Any, build: Build) -> Resolver:
     return lambda _: node
 
 
-def _object(node: Mapping[str, Any], build: Build) -> Resolver:
-    fields = [(key, compile_node(value, build.plain)) for key, value in node.items()]
+def _object(node: dict[str, Any], build: Build) -> Resolver:
+    fields = [(key, compile_node(value, build.plain)) for key, value in entries(node)]
     if build.keep:
         return lambda payload: {key: field(payload) for key, field in fields}
 
@@ -150,32 +151,30 @@ def _replace(options: Any, build: Build) -> Resolver:
     pattern, replacement = options["pattern"], _or_default(options.get("replacement"), "")
     ignore_case, every = _or_default(options.get("ignorecase"), False), _or_default(options.get("global"), True)
     sound = isinstance(pattern, str) and isinstance(replacement, str) and isinstance(ignore_case, bool) and isinstance(every, bool)
-    steps = [(pattern, replacement)]
-    second = options.get("pattern2")
-    if is_true(second) and isinstance(second, str) and isinstance(with_second := _or_default(options.get("replacement2"), ""), str):
-        steps.append((second, with_second))
+    change = replacer(pattern, replacement, every=every, ignore_case=ignore_case) if sound else _nothing
+    second, with_second = options.get("pattern2"), _or_default(options.get("replacement2"), "")
+    if sound and is_true(second) and isinstance(second, str) and isinstance(with_second, str):
+        change = _both(change, replacer(second, with_second, every=every, ignore_case=ignore_case))
 
     def replaced(payload: Any) -> str:
         value = resolve(payload)
-        if not sound or not isinstance(value, str | int | float):
-            return ""
-        text = text_of(value)
-        for sought, put in steps:
-            _check_lengths(sought, put)
-            text = replace(text, sought, put, every=every, ignore_case=ignore_case)
-        return text
+        if value.__class__ is str:
+            return change(value)
+        return change(text_of(value)) if isinstance(value, str | int | float) else ""
 
     return replaced
 
 
+def _nothing(_: str) -> str:
+    return ""
+
+
+def _both(first: Callable[[str], str], then: Callable[[str], str]) -> Callable[[str], str]:
+    return lambda text: then(first(text))
+
+
 def _or_default(value: Any, default: Any) -> Any:
     return default if value is None or value is UNDEFINED else value
-
-
-def _check_lengths(pattern: str, replacement: str) -> None:
-    for name, text in (("pattern", pattern), ("replacement", replacement)):
-        if utf16_length(text) > MAX_REPLACE:
-            raise MappingError(f'@replace requires a "{name}" less than {MAX_REPLACE} characters')
 
 
 def _array_path(data: Any, build: Build) -> Resolver:
@@ -238,11 +237,11 @@ def _json(options: Any, build: Build) -> Resolver:
     resolve, mode = compile_node(options["value"], build.plain), options["mode"]
     if mode == "encode":
         return lambda payload: json_text(resolve(payload))
-    if mode != "decode":
-        return lambda _: UNDEFINED
 
     def decoded(payload: Any) -> Any:
         value = resolve(payload)
+        if mode != "decode":
+            return UNDEFINED
         return json_value(value) if isinstance(value, str) else value
 
     return decoded
@@ -273,7 +272,7 @@ def _merge(options: Any, build: Build) -> Resolver:
 def _own_properties(value: Any) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
-    return dict(entries(list(value))) if isinstance(value, list | str) else {}
+    return dict(entries(list(utf16_units(value)) if isinstance(value, str) else value)) if isinstance(value, list | str) else {}
 
 
 def _without_undefined(value: dict[str, Any]) -> dict[str, Any]:
@@ -292,16 +291,30 @@ def _transform(options: Any, build: Build) -> Resolver:
     return lambda payload: mapping(apply({} if payload is UNDEFINED else payload))
 
 
+def compile_whole(mapping: Mapping[str, Any], build: Build) -> Resolver:
+    """A whole mapping, with its root directive if it has one; the payload is an object.
+
+    Raises: MappingError, when Segment's checks find fault with it.
+    """
+    meant = with_root_directive(mapping)
+    check_mapping(meant)
+    return compile_node(meant, build.plain)
+
+
 def compile_object_mapping(mapping: Mapping[str, Any], build: Build) -> Resolver:
-    """A whole mapping, with its root directive if it has one; the payload must be an object."""
+    """A whole mapping that fails when a payload comes, for its own faults and for a payload that is no object."""
+    fault: MappingError | None = None
+    resolve: Resolver = failing("")
     try:
-        resolve = compile_node(with_root_directive(mapping), build.plain)
+        resolve = compile_whole(mapping, build)
     except MappingError as wrong:
-        return failing(wrong.what)
+        fault = wrong
 
     def transform(payload: Any) -> Any:
         if not isinstance(payload, dict):
             raise MappingError(f"data must be an object, got {type_name(payload)}")
+        if fault:
+            raise fault
         return resolve(payload)
 
     return transform

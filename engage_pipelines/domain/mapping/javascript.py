@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from json.encoder import encode_basestring
 from typing import Any, Final, final
 
+import orjson
+
 
 @final
 class Undefined:
@@ -32,6 +34,8 @@ SPACES: Final = (
     "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 )
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+# numbers with a fraction and keys that are whole numbers: the library writes them in another form or order
+_WRITTEN_OTHERWISE = re.compile(r'[0-9][.eE]|"[0-9]+":')
 _INDEX = re.compile("0|[1-9][0-9]{0,9}")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -111,15 +115,36 @@ def entries(value: "dict[str, Any] | list[Any]") -> "Iterator[tuple[str, Any]]":
     """Object.entries: keys that are whole numbers first, in their order, then the others as they were added."""
     if isinstance(value, list):
         return ((str(n), item) for n, item in enumerate(value))
-    indexes = [key for key in value if _INDEX.fullmatch(key)]
+    indexes = [key for key in value if "0" <= key[:1] <= "9" and _INDEX.fullmatch(key)]
     if not indexes:
         return iter(value.items())
     keys = sorted(indexes, key=int) + [key for key in value if not _INDEX.fullmatch(key)]
     return ((key, value[key]) for key in keys)
 
 
+def utf16_units(text: str) -> "str | list[str]":
+    """A text as JavaScript indexes it: a character beyond U+FFFF is two units.
+
+    Each of its halves is U+FFFD here, since half a character is no text that anyone can send.
+    """
+    if text.isascii():
+        return text
+    units = text.encode("utf-16-le", "surrogatepass")
+    return [units[n : n + 2].decode("utf-16-le", "replace") for n in range(0, len(units), 2)]
+
+
 def json_text(value: object) -> str | Undefined:
     """JSON.stringify(value): undefined for what JSON cannot hold, as a whole; left out of objects, null in lists."""
+    if isinstance(value, list | dict):
+        try:
+            text = orjson.dumps(value).decode()
+        except TypeError:
+            return _json_text(value)
+        return _json_text(value) if _WRITTEN_OTHERWISE.search(text) else text
+    return _json_text(value)
+
+
+def _json_text(value: object) -> str | Undefined:
     if isinstance(value, str):
         return _quoted(value)
     if value is None or isinstance(value, bool):
@@ -127,16 +152,15 @@ def json_text(value: object) -> str | Undefined:
     if isinstance(value, int | float):
         return number_text(value) if math.isfinite(value) else "null"
     if isinstance(value, list):
-        return "[" + ",".join(str(json_text(item) or "null") for item in value) + "]"
+        return "[" + ",".join([str(_json_text(item) or "null") for item in value]) + "]"
     if isinstance(value, dict):
-        parts = ((key, json_text(item)) for key, item in entries(value))
-        return "{" + ",".join(f"{_quoted(key)}:{text}" for key, text in parts if text is not UNDEFINED) + "}"
+        return "{" + ",".join([f"{_quoted(key)}:{_json_text(item)}" for key, item in entries(value) if item is not UNDEFINED]) + "}"
     return UNDEFINED
 
 
 def _quoted(text: str) -> str:
     quoted = encode_basestring(text)
-    return _LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", quoted)
+    return quoted if quoted.isascii() else _LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", quoted)
 
 
 def json_value(text: str) -> Any:

@@ -44,7 +44,8 @@ def _printed(instant: datetime, mark: re.Match[str]) -> str:
     known = _LETTERS.get(letter)
     if known is None:
         return mark[0]
-    text, size, filler = known(instant), *_PADDING.get(letter, (0, " "))
+    text = known(instant)
+    size, filler = _PADDING.get(letter, (0, " "))
     text = text.upper() if "^" in flags else text.swapcase() if "#" in flags else text
     if "-" in flags:
         return text
@@ -55,7 +56,7 @@ def _week(instant: datetime, first: int) -> str:
     return str((instant.timetuple().tm_yday + 6 - (instant.weekday() - first) % 7) // 7)
 
 
-_PADDING = dict.fromkeys("dHIMmSyUWC", (2, "0")) | {
+_PADDING: dict[str, tuple[int, str]] = dict.fromkeys("dHIMmSyUWC", (2, "0")) | {
     "e": (2, " "),
     "k": (2, " "),
     "l": (2, " "),

@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from engage_pipelines.domain.mapping.javascript import UNDEFINED, is_true
+from engage_pipelines.domain.mapping.javascript import UNDEFINED, is_true, utf16_units
 from engage_pipelines.domain.mapping.resolver import Resolver
 
 _SPLIT = re.compile(r"""\[(?=["'0-9])|\.|(?<=["'0-9])\]+""")
@@ -56,11 +56,8 @@ def _element(items: Any, key: str, length: int) -> Any:
 
 
 def _character(text: str, key: str) -> Any:
-    """Texts count in UTF-16 units, so a character beyond U+FFFF is two."""
-    if text.isascii():
-        return _element(text, key, len(text))
-    units = text.encode("utf-16-le", "surrogatepass")
-    return _element([units[n : n + 2].decode("utf-16-le", "surrogatepass") for n in range(0, len(units), 2)], key, len(units) // 2)
+    units = utf16_units(text)
+    return _element(units, key, len(units))
 
 
 def getter(path: str) -> Resolver:

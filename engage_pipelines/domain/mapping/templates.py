@@ -17,7 +17,6 @@ _DOUBLE = re.compile(r"\{\{([^}]+)\}\}")
 
 def render(template: str, payload: Any) -> str:
     """The template with the payload's values."""
-    payload = {} if payload is UNDEFINED else payload
 
     def value(found: re.Match[str]) -> str:
         return _printed(get(payload, found[1].strip(SPACES)))
@@ -34,19 +33,39 @@ def renderer(template: str) -> Resolver:
         return lambda _: template
     texts, gets = pieces[::2], [getter(path.strip(SPACES)) for path in pieces[1::2]]
     if len(gets) == 1:
-        before, only, after = texts[0], gets[0], texts[1]
-        return lambda payload: before + _printed(only(_scope(payload))) + after
-    pairs, last = list(zip(texts, gets, strict=False)), texts[-1]
+        return _one(texts, gets)
+    if len(gets) == 2:
+        return _two(texts, gets)
+    form = "{}".join(text.replace("{", "{{").replace("}", "}}") for text in texts).format
 
     def several(payload: Any) -> str:
-        payload = _scope(payload)
-        return "".join([text + _printed(read(payload)) for text, read in pairs]) + last
+        return form(*[_printed(read(payload)) for read in gets])
 
     return several
 
 
-def _scope(payload: Any) -> Any:
-    return {} if payload is UNDEFINED else payload
+def _one(texts: list[str], gets: list[Resolver]) -> Resolver:
+    before, after = texts
+    only = gets[0]
+
+    def one(payload: Any) -> str:
+        value = only(payload)
+        return f"{before}{value if value.__class__ is str else _printed(value)}{after}"
+
+    return one
+
+
+def _two(texts: list[str], gets: list[Resolver]) -> Resolver:
+    before, between, after = texts
+    first, second = gets
+
+    def two(payload: Any) -> str:
+        one, other = first(payload), second(payload)
+        one = one if one.__class__ is str else _printed(one)
+        other = other if other.__class__ is str else _printed(other)
+        return f"{before}{one}{between}{other}{after}"
+
+    return two
 
 
 def _printed(value: Any) -> str:

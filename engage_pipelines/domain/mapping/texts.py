@@ -1,6 +1,11 @@
 """The replacing of `@replace`: a literal pattern, with JavaScript's marks in the replacement and its idea of equal case."""
 
+from collections.abc import Callable
 from functools import lru_cache
+
+from engage_pipelines.domain.mapping.resolver import failing
+
+MAX_REPLACE = 10
 
 
 def replace(text: str, pattern: str, replacement: str, *, every: bool, ignore_case: bool) -> str:
@@ -8,8 +13,6 @@ def replace(text: str, pattern: str, replacement: str, *, every: bool, ignore_ca
 
     pattern is not empty.
     """
-    if not ignore_case and "$" not in replacement:
-        return text.replace(pattern, replacement, -1 if every else 1)
     searched, sought = (_one_case(text), _one_case(pattern)) if ignore_case else (text, pattern)
     out: list[str] = []
     end = 0
@@ -45,6 +48,17 @@ def _upper(character: str) -> str:
     if len(upper) != 1 or ord(character) > 0xFFFF or (ord(character) >= 128 > ord(upper)):
         return character
     return upper
+
+
+def replacer(pattern: str, replacement: str, *, every: bool, ignore_case: bool) -> Callable[[str], str]:
+    """The replacing as a function of the text; it fails when one of the two is too long."""
+    for name, text in (("pattern", pattern), ("replacement", replacement)):
+        if utf16_length(text) > MAX_REPLACE:
+            return failing(f'@replace requires a "{name}" less than {MAX_REPLACE} characters')
+    if not ignore_case and "$" not in replacement:
+        count = -1 if every else 1
+        return lambda text: text.replace(pattern, replacement, count)
+    return lambda text: replace(text, pattern, replacement, every=every, ignore_case=ignore_case)
 
 
 def utf16_length(text: str) -> int:

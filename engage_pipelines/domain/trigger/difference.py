@@ -55,14 +55,16 @@ def _group(tree: Ast) -> Ast:
     return tree if tree["type"] == "group" else {"type": "group", "operator": "and", "children": [tree]}
 
 
-def _flat(tree: Any) -> Any:
+def _flat(tree: Ast | None) -> Ast | None:
     """The tree with groups of one and groups within equal groups taken apart, since they mean nothing."""
     if tree is None or tree["type"] != "group":
         return tree
-    children: list[Any] = []
+    children: list[Ast | None] = []
     for child in map(_flat, tree["children"]):
-        inside = child is not None and child["type"] == "group" and child["operator"] == tree["operator"]
-        children += child["children"] if inside else [child]
+        if child is not None and child["type"] == "group" and child["operator"] == tree["operator"]:
+            children += child["children"]
+        else:
+            children.append(child)
     return children[0] if len(children) == 1 else {"type": "group", "operator": tree["operator"], "children": children}
 
 

@@ -141,5 +141,7 @@ class _Lexer:
         if end < 0:
             raise LexerFault
         value = self.text[self.at : end]
-        self.at = end + 1
+        # a closing quote that no terminator follows is not taken: it opens the next string
+        self.at = end
+        self._accept(quote)
         return Token("string", f"{quote}{value}{quote}")

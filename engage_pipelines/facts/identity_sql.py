@@ -24,13 +24,18 @@ ORDER BY ts, message_id, from_subject, to_subject
 """
 _MEMBER_OF = """
 CREATE TEMP TABLE member_of AS
-SELECT * FROM (
-    SELECT coalesce(chain.subject, first.from_subject) AS subject,
-           coalesce(chain.member, further.member, first.to_subject) AS member
-    FROM (SELECT from_subject, arg_min(to_subject, (ts, message_id, to_subject)) AS to_subject FROM linked GROUP BY 1) first
-    LEFT JOIN chains further ON further.subject = first.to_subject
-    FULL JOIN chains chain ON chain.subject = first.from_subject
-) WHERE subject <> member
+WITH first AS (
+    SELECT kind, from_subject, arg_min(to_subject, (ts, message_id, to_subject)) AS to_subject FROM linked GROUP BY 1, 2
+), aliased AS (
+    SELECT coalesce(own.subject, f.from_subject) AS subject, coalesce(own.member, further.member, f.to_subject) AS member
+    FROM (FROM first WHERE kind = 'alias') f
+    LEFT JOIN chains further ON further.subject = f.to_subject
+    FULL JOIN chains own ON own.subject = f.from_subject
+), claimed AS (
+    SELECT f.from_subject AS subject, coalesce(a.member, f.to_subject) AS member
+    FROM first f LEFT JOIN aliased a ON a.subject = f.to_subject WHERE f.kind = 'identify'
+)
+SELECT * FROM (FROM aliased UNION ALL FROM claimed) WHERE subject <> member
 """
 
 

@@ -49,7 +49,9 @@ class Seen:
 
 def seen_by(session: FactsSession) -> Seen:
     """What a session shows, its numbers told by name."""
-    names: dict[int, Subject] = {subject: (kind, id_) for subject, kind, id_ in _rows(session, "SELECT subject, kind, id FROM subjects_known")}
+    names: dict[int, Subject] = {
+        subject: (kind, id_) for subject, kind, id_ in _rows(session, "SELECT subject, kind, id FROM subjects_known")
+    }
     return Seen(
         users={names[member] for (member,) in _rows(session, "SELECT member FROM users")},
         accounts={names[member] for (member,) in _rows(session, "SELECT member FROM accounts")},
@@ -84,7 +86,9 @@ def meaning_of(calls: Sequence[Call], at_us: int) -> Seen:
             for call in known
             if call["type"] in ("track", "page", "screen")
         ),
-        traits=sorted((member, key, call["ts"], call["messageId"], json.dumps(value)) for member, key, call, value in _traits(known, owner)),
+        traits=sorted(
+            (member, key, call["ts"], call["messageId"], json.dumps(value)) for member, key, call, value in _traits(known, owner)
+        ),
         late_claims=_late_claims(known, owner),
     )
 
@@ -174,6 +178,4 @@ def _identifiers(
 
 
 def _late_claims(known: Sequence[Call], owner: Mapping[Subject, Subject]) -> set[tuple[Subject, Subject, str]]:
-    return {
-        (owner[anonymous], user, anonymous[1]) for anonymous, user in _claims(known) if owner.get(user, user) != owner[anonymous]
-    }
+    return {(owner[anonymous], user, anonymous[1]) for anonymous, user in _claims(known) if owner.get(user, user) != owner[anonymous]}

@@ -17,5 +17,8 @@ def demo(root: Path) -> None:
 
     Exit code 1 when a destination does not hold what was computed.
     """
-    if not run_demo(read_settings(), root.resolve(), Console()):
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    if not run_demo(read_settings(), root.resolve(), console):
         sys.exit(1)

@@ -64,11 +64,20 @@ def compare(c: sa.Connection, settings: Settings, receiver: Receiver, before: Se
             want = _members(connection, level)
             holds = _held(connection, level, settings, receiver)
             calls = ("group",) if level == "account" else ("identify", "track")
-            words = ", ".join(f"{count:,} {name}" for name, count in sorted(news.items()) if name.split()[0].lower() in calls)
-            shown.append(
-                Shown(connection.audience, connection.destination, level, len(want), words or "nothing", len(holds), want == holds)
-            )
+            sent_words = _in_words(news, calls)
+            shown.append(Shown(connection.audience, connection.destination, level, len(want), sent_words, len(holds), want == holds))
     return shown, after
+
+
+def _in_words(counts: Counter[str], calls: Sequence[str]) -> str:
+    """`Group +4 -14`: records that say in and records that say out; refused ones are named."""
+    words: list[str] = []
+    for call in calls:
+        entered, exited, rejected = (counts[f"{call} {fate}"] for fate in ("entered", "exited", "rejected"))
+        if entered or exited or rejected:
+            refused = f" ({rejected:,} refused)" if rejected else ""
+            words.append(f"{call.capitalize()} +{entered:,} -{exited:,}{refused}")
+    return ", ".join(words) or "nothing"
 
 
 def table(title: str, shown: Sequence[Shown]) -> Table:
@@ -111,7 +120,7 @@ def _counts(c: sa.Connection, connection_id: str) -> Counter[str]:
     g = t.generation.c
     for fates in c.execute(sa.select(g.counts).where(g.connection_id == connection_id, g.state == "settled")).scalars():
         for call, numbers in (fates or {}).items():
-            counts.update({f"{call.capitalize()} {fate}": number for fate, number in numbers.items()})
+            counts.update({f"{call} {fate}": number for fate, number in numbers.items()})
     return counts
 
 

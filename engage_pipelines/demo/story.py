@@ -29,7 +29,7 @@ SPACE = "default"
 WRITE_KEY = "the-demo-receiver-asks-for-no-secret"
 SEED = 7
 DAY_US = 86_400_000_000
-WAIT_S = 90.0
+WAIT_S = 240.0
 
 CONNECTIONS = (
     NewConnection("at_risk_accounts", "crm", ("group", "identify")),

@@ -219,9 +219,8 @@ def _reduced_value(reducer: Reducer, rows: _Rows, condition: str) -> Value:
 
 def _sum(value: JsonValue, kept: str) -> str:
     """The sum: of decimals while every number of the member is one, so that money adds up exactly and in any order; else of doubles."""
-    exact, number = value.exact, value.number
-    doubles = f"CASE WHEN isfinite(fsum({number}) {kept}) THEN fsum({number}) {kept} ELSE sum({number}) {kept} END"
-    return f"(CASE WHEN count({exact}) {kept} = count({number}) {kept} THEN CAST(sum({exact}) {kept} AS DOUBLE) ELSE {doubles} END)"
+    doubles = f"nullif(fsum({value.number}) {kept}, CAST('nan' AS DOUBLE))"
+    return f"(CASE WHEN count({value.inexact}) {kept} = 0 THEN CAST(sum({value.exact}) {kept} AS DOUBLE) ELSE {doubles} END)"
 
 
 # ---- queries

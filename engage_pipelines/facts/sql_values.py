@@ -87,6 +87,11 @@ class JsonValue:
         return self.keep(2, f"CASE WHEN regexp_full_match({text}, '{EXACT_PATTERN}') THEN TRY_CAST({text} AS DECIMAL(18, 6)) END")
 
     @property
+    def inexact(self) -> str:
+        """Something, when there is a number and it is not exact."""
+        return self.keep(3, f"CASE WHEN {self.number} IS NOT NULL AND {self.exact} IS NULL THEN true END")
+
+    @property
     def instant(self) -> str:
         return self.keep(2, instant_sql(self.text))
 

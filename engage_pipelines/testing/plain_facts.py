@@ -55,16 +55,23 @@ def as_text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def session_of(facts: Facts, at_us: int) -> FactsSession:
-    """A session whose relations hold what is visible at that instant."""
+def open_engine() -> duckdb.DuckDBPyConnection:
+    """A DuckDB with empty relations, to be filled as often as one likes, and closed."""
     connection = duckdb.connect(config={"threads": 1})
     connection.execute(_TABLES)
-    fill(connection, facts, at_us)
+    return connection
+
+
+def session_of(facts: Facts, at_us: int, engine: duckdb.DuckDBPyConnection | None = None) -> FactsSession:
+    """A session whose relations hold what is visible at that instant, and nothing else; in an engine of its own unless one is given."""
+    connection = engine or open_engine()
+    for table in ("users", "accounts", "account_users", "event_rows", "trait_rows"):
+        connection.execute(f"DELETE FROM {table}")
+    _fill(connection, facts, at_us)
     return FactsSession(connection, at_us, "test")
 
 
-def fill(connection: duckdb.DuckDBPyConnection, facts: Facts, at_us: int) -> None:
-    """Put the facts into relations that are empty."""
+def _fill(connection: duckdb.DuckDBPyConnection, facts: Facts, at_us: int) -> None:
     accounts = {each.member for each in facts.accounts}
     events = [
         (each.member, row.event, row.ts, row.message_id, as_text(row.properties), as_text(row.context), row.source)

@@ -57,7 +57,9 @@ TRAITS = (("t",), ("u",), ("t", "x"))
 SOURCES = ("web", "it's")
 
 _ages = st.sampled_from([0, 1, HOUR_US - 1, HOUR_US, HOUR_US + 1, 2 * HOUR_US, 24 * HOUR_US, 24 * HOUR_US + 1, 48 * HOUR_US])
-_texts = st.sampled_from(["", "a", "ab", "Ä", "ä", "5", "5.0", "1e1", "-1", " 5", "inf", "true", "false", "True", "[1]", "null", "it's", "日"])
+_texts = st.sampled_from(
+    ["", "a", "ab", "Ä", "ä", "5", "5.0", "1e1", "-1", " 5", "inf", "true", "false", "True", "[1]", "null", "it's", "日"]
+)
 _dates = st.sampled_from(
     [
         "2011-03-13",
@@ -140,8 +142,12 @@ def facts(draw: st.DrawFn) -> Facts:
 
 # ---- definitions
 
-_durations = st.sampled_from([Duration(1, Unit.HOUR), Duration(2, Unit.HOUR), Duration(1, Unit.DAY), Duration(2, Unit.DAY), Duration(0, Unit.DAY)])
-_number_literals = st.sampled_from(["0", "1", "2", "5", "0.1", "0.3", "-1", "10", "123456789012.25"]).map(lambda text: Number(Decimal(text)))
+_durations = st.sampled_from(
+    [Duration(1, Unit.HOUR), Duration(2, Unit.HOUR), Duration(1, Unit.DAY), Duration(2, Unit.DAY), Duration(0, Unit.DAY)]
+)
+_number_literals = st.sampled_from(["0", "1", "2", "5", "0.1", "0.3", "-1", "10", "123456789012.25"]).map(
+    lambda text: Number(Decimal(text))
+)
 _moments = st.sampled_from([AT_US, AT_US - HOUR_US, 1_299_974_400_000_000]).map(
     lambda at: Moment(at, date_only=at % (24 * HOUR_US) == 0),
 )
@@ -158,7 +164,9 @@ _DATES = (Comparator.BEFORE_DATE, Comparator.AFTER_DATE)
 _WINDOWS = (Comparator.WITHIN_LAST, Comparator.WITHIN_NEXT, Comparator.BEFORE_LAST, Comparator.AFTER_NEXT)
 
 
-def _compared(kinds: Sequence[Comparator], arguments: st.SearchStrategy[tuple[object, ...]]) -> st.SearchStrategy[tuple[Comparator, tuple[object, ...]]]:
+def _compared(
+    kinds: Sequence[Comparator], arguments: st.SearchStrategy[tuple[object, ...]]
+) -> st.SearchStrategy[tuple[Comparator, tuple[object, ...]]]:
     return st.tuples(st.sampled_from(kinds), arguments)
 
 
@@ -217,7 +225,9 @@ _reducers = st.one_of(
         st.sampled_from([Reduce.SUM, Reduce.AVG, Reduce.FIRST, Reduce.LAST, Reduce.UNIQUE_COUNT]),
         st.sampled_from(PATHS).map(Property),
     ),
-    st.builds(Reducer, st.sampled_from([Reduce.MIN, Reduce.MAX]), st.sampled_from(PATHS).map(Property), st.sampled_from([As.NUMBER, As.STRING])),
+    st.builds(
+        Reducer, st.sampled_from([Reduce.MIN, Reduce.MAX]), st.sampled_from(PATHS).map(Property), st.sampled_from([As.NUMBER, As.STRING])
+    ),
 )
 _modes = st.builds(
     Reducer, st.just(Reduce.MODE), st.sampled_from(PATHS).map(Property), st.sampled_from([As.NUMBER, As.STRING]), st.integers(1, 3)

@@ -108,7 +108,7 @@ def _row_value(source: Property | Context, scope: _Scope) -> None:
     if not scope.rows:
         fail(source.place, f"{name}(...) needs rows of an event.", f"Write event('Name').where({name}('...') = 'value').count() >= 1.")
     if isinstance(source, Property) and source.parent and scope.rows < 2:
-        remedy = "Use it inside where(...) of an event that has .within(parent: 1 day)."
+        remedy = "Use it where .within(parent: 1 day) stands."
         fail(source.place, "property(parent: ...) needs an event that follows another.", remedy)
 
 

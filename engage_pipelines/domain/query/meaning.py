@@ -239,14 +239,20 @@ def _texts(values: Iterable[Json]) -> list[str]:
 
 
 def total(values: Sequence[Json]) -> float | None:
-    """The sum of the numbers: exact in decimals while every one of them is of moderate length, otherwise of doubles."""
+    """The sum of the numbers: exact in decimals while every one of them is of moderate length, otherwise of doubles.
+
+    Missing when no double can hold it.
+    """
     numeric = [value for value in values if number_of(value) is not None]
     if not numeric:
         return None
     texts = _texts(numeric)
     if all(EXACT.fullmatch(text) for text in texts):
         return float(sum(map(Decimal, texts), Decimal(0)))
-    return math.fsum(_numbers(numeric))
+    try:
+        return math.fsum(_numbers(numeric))
+    except OverflowError:
+        return None
 
 
 def _mode(values: Sequence[Json], reducer: Reducer) -> Json:

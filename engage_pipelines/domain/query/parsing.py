@@ -89,6 +89,8 @@ def _unexpected(error: UnexpectedInput, text: str) -> DefinitionError:
     if name and accepted == {"LPAR"}:
         return _bare_name(name[1], *place_of(text, name.start()))
     line, column = place_of(text, position)
+    if token.type == "RPAR" and "$END" in accepted:
+        return DefinitionError("found ) without its (.", "Remove it, or write ( before.", line=line, column=column)
     found = "the end of the definition" if token.type == "$END" else _shown(token)
     remedy = did_you_mean(token, ("AND", "OR"), "Join conditions with AND or OR; texts stand in quotes.") if token.type == "NAME" else ""
     return DefinitionError(f"found {found}, expected {_words(accepted)}.", remedy, line=line, column=column)

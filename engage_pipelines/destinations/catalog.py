@@ -53,7 +53,7 @@ def destination_types() -> "dict[str, DestinationType]":
 
 @cache
 def _file_names() -> frozenset[str]:
-    return frozenset(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
+    return frozenset(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if not module.ispkg)
 
 
 @cache

@@ -36,7 +36,7 @@ from engage_pipelines.destinations.base import (
     Verdict,
     refuse_oversize,
 )
-from engage_pipelines.destinations.filesystem import PlaceError, check_path, filled, place, verdict_on, written_aside
+from engage_pipelines.destinations.sending.filesystem import PlaceError, check_path, filled, place, verdict_on, written_aside
 
 LIST_COLUMNS = ("address", "user_id", "email")
 CHANGE_COLUMNS = ("message_id", "change", "address")

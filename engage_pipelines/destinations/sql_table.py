@@ -32,7 +32,7 @@ from engage_pipelines.destinations.base import (
     Verdict,
     refuse_oversize,
 )
-from engage_pipelines.destinations.redaction import redact
+from engage_pipelines.destinations.sending.redaction import redact
 
 _NAME = "[A-Za-z_][A-Za-z0-9_]{0,62}"
 
@@ -85,7 +85,7 @@ class SqlTable(DestinationType):
         return f"table {mine.table}{column} in {_shown(mine.url)}"
 
     def send(self, records: Sequence[Record], *, action: str, settings: Settings, target: Target, deadline_s: float) -> Verdict:
-        from engage_pipelines.destinations.sql_writing import write  # noqa: PLC0415 (sqlalchemy is heavy, most commands write no table)
+        from engage_pipelines.destinations.sending.sql_writing import write  # noqa: PLC0415 (sqlalchemy is heavy, most commands write no table)
 
         if not records:
             return Accepted()
@@ -102,7 +102,7 @@ class SqlTable(DestinationType):
         return verdict
 
     def test(self, settings: Settings) -> Verdict:
-        from engage_pipelines.destinations.sql_writing import try_connection  # noqa: PLC0415
+        from engage_pipelines.destinations.sending.sql_writing import try_connection  # noqa: PLC0415
 
         return try_connection(_mine(settings))
 

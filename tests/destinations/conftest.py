@@ -4,7 +4,7 @@ import pytest
 
 pytest.register_assert_rewrite("engage_pipelines.testing")
 
-from engage_pipelines.destinations.transport import close_idle_connections  # noqa: E402 (after the registration)
+from engage_pipelines.destinations.sending.transport import close_idle_connections  # noqa: E402 (after the registration)
 
 
 @pytest.fixture(autouse=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from engage_pipelines.destinations import filesystem
 from engage_pipelines.destinations.base import Accepted, Backoff, ListRow, Stop, Target
 from engage_pipelines.destinations.csv_file import CsvFile
 from engage_pipelines.destinations.files import FileDestination
 from engage_pipelines.destinations.parquet_file import ParquetFile
+from engage_pipelines.destinations.sending import filesystem
 from engage_pipelines.domain.errors import ConfigurationError
 from engage_pipelines.testing.bench import KEY, Bench
 from engage_pipelines.testing.conformance import DestinationConformance

@@ -132,7 +132,7 @@ class TestWhatADatabaseRefuses:
         assert isinstance(bench.send([bench.record("u-1")]), Stop)
 
     def test_a_database_that_is_locked_is_tried_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("engage_pipelines.destinations.sql_writing.CONNECT_TIMEOUT_S", 0.05)
+        monkeypatch.setattr("engage_pipelines.destinations.sending.sql_writing.CONNECT_TIMEOUT_S", 0.05)
         bench = self.bench(tmp_path)
         assert bench.send([bench.record("u-1")]) == Accepted()
         with sa.create_engine(f"sqlite:///{tmp_path / 'own.db'}", poolclass=sa.NullPool).connect() as other:

@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from contextlib import suppress
+from http.cookiejar import DefaultCookiePolicy
 from threading import Lock
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
@@ -17,8 +18,8 @@ import requests
 import urllib3
 
 from engage_pipelines.destinations.base import Backoff, Stop, Verdict
-from engage_pipelines.destinations.connections import AddressRefusedError, DeadlineAdapter, deadline
 from engage_pipelines.destinations.http import Answer, Reach, Request
+from engage_pipelines.destinations.sending.connections import AddressRefusedError, DeadlineAdapter, deadline
 
 MAX_ANSWER_BYTES: Final = 1_000_000
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -48,24 +49,20 @@ def perform(request: Request, *, deadline_s: float, reach: Reach) -> Answer | Ve
 
 def _follow(session: requests.Session, request: Request, until: float) -> Answer:
     answer = _once(session, request, request.url, until)
-    if answer.status in _MOVED:
-        moved_to = urljoin(request.url, answer.headers.get("location", ""))
-        if _same_host(request.url, moved_to):
-            return _once(session, request, moved_to, until)
-    return answer
+    moved_to = _moved_to(request.url, answer) if answer.status in _MOVED else None
+    return answer if moved_to is None else _once(session, request, moved_to, until)
 
 
-def _same_host(url: str, other: str) -> bool:
-    """True when the other URL is on the same host, and neither in the open where the first was not nor at another port."""
+def _moved_to(url: str, answer: Answer) -> str | None:
+    """Where a redirect leads, if it is on the same host: never into the open where the URL was not, nor to another port."""
     try:
-        one, two = urlsplit(url), urlsplit(other)
-        if one.hostname != two.hostname or two.scheme not in {"http", "https"}:
-            return False
-        if one.scheme == two.scheme:
-            return one.port == two.port
-        return (one.scheme, two.scheme) == ("http", "https") and one.port in {None, 80} and two.port in {None, 443}
+        moved_to = urljoin(url, answer.headers.get("location", ""))
+        one, two = urlsplit(url), urlsplit(moved_to)
+        same_door = one.scheme == two.scheme and one.port == two.port
+        now_safe = (one.scheme, two.scheme) == ("http", "https") and one.port in {None, 80} and two.port in {None, 443}
     except ValueError:
-        return False
+        return None
+    return moved_to if one.hostname == two.hostname and (same_door or now_safe) else None
 
 
 def _once(session: requests.Session, request: Request, url: str, until: float) -> Answer:
@@ -153,9 +150,17 @@ def _kind(request: Request, reach: Reach) -> _Kind:
     return reach, reach is Reach.PUBLIC or host == "localhost" or host.startswith("127.") or host == "::1"
 
 
+class _Session(requests.Session):
+    """Follows nothing by itself and remembers nothing of the last request, which may have been another destination's."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: redirects are `_follow`'s."""
+
+
 def _new_session(kind: _Kind) -> requests.Session:
     reach, direct = kind
-    session = requests.Session()
+    session = _Session()
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.trust_env = not direct
     session.auth = _no_login_from_netrc
     session.headers.clear()

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from engage_pipelines.destinations.base import Accepted, Backoff, Bisect, Stop, Verdict
-from engage_pipelines.destinations.redaction import redact
+from engage_pipelines.destinations.sending.redaction import redact
 from engage_pipelines.destinations.sql_table import MemberRows, SqlTableSettings
 
 LONGEST_KEY = 512

@@ -17,7 +17,7 @@ from liquid import Environment, Tag
 from liquid.ast import Node
 from liquid.builtin.output import Output, OutputNode
 from liquid.context import RenderContext
-from liquid.exceptions import LiquidError, LiquidSyntaxError
+from liquid.exceptions import FilterArgumentError, LiquidError, LiquidSyntaxError
 from liquid.stream import TokenStream
 from liquid.template import BoundTemplate
 from liquid.undefined import Undefined
@@ -142,7 +142,7 @@ class _PrintingOutput(Output):
 
 def _disabled_filter(name: str) -> Callable[..., Any]:
     def disabled(*_: Any, **__: Any) -> Any:
-        raise LiquidError(f'filter "{name}" is disabled', token=None)
+        raise FilterArgumentError(f'filter "{name}" is disabled', token=None)
 
     return disabled
 

@@ -84,6 +84,8 @@ def _translated(node: Node) -> Ast:
             raise _Unlike("Segment does not know `in`.")
         case Call(name, _):
             raise _Unlike(f"Segment knows {name}() in no place or not with these arguments.")
+        case Comparison(_, Call(name, _), _) | Comparison(_, _, Call(name, _)):
+            raise _Unlike(f"Segment does not know {name}() in a comparison.")
         case Comparison():
             raise _Unlike(f"Segment compares a field on the left with a value on the right only, not {to_text(node)}.")
         case _:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from engage_pipelines.domain.errors import DefinitionError
 from engage_pipelines.domain.trigger.check import check_call, check_comparison, check_condition, check_inclusion
 from engage_pipelines.domain.trigger.tree import (
-    KEYWORDS,
+    RESERVED,
     Call,
     Comparison,
     Inclusion,
@@ -211,7 +211,7 @@ def _number(token: "Token") -> Value:
 def _path(token: "Token") -> Path:
     segments = _segments(str(token))
     head = segments[0]
-    if not str(token).startswith("\\") and (head.lower() in KEYWORDS or head.lower() in ("nil", "none")):
+    if not str(token).startswith("\\") and head.lower() in RESERVED:
         meant = "null" if head.lower() in ("nil", "none") else head.lower()
         _refuse(token, f"{str(token)!r} is read as a field of the event.", f"Write {meant} in small letters, or \\{token} for the field.")
     return Path(segments, _place(token))

@@ -13,7 +13,8 @@ Place: TypeAlias = tuple[int, int]
 Constant: TypeAlias = str | int | float | bool | None
 Node: TypeAlias = "Path | Value | Items | Call | Comparison | Inclusion | Negation | Junction"
 
-KEYWORDS = ("and", "or", "in", "true", "false", "null")
+# names that a path begins with only when they are escaped: the words of the language, and what others call null
+RESERVED = ("and", "or", "in", "true", "false", "null", "nil", "none")
 _PLAIN = re.compile(r"[A-Za-z0-9_-]")
 _PATH_START = re.compile(r"[A-Za-z_\\]")
 
@@ -136,7 +137,7 @@ def path_text(segments: tuple[str, ...]) -> str:
     read as a number or word.
     """
     head, *tail = ["".join(c if _PLAIN.fullmatch(c) else "\\" + c for c in segment) for segment in segments]
-    if head.lower() in KEYWORDS or not _PATH_START.match(head):
+    if head.lower() in RESERVED or not _PATH_START.match(head):
         head = "\\" + head
     return ".".join([head, *tail])
 

@@ -15,10 +15,10 @@ from engage_pipelines.domain.query.comparing import holds_for, literal_value
 from engage_pipelines.domain.query.tree import AllUsers, And, AnyUser, Comparison, Condition, Events, Not, Or, Trait
 from engage_pipelines.facts.audience_order import Readable, in_order
 from engage_pipelines.facts.bits import Bits, Ids, Universe, ids_of
-from engage_pipelines.facts.leaves import LeafBits, ask
+from engage_pipelines.facts.leaves import LeafBits, ask, columns_of
 from engage_pipelines.facts.scopes import scope_of, scoped
 from engage_pipelines.facts.session import FactsSession
-from engage_pipelines.facts.unknown_names import known_names, warnings_of
+from engage_pipelines.facts.unknown_names import KnownNames, warnings_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,9 @@ def evaluate(session: FactsSession, audiences: Sequence[Audience], *, context: S
     readable = [each for each in plan.values() if isinstance(each, Readable)]
     levels = {each.audience.key: each.audience.level for each in readable}
     people = _people(session)
-    combiner = _Combiner(people, ask(session, people.universes, _leaves(readable, levels)), levels, {}, session.at_us)
-    known = known_names(session)
+    leaves = ask(session, people.universes, _leaves(readable, levels))
+    combiner = _Combiner(people, leaves, levels, {}, session.at_us)
+    known = KnownNames(session, leaves.seen_events, leaves.seen_traits)
     results: dict[str, Evaluated] = {}
     for key, each in plan.items():
         if isinstance(each, Readable):
@@ -114,10 +115,10 @@ class _People:
 
 def _people(session: FactsSession) -> _People:
     users, accounts = (
-        Universe(ids_of(session.connection.execute(f"SELECT DISTINCT member FROM {table} ORDER BY member").fetchnumpy()["member"]))
+        Universe(ids_of(columns_of(session, f"SELECT DISTINCT member FROM {table} ORDER BY member")["member"]))
         for table in ("users", "accounts")
     )
-    links = session.connection.execute("SELECT account, member FROM account_users").fetchnumpy()
+    links = columns_of(session, "SELECT account, member FROM account_users")
     of_accounts, known_accounts = accounts.positions(ids_of(links["account"]))
     of_users, known_users = users.positions(ids_of(links["member"]))
     known = known_accounts & known_users

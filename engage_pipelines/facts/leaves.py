@@ -1,6 +1,6 @@
 """Bits of single conditions: every distinct one of all definitions, asked once, in one query per event name and trait key."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import duckdb
@@ -16,10 +16,12 @@ from engage_pipelines.facts.session import FactsSession
 
 @dataclass(frozen=True, slots=True)
 class LeafBits:
-    """Bits by level and condition; an error for the conditions whose query failed."""
+    """Bits by level and condition, an error for those whose query failed, and the events and traits that members have rows of."""
 
     bits: dict[tuple[Level, Comparison], Bits] = field(default_factory=dict)
     errors: dict[tuple[Level, Comparison], EngageError] = field(default_factory=dict)
+    seen_events: set[str] = field(default_factory=set)
+    seen_traits: set[tuple[Level, str]] = field(default_factory=set)
 
     def of(self, level: Level, leaf: Comparison) -> Bits:
         """Raises the EngageError of a condition whose query failed."""
@@ -43,20 +45,37 @@ def ask(session: FactsSession, universes: dict[Level, Universe], leaves: Iterabl
     return result
 
 
-def _run(session: FactsSession, query: LeafQuery, universes: dict[Level, Universe], result: LeafBits) -> None:
+def columns_of(session: FactsSession, sql: str) -> Mapping[str, object]:
+    """What a query finds, by column. Raises StateError when the facts cannot be read."""
     try:
-        columns = session.connection.execute(query.sql).fetchnumpy()
+        return session.connection.execute(sql).fetchnumpy()
     except duckdb.Error as error:
         first_line = str(error).splitlines()[0]
-        failure = StateError(
-            f"the facts could not be read: {first_line}", "See whether the files and the memory are in order, then try again."
-        )
-        result.errors.update({(level, leaf): failure for level in universes for leaf in query.leaves})
+        raise StateError(
+            f"the facts could not be read: {first_line}", "See whether files and memory are in order, then try again."
+        ) from error
+
+
+def _run(session: FactsSession, query: LeafQuery, universes: dict[Level, Universe], result: LeafBits) -> None:
+    try:
+        columns = columns_of(session, query.sql)
+    except StateError as error:
+        result.errors.update({(level, leaf): error for level in universes for leaf in query.leaves})
         return
     for level, universe in universes.items():
         positions, known = universe.positions(ids_of(columns["member"]))
         positions = positions[known]
+        if len(positions):
+            _remember(query, level, result)
         for number, leaf in enumerate(query.leaves):
             flags = np.full(universe.size, without_rows(leaf, session.at_us), dtype=np.bool_)
-            flags[positions] = columns[f"b{number}"][known]
+            flags[positions] = np.asarray(columns[f"b{number}"], dtype=np.bool_)[known]
             result.bits[level, leaf] = universe.bits(flags)
+
+
+def _remember(query: LeafQuery, level: Level, result: LeafBits) -> None:
+    source = query.leaves[0].scalar.source
+    if isinstance(source, Events):
+        result.seen_events.add(source.name)
+    elif isinstance(source, Trait):
+        result.seen_traits.add((level, source.path[0]))

@@ -1,41 +1,54 @@
 """Warnings about names that the facts do not know: most often a misspelt event or trait, and an audience of size 0."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
 
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.query import Definition, events
 from engage_pipelines.domain.query.names import nearest
 from engage_pipelines.domain.query.tree import Trait
+from engage_pipelines.facts.leaves import columns_of
 from engage_pipelines.facts.scopes import scoped
 from engage_pipelines.facts.session import FactsSession
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class KnownNames:
-    """What there is as of the session's instant."""
+    """Names that there are as of the session's instant; the facts are asked only about those that were not seen on the way."""
 
-    events: frozenset[str]
-    traits: Mapping[Level, frozenset[str]]
+    session: FactsSession
+    seen_events: Set[str]
+    seen_traits: Set[tuple[Level, str]]
+
+    @cached_property
+    def events(self) -> frozenset[str]:
+        return frozenset(_texts(columns_of(self.session, "SELECT name FROM event_names")["name"]))
+
+    @cached_property
+    def traits(self) -> Mapping[Level, frozenset[str]]:
+        found = columns_of(self.session, "SELECT level, key FROM trait_keys")
+        pairs = list(zip(_texts(found["level"]), _texts(found["key"]), strict=True))
+        return {level: frozenset(key for each, key in pairs if each == level.value) for level in Level}
 
 
-def known_names(session: FactsSession) -> KnownNames:
-    """Event names and trait keys of the facts."""
-    names = frozenset(name for (name,) in session.connection.execute("SELECT name FROM event_names").fetchall())
-    pairs = session.connection.execute("SELECT level, key FROM trait_keys").fetchall()
-    return KnownNames(names, {level: frozenset(key for each, key in pairs if each == level.value) for level in Level})
+def _texts(column: object) -> list[str]:
+    return [str(each) for each in np.asarray(column).tolist()]
 
 
 def warnings_of(definition: Definition, known: KnownNames, audiences: Mapping[str, Level]) -> Iterator[str]:
     """One sentence per unknown name, with the nearest one there is."""
-    for name in sorted(events(definition) - known.events):
-        yield _sentence("event", name, nearest(name, known.events))
+    for name in sorted(events(definition) - known.seen_events):
+        if name not in known.events:
+            yield _sentence("event", name, nearest(name, known.events))
     asked = {
         (each.level, each.comparison.scalar.source.path[0])
         for each in scoped(definition.condition, definition.level, audiences)
         if isinstance(each.comparison.scalar.source, Trait) and each.audience is None
     }
-    for level, key in sorted(asked):
+    for level, key in sorted(asked - known.seen_traits):
         if key not in known.traits[level]:
             kind = "trait of accounts" if level is Level.ACCOUNT else "trait of users"
             yield _sentence(kind, key, nearest(key, known.traits[level] | audiences.keys()))

@@ -5,12 +5,13 @@ rows at the very instant of evaluation. Needs hypothesis.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
+from random import Random
 
 from hypothesis import strategies as st
 
 from engage_pipelines.domain.computation import Level
-from engage_pipelines.domain.query.instants import moment_text
 from engage_pipelines.domain.query.meaning import Row
 from engage_pipelines.domain.query.tree import (
     AllUsers,
@@ -40,8 +41,10 @@ from engage_pipelines.domain.query.tree import (
     Unit,
     Where,
     Within,
+    all_comparisons,
     both,
 )
+from engage_pipelines.domain.query.values import Json
 from engage_pipelines.testing.plain_facts import FIRST_ACCOUNT, Facts, Member, TraitRow
 
 AT_US = 1_300_000_000_000_000
@@ -56,88 +59,87 @@ ACCOUNT_AUDIENCES = ("aa",)
 TRAITS = (("t",), ("u",), ("t", "x"))
 SOURCES = ("web", "it's")
 
-_ages = st.sampled_from([0, 1, HOUR_US - 1, HOUR_US, HOUR_US + 1, 2 * HOUR_US, 24 * HOUR_US, 24 * HOUR_US + 1, 48 * HOUR_US])
-_texts = st.sampled_from(
-    ["", "a", "ab", "Ä", "ä", "5", "5.0", "1e1", "-1", " 5", "inf", "true", "false", "True", "[1]", "null", "it's", "日"]
+_AGES = (0, 1, HOUR_US - 1, HOUR_US, HOUR_US + 1, 2 * HOUR_US, 24 * HOUR_US, 24 * HOUR_US + 1, 48 * HOUR_US)
+_TEXTS_HELD = ("", "a", "ab", "Ä", "ä", "5", "5.0", "1e1", "-1", " 5", "inf", "true", "false", "True", "[1]", "null", "it's", "日")
+_DATES_HELD = (
+    "2011-03-13",
+    "2011-03-13T07:06:40Z",
+    "2011-03-13T08:06:40+01:00",
+    "2011-03-12T07:06:40",
+    "2011-03-13T06:06:40.000001Z",
+    "2011-03-13 07:06:40",
+    "2011-02-30",
+    "0000-01-01",
+    "2011-03-13T24:00:00Z",
+    "2011-03-14T07:06:40-0000",
+    "1901-01-01T00:00",
 )
-_dates = st.sampled_from(
-    [
-        "2011-03-13",
-        "2011-03-13T07:06:40Z",
-        "2011-03-13T08:06:40+01:00",
-        "2011-03-12T07:06:40",
-        "2011-03-13T06:06:40.000001Z",
-        "2011-03-13 07:06:40",
-        "2011-02-30",
-        "0000-01-01",
-        "2011-03-13T24:00:00Z",
-        "2011-03-14T07:06:40-0000",
-        "1901-01-01T00:00",
-    ]
-)
-_numbers = st.sampled_from([0, 1, 2, 5, 5.0, 0.1, 0.2, 0.3, -1, 10, 1e16, 123456789012.25, 1e-7, 10**25])
-_scalars = st.one_of(st.none(), st.booleans(), _numbers, _texts, _dates)
-_items = st.one_of(_scalars, st.fixed_dictionaries({}, optional={"x": _scalars}))
-
-
-def values() -> st.SearchStrategy[object]:
-    """Any value that a trait may have."""
-    return st.one_of(_scalars, _scalars, st.lists(_items, max_size=3), st.fixed_dictionaries({}, optional={"x": _scalars}))
-
-
-def properties() -> st.SearchStrategy[dict[str, object]]:
-    """Properties of an event."""
-    return st.fixed_dictionaries(
-        {},
-        optional={
-            "p": _scalars,
-            "q": _scalars,
-            "n": st.one_of(_scalars, st.fixed_dictionaries({}, optional={"x": _scalars})),
-            "l": st.one_of(_scalars, st.lists(_scalars, max_size=3)),
-            "m": st.one_of(_scalars, st.lists(_items, max_size=3)),
-        },
-    )
+_NUMBERS_HELD = (0, 1, 2, 5, 5.0, 0.1, 0.2, 0.3, -1, 10, 1e16, 123456789012.25, 1e-7, 10**25, "1e999", "0.1")
 
 
 # ---- facts
 
-_stamps = st.one_of(_ages.map(lambda age: AT_US - age), _ages.map(lambda age: AT_US + age))
+
+@dataclass(frozen=True)
+class _Maker:
+    """Facts from a seed: many members at once cost hypothesis too much, and definitions are what is worth shrinking."""
+
+    random: Random
+
+    def facts(self, users: int) -> Facts:
+        people = [self.member(number) for number in range(1, users + 1)]
+        ids = [each.member for each in people]
+        accounts = [
+            self.member(FIRST_ACCOUNT + number, self.random.sample(ids, self.random.randint(0, min(3, len(ids)))))
+            for number in range(users // 2)
+        ]
+        return Facts(people, accounts, [self.member(500)])
+
+    def member(self, member: int, users: Sequence[int] = ()) -> Member:
+        def message_id(number: int) -> str:
+            return f"{self.random.choice('zaé')}{member}-{number}"
+
+        rows = [] if member >= FIRST_ACCOUNT else [self.row(message_id(number)) for number in range(self.random.randint(0, 8))]
+        traits = [
+            TraitRow(self.random.choice("tu"), self.stamp(), message_id(number), self.value())
+            for number in range(self.random.randint(0, 5))
+        ]
+        return Member(member, traits, rows, users)
+
+    def row(self, message_id: str) -> Row:
+        properties = {
+            "p": self.scalar(),
+            "q": self.scalar(),
+            "n": self.random.choice([self.scalar(), {"x": self.scalar()}, {}]),
+            "l": self.random.choice([self.scalar(), [self.scalar() for _ in range(self.random.randint(0, 3))]]),
+            "m": self.random.choice([self.scalar(), [self.item() for _ in range(self.random.randint(0, 3))]]),
+        }
+        held: dict[str, Json] = {key: properties[key] for key in properties if self.random.random() < 0.8}
+        context: dict[str, Json] = {"page": {"url": self.scalar()}}
+        return Row(self.random.choice(EVENTS), self.stamp(), message_id, held, context, self.random.choice([None, *SOURCES]))
+
+    def stamp(self) -> int:
+        return AT_US + self.random.choice([-1, -1, -1, 1]) * self.random.choice(_AGES)
+
+    def scalar(self) -> Json:
+        kind = self.random.choice([_NUMBERS_HELD, _NUMBERS_HELD, _TEXTS_HELD, _DATES_HELD, (None, True, False)])
+        return self.random.choice(kind)
+
+    def item(self) -> Json:
+        return self.random.choice([self.scalar(), {"x": self.scalar()}, {}])
+
+    def value(self) -> Json:
+        listed: list[Json] = [self.item() for _ in range(self.random.randint(0, 3))]
+        return self.random.choice([self.scalar(), self.scalar(), self.scalar(), {"x": self.scalar()}, listed])
 
 
-@st.composite
-def _members(draw: st.DrawFn, member: int, users: Sequence[int] = ()) -> Member:
-    def message_id(number: int) -> str:
-        return f"{draw(st.sampled_from('zaé'))}{member}-{number}"
-
-    rows = [
-        Row(event, ts, message_id(number), held, {"page": {"url": url}}, source)  # type: ignore[arg-type]
-        for number, (event, ts, held, url, source) in enumerate(
-            draw(
-                st.lists(
-                    st.tuples(st.sampled_from(EVENTS), _stamps, properties(), _scalars, st.sampled_from([None, *SOURCES])),
-                    max_size=0 if member >= FIRST_ACCOUNT else 5,
-                )
-            )
-        )
-    ]
-    traits = [
-        TraitRow(key, ts, message_id(number), value)
-        for number, (key, ts, value) in enumerate(draw(st.lists(st.tuples(st.sampled_from("tu"), _stamps, values()), max_size=4)))
-    ]
-    return Member(member, traits, rows, users)
+def facts() -> st.SearchStrategy[Facts]:
+    """Users, a stranger without a user id, and accounts with any number of the users."""
+    return st.builds(_made, st.integers(0, 30), st.integers(0, 2**32))
 
 
-@st.composite
-def facts(draw: st.DrawFn) -> Facts:
-    """A few users, some strangers without a user id, and accounts with any number of the users."""
-    users = [draw(_members(number)) for number in range(1, draw(st.integers(0, 4)) + 1)]
-    strangers = [draw(_members(50))] if draw(st.booleans()) else []
-    ids = [each.member for each in users]
-    accounts = [
-        draw(_members(FIRST_ACCOUNT + number, draw(st.lists(st.sampled_from(ids), unique=True)) if ids else ()))
-        for number in range(draw(st.integers(0, 3)))
-    ]
-    return Facts(users, accounts, strangers)
+def _made(users: int, seed: int) -> Facts:
+    return _Maker(Random(seed)).facts(users)  # noqa: S311 - reproducible, not secret
 
 
 # ---- definitions
@@ -151,7 +153,7 @@ _number_literals = st.sampled_from(["0", "1", "2", "5", "0.1", "0.3", "-1", "10"
 _moments = st.sampled_from([AT_US, AT_US - HOUR_US, 1_299_974_400_000_000]).map(
     lambda at: Moment(at, date_only=at % (24 * HOUR_US) == 0),
 )
-_literals = st.one_of(_number_literals, st.one_of(_texts, _dates).map(Text), st.booleans().map(Truth), _moments)
+_literals = st.one_of(_number_literals, st.sampled_from((*_TEXTS_HELD, *_DATES_HELD)).map(Text), st.booleans().map(Truth), _moments)
 _orderable = st.one_of(_number_literals, st.sampled_from(["5", "1e1", "-1"]).map(Text))
 
 _SAME = (Comparator.EQUALS, Comparator.DIFFERS)
@@ -170,7 +172,7 @@ def _compared(
     return st.tuples(st.sampled_from(kinds), arguments)
 
 
-_one_text = _texts.map(Text)
+_one_text = st.sampled_from(_TEXTS_HELD).map(Text)
 _of_numbers = st.one_of(
     _compared(_SAME, st.tuples(_orderable)),
     _compared(_ORDER, st.tuples(_orderable)),
@@ -283,13 +285,4 @@ def definitions(level: Level, audiences: Sequence[str] = (*USER_AUDIENCES, *ACCO
 
 
 def _is_small(condition: Condition) -> bool:
-    return len(list(_expressions(condition))) <= 20
-
-
-def _expressions(condition: Condition) -> Sequence[object]:
-    from engage_pipelines.domain.query.tree import all_comparisons  # noqa: PLC0415
-
-    return list(all_comparisons(condition))
-
-
-__all__ = ["AT_US", "definitions", "facts", "moment_text"]
+    return len(list(all_comparisons(condition))) <= 20

@@ -149,6 +149,13 @@ def test_unknown_names_are_warned_of_with_the_nearest_one(audience: Audience, wa
     assert result.members.users.tolist() == []
 
 
+def test_facts_without_users_that_can_be_read_are_an_error_of_the_operator() -> None:
+    with session_of(FACTS, AT) as session:
+        session.connection.execute("DROP TABLE account_users")
+        with pytest.raises(StateError, match="could not be read"):
+            evaluate(session, [user("a", "trait('plan') = 'paid'")])
+
+
 def test_no_facts_at_all_are_nobody() -> None:
     with session_of(Facts(), AT) as session:
         result = evaluate(session, [user("a", "NOT trait('x') = 1"), account("b", "ALL NOT event('x').count() > 0")])

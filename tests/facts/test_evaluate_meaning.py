@@ -15,7 +15,7 @@ from engage_pipelines.facts.evaluate import evaluate
 from engage_pipelines.testing.plain_facts import Facts, open_engine, profile_of, session_of
 from engage_pipelines.testing.random_definitions import AT_US, definitions, facts
 
-EXAMPLES = int(os.environ.get("ENGAGE_TEST_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("ENGAGE_TEST_EXAMPLES", "250"))
 AUDIENCES = (("ua", Level.USER), ("ub", Level.USER), ("aa", Level.ACCOUNT))
 
 

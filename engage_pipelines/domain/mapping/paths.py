@@ -62,7 +62,11 @@ def _character(text: str, key: str) -> Any:
 
 def getter(path: str) -> Resolver:
     """The path compiled to a function of the payload."""
-    keys = path_keys(path)
+    return reader(path_keys(path))
+
+
+def reader(keys: tuple[str, ...]) -> Resolver:
+    """The names along a path compiled to a function of the payload."""
     if not keys:
         return lambda payload: payload
     first = keys[0]

@@ -14,7 +14,7 @@ from engage_pipelines.domain.errors import DefinitionError
 from engage_pipelines.domain.trigger.difference import differs_from_segment
 from engage_pipelines.domain.trigger.evaluate import compile_condition
 from engage_pipelines.domain.trigger.grammar import parse_tree
-from engage_pipelines.domain.trigger.segment import Ast, SegmentFault, parse_segment, segment_matches
+from engage_pipelines.domain.trigger.segment import SegmentFault, compile_segment, parse_segment
 
 __all__ = ["Trigger", "differs_from_segment", "parse_trigger"]
 
@@ -44,11 +44,12 @@ def parse_trigger(text: str, *, compat: Literal["segment"] | None = None) -> Tri
         raise DefinitionError(
             f"Segment's parser fails on this trigger and would never fire it ({tree['error']}).", "Leave out compat: segment."
         )
-    return Trigger(text, compat, lambda event: _segment_verdict(tree, event))
+    verdict = compile_segment(tree)
 
+    def matches(event: Mapping[str, Any]) -> bool:
+        try:
+            return verdict(event)
+        except SegmentFault:
+            return False
 
-def _segment_verdict(tree: Ast, event: Mapping[str, Any]) -> bool:
-    try:
-        return segment_matches(tree, event)
-    except SegmentFault:
-        return False
+    return Trigger(text, compat, matches)

@@ -6,15 +6,18 @@ widens the filter; `in` and most functions are skipped; text in single quotes ke
 Source: npm @segment/destination-subscriptions, observed.
 """
 
+import operator
 import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from engage_pipelines.domain.mapping.javascript import UNDEFINED, number_of, text_of
-from engage_pipelines.domain.mapping.paths import step
+from engage_pipelines.domain.mapping.paths import getter, reader
 from engage_pipelines.domain.trigger.segment_lexer import END, Token, segment_tokens
 
 Ast: TypeAlias = dict[str, Any]
+Verdict: TypeAlias = Callable[[Any], bool]
+Check: TypeAlias = Callable[[Any], Verdict]
 # Object.prototype's names: the peer's table of fields finds something under them, and then takes no condition from it
 _INHERITED = frozenset(
     [
@@ -69,7 +72,7 @@ def _with_dotted_names(tokens: list[Token]) -> list[Token]:
 
 def _parse(tokens: list[Token]) -> Ast | None:
     nodes: list[Ast | None] = []
-    operator = "and"
+    word = "and"
     rest = tokens[::-1]
     while rest and (token := rest.pop()).type != "eos":
         if token.type == "ident":
@@ -79,18 +82,18 @@ def _parse(tokens: list[Token]) -> Ast | None:
         elif token.type == "parenleft":
             nodes.append(_parse([*_group(rest), END]))
         elif token.type == "conditional":
-            operator = token.value
+            word = token.value
     if len(nodes) > 1:
-        return {"type": "group", "operator": operator, "children": nodes}
+        return {"type": "group", "operator": word, "children": nodes}
     return nodes[0] if nodes else None
 
 
 def _identifier(token: Token, rest: list[Token], nodes: list[Ast | None]) -> None:
     head = token.value.split(".")[0]
     if head in _PLAIN_FIELDS or head in _NESTED_FIELDS or head in _INHERITED:
-        operator, value = _taken(rest, "Operator token is missing"), _taken(rest, "Value token is missing")
+        sign, value = _taken(rest, "Operator token is missing"), _taken(rest, "Value token is missing")
         if head not in _INHERITED:
-            nodes.append(_condition(token.value, head, operator.value, value))
+            nodes.append(_condition(token.value, head, sign.value, value))
     if token.value in ("contains", "match"):
         nodes += _call(token.value, rest, negated=False)
 
@@ -118,19 +121,19 @@ def _group(rest: list[Token]) -> list[Token]:
     raise SegmentFault(_UNREADABLE)
 
 
-def _condition(path: str, head: str, operator: str, value: Token) -> Ast:
+def _condition(path: str, head: str, sign: str, value: Token) -> Ast:
     """A comparison; which operators a field knows beyond the plain ones differs from field to field."""
     node: Ast = _field(path, head)
-    existence = {"=": "not_exists", "!=": "exists"}.get(operator) if value.value == "null" else None
+    existence = {"=": "not_exists", "!=": "exists"}.get(sign) if value.value == "null" else None
     if existence and head not in ("type", "event"):
         return {**node, "operator": existence}
-    truth = {"true": "is_true", "false": "is_false"}.get(value.value) if operator == "=" else None
+    truth = {"true": "is_true", "false": "is_false"}.get(value.value) if sign == "=" else None
     if truth and head not in ("type", "event", "name"):
         return {**node, "operator": truth}
     if head in _PLAIN_FIELDS:
-        return {**node, "operator": operator, "value": text_of(_value(value))}
-    numeric = {"=": "number_equals", "!=": "number_not_equals"}.get(operator) if value.type == "number" else None
-    return {**node, "operator": numeric or operator, "value": _value(value)}
+        return {**node, "operator": sign, "value": text_of(_value(value))}
+    numeric = {"=": "number_equals", "!=": "number_not_equals"}.get(sign) if value.type == "number" else None
+    return {**node, "operator": numeric or sign, "value": _value(value)}
 
 
 def _field(path: str, head: str) -> Ast:
@@ -173,72 +176,107 @@ def _utf16_slice(text: str, *, drop_last: bool) -> str:
 
 def segment_matches(tree: Any, event: Any) -> bool:
     """The peer's verdict on an event. Raises: SegmentFault where the peer throws."""
-    if tree.get("error") or event is UNDEFINED:
-        return False
-    return _group_matches(tree, event)
+    return compile_segment(tree)(event)
 
 
-def _group_matches(tree: Any, event: Any) -> bool:
-    verdicts = (_condition_matches(child, event) for child in tree.get("children", ()))
-    return {"and": all, "or": any}[tree["operator"]](verdicts) if tree.get("operator") in ("and", "or") else False
+def compile_segment(tree: Any) -> Verdict:
+    """The tree as a function of the event, which raises SegmentFault where the peer throws."""
+    if tree.get("error"):
+        return lambda _: False
+    verdict = _group_verdict(tree)
+    return lambda event: event is not UNDEFINED and verdict(event)
 
 
-def _condition_matches(condition: Any, event: Any) -> bool:
+def _group_verdict(tree: Any) -> Verdict:
+    parts = [_verdict(child) for child in tree.get("children", ())]
+    decisive = {"and": False, "or": True}.get(tree.get("operator"))
+    if decisive is None:
+        return lambda _: False
+
+    def verdict(event: Any) -> bool:
+        for part in parts:
+            if part(event) is decisive:
+                return decisive
+        return not decisive
+
+    return verdict
+
+
+def _verdict(condition: Any) -> Verdict:
     if condition is None:
-        raise SegmentFault(_UNREADABLE)
+        return _fails(_UNREADABLE)
     kind = condition.get("type")
     if kind == "group":
-        return _group_matches(condition, event)
-    place = _PLACES.get(kind)
+        return _group_verdict(condition)
+    place, check = _PLACES.get(kind), _CHECKS.get(condition.get("operator"))
     if place is None:
-        return False
-    actual = step(event, place)
+        return lambda _: False
+    read, path = getter(place), condition.get("name")
     if place in _NESTED_FIELDS:
-        actual = _get(actual, condition.get("name"))
-    check = _CHECKS.get(condition.get("operator"))
-    return check(actual, condition.get("value", UNDEFINED)) if check else False
+        keys = re.findall(r"[^\[.\]]+", path or "")
+        if path and not keys:
+            return _fails("Cannot read properties of null (reading 'reduce')")
+        read = reader((place, *keys)) if keys else _nothing
+    if check is None:
+        return lambda _: False
+    holds = check(condition.get("value", UNDEFINED))
+    return lambda event: holds(read(event))
 
 
-def _get(value: Any, path: str | None) -> Any:
-    if not path:
-        return UNDEFINED
-    keys = re.findall(r"[^\[.\]]+", path)
-    if not keys:
-        raise SegmentFault("Cannot read properties of null (reading 'reduce')")
-    for key in keys:
-        value = step(value, key)
-    return value
+def _nothing(_: Any) -> Any:
+    return UNDEFINED
 
 
-def _ordered(holds: Callable[[float, float], bool]) -> Callable[[Any, Any], bool]:
-    return lambda actual, expected: _is_number(actual) and holds(actual, number_of(expected))
+def _fails(words: str) -> Verdict:
+    def fail(_: Any) -> bool:
+        raise SegmentFault(words)
+
+    return fail
 
 
-def _in_text(holds: Callable[[str, str], bool]) -> Callable[[Any, Any], bool]:
-    return lambda actual, expected: isinstance(actual, str) and holds(actual, text_of(expected))
+def _ordered(holds: Callable[[float, float], bool]) -> Check:
+    def check(expected: Any) -> Verdict:
+        number = number_of(expected)
+        return lambda actual: isinstance(actual, int | float) and not isinstance(actual, bool) and holds(actual, number)
+
+    return check
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _in_text(holds: Callable[[str, str], bool]) -> Check:
+    def check(expected: Any) -> Verdict:
+        text = text_of(expected)
+        return lambda actual: isinstance(actual, str) and holds(actual, text)
+
+    return check
 
 
-_CHECKS: dict[str, Callable[[Any, Any], bool]] = {
-    "=": lambda actual, expected: isinstance(actual, str) and actual == text_of(expected),
-    "!=": lambda actual, expected: not (isinstance(actual, str) and actual == text_of(expected)),
-    "number_equals": _ordered(lambda a, b: a == b),
-    "number_not_equals": _ordered(lambda a, b: a != b),
-    "<": _ordered(lambda a, b: a < b),
-    "<=": _ordered(lambda a, b: a <= b),
-    ">": _ordered(lambda a, b: a > b),
-    ">=": _ordered(lambda a, b: a >= b),
-    "contains": _in_text(lambda a, b: b in a),
-    "not_contains": _in_text(lambda a, b: b not in a),
+def _equal(expected: Any) -> Verdict:
+    text = text_of(expected)
+    return lambda actual: actual == text
+
+
+def _unequal(expected: Any) -> Verdict:
+    text = text_of(expected)
+    return lambda actual: actual != text
+
+
+_CHECKS: dict[str, Check] = {
+    "=": _equal,
+    "!=": _unequal,
+    "number_equals": _ordered(operator.eq),
+    "number_not_equals": _ordered(operator.ne),
+    "<": _ordered(operator.lt),
+    "<=": _ordered(operator.le),
+    ">": _ordered(operator.gt),
+    ">=": _ordered(operator.ge),
+    "contains": _in_text(operator.contains),
+    "not_contains": _in_text(lambda actual, part: part not in actual),
     "starts_with": _in_text(str.startswith),
-    "not_starts_with": _in_text(lambda a, b: not a.startswith(b)),
+    "not_starts_with": _in_text(lambda actual, start: not actual.startswith(start)),
     "ends_with": _in_text(str.endswith),
-    "not_ends_with": _in_text(lambda a, b: not a.endswith(b)),
-    "exists": lambda actual, _: actual is not UNDEFINED and actual is not None,
-    "not_exists": lambda actual, _: actual is UNDEFINED or actual is None,
-    "is_true": lambda actual, _: actual is True,
-    "is_false": lambda actual, _: actual is False,
+    "not_ends_with": _in_text(lambda actual, end: not actual.endswith(end)),
+    "exists": lambda _: lambda actual: actual is not UNDEFINED and actual is not None,
+    "not_exists": lambda _: lambda actual: actual is UNDEFINED or actual is None,
+    "is_true": lambda _: lambda actual: actual is True,
+    "is_false": lambda _: lambda actual: actual is False,
 }

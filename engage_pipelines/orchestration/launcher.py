@@ -5,7 +5,8 @@ key through once. An idle tick is one query. The cursor names the connections th
 after the partitions, so that a tick that was cut off repeats them.
 """
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -30,6 +31,9 @@ from engage_pipelines.registry.database import Database
 
 INTERVAL_S = 1
 MAX_RUNS_A_TICK = 50
+HOLD_S = 4.0
+"""How long a tick goes on looking while runs are under way; Dagster begins the next one 5 s after this one began, whatever the interval."""
+LOOK_EVERY_S = 0.25
 
 _RUN_KEY_TAG = "dagster/run_key"
 _DIED = Ended("failed", "The run that worked on it ended without a word.", "It is tried again by itself.")
@@ -45,6 +49,8 @@ class Launcher:
     database: Database
     loaded: Catalog
     reloader: Reloader
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
     _fingerprint: str = field(init=False)
     _known_as: str = field(init=False, default="")
     _kinds: dict[tuple[str, str], str] = field(init=False)
@@ -54,7 +60,16 @@ class Launcher:
         self._kinds = {(entry.space, entry.key): entry.kind for entry in self.loaded.entries}
 
     def tick(self, context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        """One look, and what follows from it."""
+        """One look, or while runs are under way several: a run that ends may leave something owed, as a new version its syncs."""
+        until = self.monotonic() + HOLD_S
+        while True:
+            result, under_way = self._look(context)
+            if not under_way or result.run_requests or result.dynamic_partitions_requests or self.monotonic() >= until:
+                return result
+            self.sleep(LOOK_EVERY_S)
+
+    def _look(self, context: dg.SensorEvaluationContext) -> tuple[dg.SensorResult, bool]:
+        """What follows from the present state, and whether runs are under way."""
         with self.database.read() as c:
             signs = read_signs(c, self.database.now_us(c))
         stale = self._is_stale(signs)
@@ -62,14 +77,16 @@ class Launcher:
             self.reloader.ask(context.code_location_origin.location_name)
         changed = signs.connections != context.cursor
         partition_requests = list(self._partition_requests(context.instance)) if changed else []
-        runs = self._run_requests(context.instance) if signs.due else []
+        runs, under_way = self._run_requests(context.instance) if signs.due else ([], False)
         partition_requests.extend(_missing_partitions(context.instance, runs, partition_requests))
-        return dg.SensorResult(
+        result = dg.SensorResult(
             run_requests=runs or None,
             skip_reason=None if runs else _why_nothing(signs, stale),
             cursor=signs.connections,
             dynamic_partitions_requests=partition_requests,
         )
+        # the process of stale definitions is about to be replaced: it must not be waited for
+        return result, under_way and not stale
 
     def _is_stale(self, signs: Signs) -> bool:
         """Whether the definitions differ from the registry's; they are read again only when something was written there."""
@@ -92,7 +109,7 @@ class Launcher:
             if gone := sorted(present - destinations):
                 yield definition.build_delete_request(gone)
 
-    def _run_requests(self, instance: DagsterInstance) -> list[dg.RunRequest]:
+    def _run_requests(self, instance: DagsterInstance) -> tuple[list[dg.RunRequest], bool]:
         with self.database.read() as c:
             now_us = self.database.now_us(c)
             owed: list[Owed] = [*owed_sync_requests(c, now_us), *owed_compute_requests(c, now_us)]
@@ -101,6 +118,7 @@ class Launcher:
         loaded = [one for one in owed if self._is_loaded(one)][:MAX_RUNS_A_TICK]
         asked_for = _runs_by_key(instance, loaded)
         runs: list[dg.RunRequest] = []
+        under_way = bool(started)
         for one in loaded:
             run = asked_for.get(translator.run_key(one))
             if isinstance(one, OwedCompute) and not one.keys:
@@ -110,7 +128,9 @@ class Launcher:
                 runs.append(self._run_request(one))
             elif run.is_finished:
                 self._finish(one.id, one.attempt, _DIED)
-        return runs
+            else:
+                under_way = True
+        return runs, under_way
 
     def _finish_dead(self, instance: DagsterInstance, started: list[Started]) -> None:
         """Attempts whose run is over, or is not known any more, and said nothing."""

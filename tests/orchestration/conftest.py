@@ -14,6 +14,7 @@ from dagster._core.instance.ref import InstanceRef
 from engage_pipelines.destinations.catalog import destination_type
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import DefinitionError, EngageError, StateError
+from engage_pipelines.orchestration import launcher
 from engage_pipelines.orchestration.build import build_definitions
 from engage_pipelines.orchestration.work import Counts, Place, Run
 from engage_pipelines.registry import computations, connections, destinations
@@ -250,5 +251,6 @@ class Daemons:
 
 
 @pytest.fixture
-def daemons(world: World) -> Daemons:
+def daemons(world: World, monkeypatch: pytest.MonkeyPatch) -> Daemons:
+    monkeypatch.setattr(launcher, "HOLD_S", 0.0)
     return Daemons(world)

@@ -1,5 +1,6 @@
 """The launcher sensor: what it starts, what it leaves alone, and that being killed anywhere changes nothing."""
 
+import threading
 from typing import Any
 
 import dagster as dg
@@ -195,3 +196,15 @@ def test_a_deleted_audience_takes_its_partitions_along(world: Any, daemons: Any,
     world.delete_audience("power_users")
     daemon.tick()
     assert daemon.partitions("power_users") == []
+
+
+def test_a_tick_waits_for_what_a_run_under_way_leaves_owed(
+    world: Any, daemons: Any, connected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon = daemons.start()
+    daemon.tick()
+    monkeypatch.setattr("engage_pipelines.orchestration.launcher.HOLD_S", 30.0)
+    ending = threading.Timer(0.4, lambda: (world.start(connected, run_id="r1"), world.finish(connected, Ended("yielded"))))
+    ending.start()
+    assert [run.run_key for run in daemon.tick().run_requests] == [f"{connected}:2"]
+    ending.join()

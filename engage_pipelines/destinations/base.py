@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
@@ -54,16 +54,25 @@ class Settings(BaseModel):
     @classmethod
     def secret_fields(cls) -> frozenset[str]:
         """Names of the fields that hold secrets."""
-        return frozenset(name for name, field_ in cls.model_fields.items() if SecretStr in _members(field_.annotation))
+        return frozenset(name for name, field_ in cls.model_fields.items() if _mentions_secret(field_.annotation))
 
     def secret_values(self) -> tuple[str, ...]:
         """Every secret there is, for taking them out of texts that people see."""
-        values = (getattr(self, name) for name in sorted(self.secret_fields()))
-        return tuple(value.get_secret_value() for value in values if isinstance(value, SecretStr) and value.get_secret_value())
+        return tuple(secret for name in sorted(self.secret_fields()) for secret in _secrets_in(getattr(self, name)) if secret)
 
 
-def _members(annotation: Any) -> tuple[Any, ...]:
-    return (annotation, *getattr(annotation, "__args__", ()))
+def _mentions_secret(annotation: Any) -> bool:
+    return annotation is SecretStr or any(_mentions_secret(inner) for inner in getattr(annotation, "__args__", ()))
+
+
+def _secrets_in(value: Any) -> Iterator[str]:
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, Mapping):
+        yield from _secrets_in(list(cast(Mapping[Any, Any], value).values()))
+    elif isinstance(value, list | tuple):
+        for inner in cast(Sequence[Any], value):
+            yield from _secrets_in(inner)
 
 
 @dataclass(frozen=True, slots=True)

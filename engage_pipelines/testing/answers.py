@@ -19,6 +19,7 @@ LATER = (
     *(pytest.param(Reply(status, b"{}"), id=str(status)) for status in (408, 423, 500, 502, 503, 504)),
     pytest.param(Reply(wire=Wire.RESET), id="connection reset"),
     pytest.param(Reply(wire=Wire.CUT), id="answer cut off"),
+    pytest.param(Reply(wire=Wire.HALF_HEAD), id="headers cut off"),
     pytest.param(Reply(wire=Wire.NOISE), id="no HTTP"),
     pytest.param(Reply(wire=Wire.ENDLESS), id="endless body"),
     pytest.param(Reply(207, b'{"rejected": "yes'), id="207 that cannot be read"),

@@ -24,7 +24,9 @@ class Rates:
     p_reset: float = 0.0
     """The connection is reset before the request is looked at."""
     p_ghost: float = 0.0
-    """The request is taken and the answer is lost: the connection is reset, or cut within the answer."""
+    """The request is taken and the answer is lost: the connection is reset."""
+    p_half: float = 0.0
+    """The request is taken and the answer breaks off within its headers."""
     p_slow: float = 0.0
     """The request is taken, the answer comes after `slow_s`."""
     p_late: float = 0.0
@@ -44,6 +46,8 @@ class Rates:
     slow_s: float = 0.2
     poison: str = ""
     """A request that holds this text is refused with 400, as a vendor does that cannot bear one of the records."""
+    mode207: float = 0.0
+    """1 makes the receiver take the rest of such a request and answer 207 with the records it refuses."""
     seed: int = 0
 
     @classmethod
@@ -79,10 +83,15 @@ class Faults:
         with self._lock:
             return dict(self._counts)
 
+    def unwanted(self) -> bytes:
+        """What a record may not hold that is to be refused by itself; empty when there is no such thing."""
+        with self._lock:
+            return self._rates.poison.encode() if self._rates.mode207 else b""
+
     def around(self, request: Received, respond: Respond) -> Reply:
         """The answer to a request, with whatever strikes it."""
         fault, rates = self._draw()
-        if rates.poison and rates.poison.encode() in request.body:
+        if rates.poison and not rates.mode207 and rates.poison.encode() in request.body:
             fault = "poison"
         if fault:
             with self._lock:
@@ -128,7 +137,7 @@ def _taken(fault: str, rates: Rates, answer: Reply) -> Reply:
     """What comes back of the answer to a request that was taken."""
     if fault == "p_slow":
         return Reply(answer.status, answer.body, answer.headers, after_s=rates.slow_s)
-    wire = Wire.ENDLESS if fault == "p_endless" else Wire.RESET
+    wire = {"p_endless": Wire.ENDLESS, "p_half": Wire.HALF_HEAD}.get(fault, Wire.RESET)
     return Reply(answer.status, answer.body, answer.headers, wire=wire)
 
 

@@ -38,6 +38,8 @@ class Wire(StrEnum):
     """Nothing is answered, the connection is reset."""
     CUT = "cut"
     """Half of the body is sent, then the connection is closed."""
+    HALF_HEAD = "half_head"
+    """The status line says 200, then the connection is closed within the headers."""
     ENDLESS = "endless"
     """The body never ends."""
     TRICKLE = "trickle"
@@ -168,6 +170,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reset()
             case Wire.CUT:
                 self.wfile.write(_head(reply, len(reply.body) + 100) + reply.body[: len(reply.body) // 2])
+                self._hang_up()
+            case Wire.HALF_HEAD:
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Le")
                 self._hang_up()
             case Wire.NOISE:
                 self.wfile.write(b"\x00\xff\x16 this is no HTTP \x80\r\n\r\n")

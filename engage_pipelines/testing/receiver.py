@@ -136,7 +136,7 @@ class Receiver:
         if problem is None:
             calls = _calls(request)
             problem = _refusal(400, calls) if isinstance(calls, str) else self._apply_all(calls)
-        if problem.status != 200:
+        if problem.status >= 400:
             with self._lock:
                 self._held.numbers["refused_requests"] += 1
                 self._held.refusals[orjson.loads(problem.body)["message"]] += 1
@@ -156,6 +156,15 @@ class Receiver:
         return None
 
     def _apply_all(self, calls: list[dict[str, Any]]) -> Reply:
+        unwanted = self.faults.unwanted()
+        if unwanted:
+            refused = {index for index, call in enumerate(calls) if unwanted in orjson.dumps(call)}
+            self._apply_all_of([call for index, call in enumerate(calls) if index not in refused])
+            rejected = [{"index": index, "reason": "the call is not wanted"} for index in sorted(refused)]
+            return Reply(207, orjson.dumps({"success": False, "rejected": rejected})) if refused else Reply()
+        return self._apply_all_of(calls)
+
+    def _apply_all_of(self, calls: list[dict[str, Any]]) -> Reply:
         with self._lock:
             if len(calls) > MAX_BATCH_CALLS:
                 self._held.numbers["dropped"] += len(calls)

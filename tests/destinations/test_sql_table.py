@@ -64,7 +64,7 @@ class TestPropertyInSqlite(DestinationConformance):
         assert rows == [("u-1", "Ana", 0), ("u-2", "Bo", None), ("u-3", None, 1)]
 
 
-def with_password(url: str) -> str:
+def with_driver(url: str) -> str:
     return url.replace("postgresql://", "postgresql+psycopg2://", 1)
 
 
@@ -74,11 +74,12 @@ class TestListInPostgres(DestinationConformance):
 
     @pytest.fixture(autouse=True)
     def _database(self, postgres_server: str) -> None:
-        type(self).postgres = with_password(postgres_server)  # type: ignore[attr-defined]
+        type(self).plain_url = postgres_server  # type: ignore[attr-defined]
+        type(self).postgres = with_driver(postgres_server)  # type: ignore[attr-defined]
         execute(self.postgres, "DROP TABLE IF EXISTS own_members, own_people")  # type: ignore[attr-defined]
 
     def settings(self, url: str, folder: Path) -> Mapping[str, object]:
-        return {"url": self.postgres, "table": "own_members"}  # type: ignore[attr-defined]
+        return {"url": self.plain_url, "table": "own_members"}  # type: ignore[attr-defined]
 
     def held(self, folder: Path) -> Mapping[str, bool]:
         there = sa.inspect(sa.create_engine(self.postgres, poolclass=sa.NullPool)).has_table("own_members")  # type: ignore[attr-defined]

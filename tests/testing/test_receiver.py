@@ -159,6 +159,13 @@ def test_the_same_seed_strikes_the_same_requests() -> None:
     assert set(struck(1)) == {200, 429, 503}
 
 
+def test_unwanted_calls_can_be_refused_one_by_one(receiver: Receiver) -> None:
+    receiver.faults.set(Rates(poison='"bad"', mode207=1))
+    status, answer = post(receiver, batch(identify("good", vip=True), identify("bad", vip=True)))
+    assert (status, [item["index"] for item in answer["rejected"]]) == (207, [1])
+    assert receiver.members("vip") == {"good"}
+
+
 def test_a_ghost_takes_the_batch_and_loses_the_answer(receiver: Receiver) -> None:
     receiver.faults.set(Rates(p_ghost=1))
     with pytest.raises((ConnectionError, http.client.HTTPException)):

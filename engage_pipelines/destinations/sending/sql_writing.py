@@ -65,6 +65,8 @@ def try_connection(settings: SqlTableSettings) -> Verdict:
 def _engine(url: str) -> sa.Engine:
     """No pool: a batch is worth a connection, and none stays open between syncs."""
     parsed = sa.make_url(url)
+    if parsed.drivername in {"postgres", "postgresql"}:
+        parsed = parsed.set(drivername="postgresql+psycopg2")  # the driver that comes with us
     arguments: dict[str, dict[str, Any]] = {
         "sqlite": {"timeout": CONNECT_TIMEOUT_S},
         "postgresql": {"connect_timeout": CONNECT_TIMEOUT_S},

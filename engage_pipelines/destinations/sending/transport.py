@@ -84,19 +84,27 @@ def _once(session: requests.Session, request: Request, url: str, until: float) -
 
 
 def _read(response: requests.Response) -> tuple[bytes, bool]:
-    """The body as it came, up to the cap, and whether that is all of it."""
+    """The body as it came, up to the cap, and whether that is all of it: an answer that does not say where it ends may have broken off."""
     parts: list[bytes] = []
     size = 0
     try:
         while size <= MAX_ANSWER_BYTES:
             part: bytes = response.raw.read(_CHUNK, decode_content=False)
             if not part:
-                return b"".join(parts), True
+                return b"".join(parts), _says_where_it_ends(response)
             parts.append(part)
             size += len(part)
     except (urllib3.exceptions.HTTPError, OSError):
         pass
     return b"".join(parts)[:MAX_ANSWER_BYTES], False
+
+
+def _says_where_it_ends(response: requests.Response) -> bool:
+    """False for an answer that merely stopped, as one does whose connection was lost within the headers."""
+    headers = response.headers
+    by_close = headers.get("Connection", "").lower() == "close" or response.raw.version < 11
+    by_length = "Content-Length" in headers or "chunked" in headers.get("Transfer-Encoding", "").lower()
+    return by_length or by_close or response.status_code in {204, 304}
 
 
 def _why(error: Exception, place: str, deadline_s: float) -> Verdict:

@@ -5,6 +5,7 @@ line, so that numbers count the lines of the file. Memory is bounded by one bloc
 """
 
 import gzip
+import io
 import os
 import sys
 import zlib
@@ -111,7 +112,7 @@ def read_blocks(
 def _opened(file: InputFile) -> Generator[tuple[IO[bytes], IO[bytes]]]:
     """The raw stream, for its position, and the stream of text."""
     if file.path is None:
-        raw: IO[bytes] = sys.stdin.buffer
+        raw: IO[bytes] = sys.stdin.buffer if isinstance(sys.stdin.buffer, io.BufferedReader) else io.BufferedReader(sys.stdin.buffer)
         yield raw, _unpacked(file, raw)
         return
     with file.path.open("rb", buffering=1024 * 1024) as raw:

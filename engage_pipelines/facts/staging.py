@@ -6,6 +6,7 @@
 import json
 import os
 from collections import Counter
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -67,12 +68,9 @@ class Staging:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for writer in (self._calls, self._traits, self._rejects):
-            try:
+            # after a failure the files are worthless, and closing them on a full disk fails once more
+            with suppress(Exception) if error is not None else nullcontext():
                 writer.close()
-            except OSError:
-                # on a full disk closing fails like the write did: the first failure is the one to tell
-                if error is None:
-                    raise
 
     def add(self, file: InputFile, batch: Batch) -> None:
         """Put a batch behind what was read before."""

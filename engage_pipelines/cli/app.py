@@ -40,6 +40,8 @@ COMMANDS = {
     "backfill": Lazy("sync", "backfill", "Send every member, as on the first day."),
     "resync": Lazy("sync", "resync", "Send every member again, and the exits owed."),
     "status": Lazy("status", "status", "How the connections are."),
+    "demo": Lazy("demo", "demo", "The main job on sample data, with a local receiver."),
+    "dev": Lazy("dev", "dev", "The Dagster UI and daemon on this state."),
     "db": Lazy("db", "db", "The database of the registry."),
 }
 

@@ -7,7 +7,7 @@ changes nothing.
     owed --done--> done             owed --failed--> owed, the next attempt after 1, 5, 15, then 60 minutes
     owed --yielded--> owed, at once owed --fatal--> owed, and the connection is stopped until someone mends it; a compute request: failed
     owed --connection removed--> cancelled
-Of several requests that one connection owes, the oldest goes first, so that nothing overtakes its waiting time.
+Of several requests that one connection owes, the oldest goes first, and none goes while one of them is worked on or has to wait.
 """
 
 from dataclasses import dataclass
@@ -92,10 +92,10 @@ def owed_sync_requests(c: sa.Connection, now: int) -> list[OwedSync]:
         destination.c.key.label("destination_key"),
     )
     query = sa.select(*columns).select_from(joined).where(may_send).order_by(sync_request.c.created_at, sync_request.c.id)
-    oldest: dict[str, Any] = {}
+    of_connection: dict[str, list[Any]] = {}
     for row in c.execute(query):
-        oldest.setdefault(row.connection_id, row)
-    return [_owed_sync(row) for row in oldest.values() if row.started_at is None and row.not_before <= now]
+        of_connection.setdefault(row.connection_id, []).append(row)
+    return [_owed_sync(rows[0]) for rows in of_connection.values() if all(row.started_at is None and row.not_before <= now for row in rows)]
 
 
 def owed_compute_requests(c: sa.Connection, now: int) -> list[OwedCompute]:

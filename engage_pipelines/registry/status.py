@@ -86,11 +86,11 @@ def _requests(c: sa.Connection) -> dict[str, list[Any]]:
 
 def _dead(c: sa.Connection) -> dict[str, int]:
     query = sa.select(exception.c.connection_id, sa.func.count()).where(exception.c.kind.in_(_DEAD)).group_by(exception.c.connection_id)
-    return dict(c.execute(query).tuples().all())
+    return {row[0]: row[1] for row in c.execute(query)}
 
 
 def _held(c: sa.Connection) -> dict[str, int]:
     query = (
         sa.select(version.c.computation_id, sa.func.max(version.c.n)).where(version.c.state == "held").group_by(version.c.computation_id)
     )
-    return dict(c.execute(query).tuples().all())
+    return {row[0]: row[1] for row in c.execute(query)}

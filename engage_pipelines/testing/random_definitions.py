@@ -284,5 +284,18 @@ def definitions(level: Level, audiences: Sequence[str] = (*USER_AUDIENCES, *ACCO
     return _conditions(level, audiences).filter(_is_small).map(lambda condition: Definition(level, condition))
 
 
+def event_definitions() -> st.SearchStrategy[Definition]:
+    """Definitions of a single condition on events, half of them funnels."""
+    return st.one_of(_event_comparisons(), _funnels()).map(lambda condition: Definition(Level.USER, condition))
+
+
+@st.composite
+def _funnels(draw: st.DrawFn) -> Comparison:
+    followed = draw(_event_comparisons(follows=True))
+    where = Where(draw(st.sampled_from([followed, Not(followed)])))
+    events = Events(draw(st.sampled_from(EVENTS)), (where,))
+    return Comparison(Scalar(events, Reducer(Reduce.COUNT)), Comparator.AT_LEAST, (Number(Decimal(draw(st.integers(1, 2)))),))
+
+
 def _is_small(condition: Condition) -> bool:
     return len(list(all_comparisons(condition))) <= 20

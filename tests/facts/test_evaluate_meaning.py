@@ -13,9 +13,9 @@ from engage_pipelines.domain.query import Definition, to_text
 from engage_pipelines.domain.query.meaning import Asked, account_matches, user_matches
 from engage_pipelines.facts.evaluate import evaluate
 from engage_pipelines.testing.plain_facts import Facts, open_engine, profile_of, session_of
-from engage_pipelines.testing.random_definitions import AT_US, definitions, facts
+from engage_pipelines.testing.random_definitions import AT_US, definitions, event_definitions, facts
 
-EXAMPLES = int(os.environ.get("ENGAGE_TEST_EXAMPLES", "250"))
+EXAMPLES = int(os.environ.get("ENGAGE_TEST_EXAMPLES", "200"))
 AUDIENCES = (("ua", Level.USER), ("ub", Level.USER), ("aa", Level.ACCOUNT))
 
 
@@ -63,3 +63,16 @@ def test_evaluation_agrees_with_the_reference_meaning(engine: duckdb.DuckDBPyCon
         assert result.members
         chosen = result.members.users if audience.level is Level.USER else result.members.accounts
         assert set(chosen.tolist()) == expected[audience.key], audience.definition
+
+
+@settings(max_examples=max(1, EXAMPLES // 5), deadline=None, suppress_health_check=list(HealthCheck))
+@given(given_facts=facts(), wanted=st.lists(event_definitions(), min_size=8, max_size=8))
+def test_conditions_on_events_agree_one_by_one(engine: duckdb.DuckDBPyConnection, given_facts: Facts, wanted: list[Definition]) -> None:
+    texts = [to_text(definition) for definition in wanted]
+    audiences = [Audience(f"a{number}", f"a{number}", Level.USER, text) for number, text in enumerate(texts)]
+    found = evaluate(session_of(given_facts, AT_US, engine), audiences)
+    for audience, definition in zip(audiences, wanted, strict=True):
+        result = found[audience.key]
+        assert result.error is None, audience.definition
+        assert result.members
+        assert set(result.members.users.tolist()) == _who(definition, given_facts, Asked(AT_US), {}), audience.definition

@@ -1,0 +1,30 @@
+"""The cases of the language reference, answered by the engine."""
+
+import pytest
+
+from engage_pipelines.domain.computation import Audience, Level
+from engage_pipelines.facts.evaluate import Evaluated, evaluate
+from engage_pipelines.testing.plain_facts import Facts, Member, TraitRow, session_of
+from engage_pipelines.testing.reference_cases import AT, EVENT_CASES, FUNNEL, FUNNEL_CASES, ORDERS, TRAIT_CASES, TRAITS, Case
+
+FACTS = Facts(
+    users=[Member(1, [TraitRow(key, 0, f"t-{key}", value) for key, value in TRAITS.items()]), Member(2, [], ORDERS), Member(3, [], FUNNEL)]
+)
+CASES = [(1, case) for case in TRAIT_CASES] + [(2, case) for case in EVENT_CASES] + [(3, case) for case in FUNNEL_CASES]
+CONTEXT = (Audience("vip", "vip", Level.USER, "trait('plan') = 'business'"), Audience("lost", "lost", Level.USER, "trait('plan') = 'lost'"))
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, Evaluated]:
+    """All of them in one evaluation, by position."""
+    audiences = [Audience(f"case_{number}", f"case_{number}", Level.USER, case.text) for number, (_, case) in enumerate(CASES)]
+    with session_of(FACTS, AT) as session:
+        return evaluate(session, audiences, context=CONTEXT)
+
+
+@pytest.mark.parametrize(("number", "user", "case"), [pytest.param(number, *each, id=each[1].why) for number, each in enumerate(CASES)])
+def test_the_engine_agrees(answers: dict[str, Evaluated], number: int, user: int, case: Case) -> None:
+    answer = answers[f"case_{number}"]
+    assert answer.error is None
+    assert answer.members
+    assert (user in answer.members.users.tolist()) is case.expected

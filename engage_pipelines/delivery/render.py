@@ -17,7 +17,7 @@ from engage_pipelines.delivery import generation_file
 from engage_pipelines.delivery.generation_file import FrozenRecord, GenerationWriter
 from engage_pipelines.delivery.state import ExceptionRow, LedgerRow, MappingRow
 from engage_pipelines.domain.connection import Sample
-from engage_pipelines.domain.mapping import compile_mapping
+from engage_pipelines.domain.mapping import MappingError, compile_mapping
 from engage_pipelines.domain.protocol import ExceptionKind
 from engage_pipelines.domain.records import CALL_LETTERS, RENDER, Envelope, Subject
 from engage_pipelines.domain.trigger import parse_trigger
@@ -64,8 +64,10 @@ class Renderer:
             return Subject(email=value)
         return Subject(user_id=value, email=email) if kind == "user_id" else Subject(anonymous_id=value, email=email)
 
-    def records(self, mapping: CompiledMapping, changes: Iterator[tuple[str, bool, str | None]], first_seq: int) -> Iterator[FrozenRecord]:
-        """The payloads that one mapping makes of the changes, from `first_seq` on."""
+    def records(
+        self, mapping: CompiledMapping, changes: Iterator[tuple[str, bool, str | None]], first_seq: int
+    ) -> Iterator[tuple[FrozenRecord, str]]:
+        """The payloads that one mapping makes of the changes, from `first_seq` on; each with why it cannot be sent, or nothing."""
         seq = first_seq
         calls = [call for call in CALLS_OF_LEVEL[self.level] if call in self.calls and call in mapping.calls]
         for address, entered, email in changes:
@@ -76,10 +78,19 @@ class Renderer:
                 record = RENDER[call](subject, self.envelope, message_id=message_id, entered=entered)
                 if not mapping.matches(record):
                     continue
-                payload = mapping.apply(record)
+                payload, problem = _applied(mapping, record)
                 lane = _lane(mapping, entered, payload)
-                yield FrozenRecord(seq, address, entered, part, call, lane, mapping.row.action, message_id, orjson.dumps(payload))
+                body = orjson.dumps(payload)
+                yield FrozenRecord(seq, address, entered, part, call, lane, mapping.row.action, message_id, body), problem
                 seq += 1
+
+
+def _applied(mapping: CompiledMapping, record: Mapping[str, Any]) -> tuple[Any, str]:
+    """The payload, or nothing and the reason: a mapping that fails on one record must not stop the others."""
+    try:
+        return mapping.apply(record), ""
+    except MappingError as error:
+        return None, f"Mapping {mapping.row.name!r} cannot make a payload of it: {error}"
 
 
 def _lane(mapping: CompiledMapping, entered: bool, payload: Any) -> str:
@@ -123,10 +134,10 @@ def write(
             writer.add(_at(record, writer.count))
         for mapping in renderer.mappings:
             for superseded in ("", "left_out", "overtaken"):
-                for record in renderer.records(mapping, _changes(db, entered, superseded), writer.count):
+                for record, problem in renderer.records(mapping, _changes(db, entered, superseded), writer.count):
                     writer.add(record)
-                    if superseded:
-                        unsent.append(LedgerRow(record.seq, record.seq, superseded, None, 0))
+                    if superseded or problem:
+                        unsent.append(LedgerRow(record.seq, record.seq, superseded or "rejected", problem or None, 0))
     return unsent
 
 

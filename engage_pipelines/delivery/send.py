@@ -103,7 +103,7 @@ class Sender:
             on_progress(len(batch))
 
     def _batches(self, records: Iterable[FrozenRecord]) -> Iterator[list[FrozenRecord]]:
-        limits = self._outside.type.limits
+        limits = self._outside.type.limits_with(self._outside.settings)
         batch: list[FrozenRecord] = []
         size = 0
         for record in records:

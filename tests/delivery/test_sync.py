@@ -1,7 +1,9 @@
 """What a destination was told after runs that went well, went badly, or died, and what the connection knows of it."""
 
+from dataclasses import replace
+
 import pytest
-from tests.delivery.world import Killed, World
+import sqlalchemy as sa
 
 from engage_pipelines.delivery.send import NoAnswerError, PausedError
 from engage_pipelines.destinations.base import Accepted, Backoff, Bisect, Pause, Stop
@@ -9,6 +11,7 @@ from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import EngageError, SyncStoppedError
 from engage_pipelines.registry import connections
 from engage_pipelines.registry import tables as t
+from tests.delivery.world import Killed, World
 
 FIVE = {n: [f"user_id:u{n}", f"email:u{n}@x.test"] for n in range(1, 6)}
 
@@ -220,7 +223,8 @@ def test_connecting_without_backfill_sends_only_what_changes_later(world: World)
 
 
 def test_a_version_that_lost_most_of_its_members_is_held_and_not_sent(world: World, connected: str):
-    world.publish({n: [f"user_id:u{n}"] for n in range(300)})
+    world.runtime = replace(world.runtime, max_changes=1_000)
+    world.publish({n: [f"user_id:u{n}"] for n in range(110)})
     world.sync_until_done(connected)
     world.recorder.batches.clear()
     assert world.publish({1: ["user_id:u1"]}) == "held"
@@ -258,3 +262,16 @@ def _both(world: World, change):
     from engage_pipelines.registry.destinations import find_destination
 
     return find_audience(change.c, world.space.id, "vips"), find_destination(change.c, world.space.id, "crm")
+
+
+def test_a_record_that_its_mapping_fails_on_is_kept_and_the_others_go(world: World, connected: str):
+    with world.registry.change() as change:
+        no_path = {"@if": {"exists": {"@path": "$.traits.email"}, "then": {"@literal": 5}, "else": "$.userId"}}
+        fields = {"userId": {"@path": "$.userId"}, "traits": {"@path": "$.traits"}, "note": {"@path": no_path}}
+        row = change.c.execute(sa.select(t.mapping)).one()
+        change.c.execute(sa.update(t.mapping).where(t.mapping.c.id == row.id).values(fields=fields))
+    world.publish({1: FIVE[1], 2: ["user_id:u2"]})
+    report = world.sync(connected)
+    assert world.recorder.members() == {"u2"}
+    assert report.dead_letters == 1
+    assert "cannot make a payload" in world.rows(t.exception)[0].reason

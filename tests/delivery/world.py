@@ -1,4 +1,4 @@
-"""A small world for deliveries: a real registry and real versions, and a destination that remembers what it was told and misbehaves on order."""
+"""A small world for deliveries: a real registry, real versions, and a destination that remembers, and misbehaves on order."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -110,9 +110,7 @@ class World:
 
     def audience(self, key: str = "vips", level: Level = Level.USER) -> sa.Row[Any]:
         with self.registry.change() as change:
-            return computations.create_audience(
-                change, self.space, computations.NewAudience(key, level, "trait('plan') = 'business'")
-            )
+            return computations.create_audience(change, self.space, computations.NewAudience(key, level, "trait('plan') = 'business'"))
 
     def destination(self, key: str = "crm") -> sa.Row[Any]:
         with self.registry.change() as change:

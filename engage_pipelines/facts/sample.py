@@ -108,8 +108,8 @@ def generate_next_day(
 def _make_world(seed: int, users: int, accounts: int) -> _World:
     random = Random(f"world {seed}")  # noqa: S311 - not a secret
     companies = [_make_account(random, number) for number in range(1, accounts + 1)]
-    # one in twenty-five has no users yet
-    peopled = [company for company in companies if random.random() > 0.04] or companies
+    # every twenty-fifth has no users yet
+    peopled = [company for number, company in enumerate(companies, start=1) if number % 25] or companies
     return _World(companies, [_make_user(random, number, peopled) for number in range(1, users + 1)])
 
 

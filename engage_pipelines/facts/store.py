@@ -114,6 +114,11 @@ def state_errors(folder: Path) -> Generator[None]:
         yield
     except EngageError:
         raise
+    except RuntimeError as error:
+        # how the engine tells that Ctrl-C ended its query
+        if "Query interrupted" in str(error):
+            raise KeyboardInterrupt from error
+        raise
     except OSError as error:
         raise _state_error(folder, error.errno, error.strerror or str(error)) from error
     except duckdb.OutOfMemoryException as error:

@@ -154,12 +154,8 @@ def test_other_clock_fields_stand_in_for_a_missing_timestamp(tmp_path: Path) -> 
 
 
 def test_the_same_message_id_counts_once_and_the_first_one_wins(tmp_path: Path) -> None:
-    first = write_calls(
-        tmp_path / "a.jsonl", [_TRACK | {"messageId": "m1", "event": "First"}, _TRACK | {"messageId": "m1", "event": "Second"}]
-    )
-    second = write_calls(
-        tmp_path / "b.jsonl", [_TRACK | {"messageId": "m1", "event": "Third"}, _TRACK | {"messageId": "m2", "event": "Fourth"}]
-    )
+    calls = [_TRACK | {"messageId": id_, "event": event} for id_, event in (("m1", "1st"), ("m1", "2nd"), ("m1", "3rd"), ("m2", "4th"))]
+    first, second = write_calls(tmp_path / "a.jsonl", calls[:2]), write_calls(tmp_path / "b.jsonl", calls[2:])
     facts = tmp_path / "facts"
     summary = _ingest(facts, first, second)
     assert (summary.read, summary.new, summary.duplicates) == (4, 2, 2)

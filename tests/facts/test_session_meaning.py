@@ -21,7 +21,10 @@ _TRAITS = st.dictionaries(
     st.sampled_from(["email", "plan"]), st.sampled_from(["one@x.test", "two@x.test", "", None, 7, {"nested": [1, "é"]}]), max_size=2
 )
 _LENIENT = settings(
-    max_examples=max(1, EXAMPLES // 20), deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck)
+    max_examples=max(1, EXAMPLES // 20),
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
 )
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from engage_pipelines.domain.errors import ConfigurationError, ConflictError, EngageError, UsageError
 from engage_pipelines.registry.change import Change, Registry
-from engage_pipelines.registry.computations import NewAudience, create_audience, find_audience, list_audiences, update_audience
+from engage_pipelines.registry.computations import NewAudience, create_audience, update_audience
 from engage_pipelines.registry.configuration import (
     AudienceEntry,
     ConfigurationFile,
@@ -34,7 +34,7 @@ from engage_pipelines.registry.destinations import (
     list_destinations,
     update_destination,
 )
-from engage_pipelines.registry.lookup import Row
+from engage_pipelines.registry.lookup import Row, audience_or_none, find_audience
 from engage_pipelines.registry.mappings import NewMapping, add_mapping, disable_mapping, enable_mapping, list_mappings, update_mapping
 from engage_pipelines.registry.matching import live_connections
 from engage_pipelines.registry.sources import create_source, find_source, list_sources, rename_source
@@ -181,10 +181,10 @@ def _update_destination(change: Change, of: Row, row: Row, entry: DestinationEnt
 
 
 def _audience(change: Change, of: Row, entry: AudienceEntry) -> Applied:
-    if entry.key not in {row.key for row in list_audiences(change.c, of.id)}:
+    before = audience_or_none(change.c, of.id, entry.key)
+    if before is None:
         create_audience(change, of, NewAudience(**dict(entry)))
         return Applied("audience", entry.key, "created")
-    before = find_audience(change.c, of.id, entry.key)
     if before.level != entry.level:
         raise ConflictError(f"Audience {entry.key!r} is of level {before.level!r}; its level never changes.", "Use another key.")
     update_audience(

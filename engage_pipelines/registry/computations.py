@@ -16,7 +16,7 @@ from engage_pipelines.domain.errors import ConfigurationError, ConflictError, De
 from engage_pipelines.domain.query import audience_references, parse
 from engage_pipelines.registry.cadence import DEFAULT_CADENCE, check_cadence
 from engage_pipelines.registry.change import Change
-from engage_pipelines.registry.lookup import Row, find_audience, list_audiences
+from engage_pipelines.registry.lookup import Row, audience_or_none, find_audience, list_audiences
 from engage_pipelines.registry.nearest import did_you_mean
 from engage_pipelines.registry.tables import computation, compute_request, connection, destination
 
@@ -140,7 +140,6 @@ def _check_key_is_free(c: sa.Connection, space: Row, key: str) -> None:
 def _check_definition(c: sa.Connection, space_id: str, key: str, level: Level, definition: str) -> None:
     """Raises DefinitionError for a text that cannot be used, and for one that leads back to `key`, naming the loop."""
     keys = _references(definition, level)
-    known = {row.key: row for row in list_audiences(c, space_id)}
     paths: list[tuple[str, ...]] = [(key, referred) for referred in sorted(keys)]
     seen: set[str] = set()
     while paths:
@@ -148,10 +147,10 @@ def _check_definition(c: sa.Connection, space_id: str, key: str, level: Level, d
         last = path[-1]
         if last == key:
             raise DefinitionError(f"the definition refers back to itself: {' -> '.join(path)}.", "Take one of these references out.")
-        if last in seen or last not in known:
-            continue
+        row = None if last in seen else audience_or_none(c, space_id, last)
         seen.add(last)
-        row = known[last]
+        if row is None:
+            continue
         paths.extend((*path, referred) for referred in sorted(_references(row.definition, Level(row.level))))
 
 

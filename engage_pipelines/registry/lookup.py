@@ -40,10 +40,15 @@ def list_audiences(c: sa.Connection, space_id: str) -> list[Row]:
     return list(c.execute(sa.select(computation).where(wanted).order_by(computation.c.key)))
 
 
+def audience_or_none(c: sa.Connection, space_id: str, key: str) -> Row | None:
+    """The audience of that key, None when there is none or it is deleted."""
+    wanted = sa.and_(computation.c.space_id == space_id, computation.c.key == key, computation.c.deleted_at.is_(None))
+    return c.execute(sa.select(computation).where(wanted)).first()
+
+
 def find_audience(c: sa.Connection, space_id: str, key: str) -> Row:
     """Raises NotFoundError with the nearest key."""
-    wanted = sa.and_(computation.c.space_id == space_id, computation.c.key == key, computation.c.deleted_at.is_(None))
-    row = c.execute(sa.select(computation).where(wanted)).first()
+    row = audience_or_none(c, space_id, key)
     if row is None:
         keys = [audience.key for audience in list_audiences(c, space_id)]
         raise NotFoundError(f"There is no audience {key!r}.", did_you_mean(key, keys, otherwise="See `engage audience list`."))

@@ -142,7 +142,8 @@ def disable_mapping(change: Change, to: Row, row: Row) -> Row:
 def make_presets(change: Change, of: Row, to: Row, connected: Row) -> list[Row]:
     """The type's preset mappings for the calls of the new connection, enabled."""
     presets = [preset for preset in change.type_of(to.type).presets if preset.call in connected.calls]
-    taken = {row.name for row in list_mappings(change.c, to.id)}
+    living = sa.and_(mapping.c.destination_id == to.id, mapping.c.removed_at.is_(None))
+    taken = set(change.c.execute(sa.select(mapping.c.name).where(living)).scalars())
     made: list[Row] = []
     for preset in presets:
         name = _free_name(f"{preset.name}: {of.key}", taken)

@@ -126,7 +126,7 @@ connection = sa.Table(
     metadata,
     sa.Column("id", Id, primary_key=True),
     sa.Column("computation_id", Id, sa.ForeignKey("computation.id"), nullable=False),
-    sa.Column("destination_id", Id, sa.ForeignKey("destination.id"), nullable=False),
+    sa.Column("destination_id", Id, sa.ForeignKey("destination.id"), nullable=False, index=True),
     sa.Column("calls", sa.JSON, nullable=False, comment="the calls chosen, of group, identify, track"),
     sa.Column("options", sa.JSON, nullable=False),
     sa.Column("state", sa.String(24), nullable=False, comment="awaiting_mapping, active, paused, stopped, leaving, gone"),
@@ -149,8 +149,10 @@ mapping = sa.Table(
     "mapping",
     metadata,
     sa.Column("id", Id, primary_key=True),
-    sa.Column("destination_id", Id, sa.ForeignKey("destination.id"), nullable=False),
-    sa.Column("connection_id", Id, sa.ForeignKey("connection.id"), comment="set: a preset made for this connection, goes with it"),
+    sa.Column("destination_id", Id, sa.ForeignKey("destination.id"), nullable=False, index=True),
+    sa.Column(
+        "connection_id", Id, sa.ForeignKey("connection.id"), index=True, comment="set: a preset made for this connection, goes with it"
+    ),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("trigger", sa.Text, nullable=False, comment="FQL"),
     sa.Column("action", sa.String(128), nullable=False),
@@ -179,7 +181,7 @@ sync_request = sa.Table(
     sa.Column("id", Id, primary_key=True),
     sa.Column("connection_id", Id, sa.ForeignKey("connection.id"), nullable=False, index=True),
     sa.Column("kind", sa.String(16), nullable=False, comment="backfill, resync or sync"),
-    sa.Column("state", sa.String(16), nullable=False, comment="owed, done, failed, cancelled"),
+    sa.Column("state", sa.String(16), nullable=False, index=True, comment="owed, done, failed, cancelled"),
     sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
     sa.Column("not_before", Instant, nullable=False, server_default="0"),
     sa.Column(
@@ -199,7 +201,7 @@ compute_request = sa.Table(
     sa.Column("id", Id, primary_key=True),
     sa.Column("space_id", Id, sa.ForeignKey("space.id"), nullable=False),
     sa.Column("computation_ids", sa.JSON, nullable=False),
-    sa.Column("state", sa.String(16), nullable=False, comment="owed, done, failed, cancelled"),
+    sa.Column("state", sa.String(16), nullable=False, index=True, comment="owed, done, failed, cancelled"),
     sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
     sa.Column("not_before", Instant, nullable=False, server_default="0"),
     sa.Column(

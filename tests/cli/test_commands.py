@@ -289,3 +289,12 @@ def test_preview_reads_other_audiences_and_the_instant_of_the_space(facts: Engag
     assert facts("audience", "preview", "paid", "--output", "json").json == {"count": 2}
     facts("space", "set", "--evaluate-at", "2025-12-31T00:00:00Z")
     assert facts("audience", "preview", "paid", "--output", "json").json == {"count": 0}
+
+
+def test_example_of_the_documentation_can_be_applied(say: Engage, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    (tmp_path / "engage.yaml").write_text(text.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+    applied = say("apply", str(tmp_path))
+    assert applied.code == 0, applied.err
+    assert {row["status"] for row in say("status", "--output", "json").json} == {"Connected"}
+    assert "Nothing changed" in say("apply", str(tmp_path)).out

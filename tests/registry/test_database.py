@@ -88,6 +88,17 @@ def test_locked_file_is_busy(sqlite_url: str, tmp_path: Path, monkeypatch: pytes
     opened.close()
 
 
+def test_full_disk_changes_nothing(sqlite_url: str) -> None:
+    opened = Database(sqlite_url)
+    with opened.read() as c:
+        pages = c.exec_driver_sql("PRAGMA page_count").scalar_one()
+        c.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StateError, match=r"disk that holds .* is full"), opened.write() as c:
+        c.execute(space.insert().values({**_space("a"), "name": "x" * 1_000_000}))
+    assert _keys(opened) == []
+    opened.close()
+
+
 def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "engage.db").write_text("this is not a database, and long enough to be looked at " * 20)
     with pytest.raises(StateError, match="not a database of ours"):

@@ -173,6 +173,7 @@ def _compute_request() -> None:
         sa.ForeignKeyConstraint(["space_id"], ["space.id"], name="fk_compute_request_space_id"),
         sa.PrimaryKeyConstraint("id", name="pk_compute_request"),
     )
+    op.create_index("ix_compute_request_state", "compute_request", ["state"], unique=False)
 
 
 def _source() -> None:
@@ -282,6 +283,7 @@ def _connection() -> None:
         sa.ForeignKeyConstraint(["destination_id"], ["destination.id"], name="fk_connection_destination_id"),
         sa.PrimaryKeyConstraint("id", name="pk_connection"),
     )
+    op.create_index("ix_connection_destination_id", "connection", ["destination_id"], unique=False)
     op.create_index(
         "uq_connection_live",
         "connection",
@@ -346,6 +348,8 @@ def _mapping() -> None:
         sa.ForeignKeyConstraint(["destination_id"], ["destination.id"], name="fk_mapping_destination_id"),
         sa.PrimaryKeyConstraint("id", name="pk_mapping"),
     )
+    op.create_index("ix_mapping_connection_id", "mapping", ["connection_id"], unique=False)
+    op.create_index("ix_mapping_destination_id", "mapping", ["destination_id"], unique=False)
 
 
 def _replica() -> None:
@@ -386,6 +390,7 @@ def _sync_request() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_sync_request"),
     )
     op.create_index("ix_sync_request_connection_id", "sync_request", ["connection_id"], unique=False)
+    op.create_index("ix_sync_request_state", "sync_request", ["state"], unique=False)
 
 
 def _mapping_revision() -> None:

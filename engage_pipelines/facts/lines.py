@@ -112,7 +112,9 @@ def read_blocks(
 def _opened(file: InputFile) -> Generator[tuple[IO[bytes], IO[bytes]]]:
     """The raw stream, for its position, and the stream of text."""
     if file.path is None:
-        raw: IO[bytes] = sys.stdin.buffer if isinstance(sys.stdin.buffer, io.BufferedReader) else io.BufferedReader(sys.stdin.buffer)
+        raw: IO[bytes] = (
+            sys.stdin.buffer if isinstance(sys.stdin.buffer, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, sys.stdin.buffer))
+        )
         yield raw, _unpacked(file, raw)
         return
     with file.path.open("rb", buffering=1024 * 1024) as raw:

@@ -133,6 +133,8 @@ def started_attempts(c: sa.Connection) -> list[Started]:
 def start_attempt(c: sa.Connection, request_id: str, *, attempt: int, run_id: str, now: int) -> bool:
     """A run begins to work on the attempt; False when the attempt is over or another run has it, and there is nothing to do."""
     table = _table_of(request_id)
+    if table is sync_request:
+        _wait_for_publishers(c, sa.select(sync_request.c.connection_id).where(sync_request.c.id == request_id).scalar_subquery())
     free = sa.and_(
         table.c.id == request_id,
         table.c.state == "owed",
@@ -144,6 +146,7 @@ def start_attempt(c: sa.Connection, request_id: str, *, attempt: int, run_id: st
 
 def adopt_sync(c: sa.Connection, connection_id: str, *, run_id: str, stamp: Stamp) -> Started:
     """What a run that people started by hand works on: the request that is owed, or a new one; it counts as started."""
+    _wait_for_publishers(c, connection_id)
     request_id = owe_sync(c, connection_id, "sync", stamp)
     attempt = c.execute(sa.select(sync_request.c.attempt).where(sync_request.c.id == request_id)).scalar_one()
     start_attempt(c, request_id, attempt=attempt, run_id=run_id, now=stamp.now)
@@ -161,6 +164,11 @@ def finish_attempt(c: sa.Connection, request_id: str, *, attempt: int, ended: En
     if table is sync_request:
         _tell_connection(c, row, ended, now)
     return True
+
+
+def _wait_for_publishers(c: sa.Connection, connection_id: str | sa.ScalarSelect[str]) -> None:
+    """Let whoever publishes a version finish first: it counts on a request that has not started to see the version."""
+    c.execute(sa.select(connection.c.id).where(connection.c.id == connection_id).with_for_update()).all()
 
 
 def _outcome(row: Any, ended: Ended, now: int, *, settles: bool) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Requests and their attempts: what is launched, when, and what each end leads to."""
 
+import threading
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from engage_pipelines.registry.computations import delete_audience, update_audie
 from engage_pipelines.registry.connections import NewConnection, connect, pause, request_sync
 from engage_pipelines.registry.destinations import update_destination
 from engage_pipelines.registry.requests import Stamp, after_publish
-from engage_pipelines.registry.tables import connection, destination
+from engage_pipelines.registry.tables import computation, connection, destination
 
 MINUTE = 60_000_000
 NOW = 2**51
@@ -211,3 +212,22 @@ def test_deleted_audience_is_computed_no_more(world: Any) -> None:
     world.audience("vips")
     world.do(delete_audience, world.space, "vips")
     assert world.look(owed_compute_requests, NOW) == []
+
+
+def test_start_waits_for_a_publisher_so_that_no_version_is_missed(owing: Any) -> None:
+    """The publisher leaves the waiting request as it is: a run that started before its commit would read the old version and be done."""
+    seen: list[int] = []
+
+    def start_and_look() -> None:
+        _start(owing)
+        seen.append(owing.rows("computation")[0].current_version)
+
+    thread = threading.Thread(target=start_and_look)
+    with owing.database.write() as c:
+        c.execute(sa.update(computation).values(current_version=2))
+        assert after_publish(c, owing.of.id, 2, _stamp()) == [owing.made.request_id]
+        thread.start()
+        thread.join(0.3)
+        assert seen == []
+    thread.join()
+    assert seen == [2]

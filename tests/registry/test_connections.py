@@ -1,5 +1,6 @@
 """Connecting, pausing, resuming and removing."""
 
+import threading
 from typing import Any
 
 import pytest
@@ -189,3 +190,23 @@ def test_asking_twice_owes_once(world: Any) -> None:
     destination = world.destination("crm")
     backfill = _connect(world, "vips", "crm").request_id
     assert world.do(request_sync, world.space, audience, destination, kind=RequestKind.SYNC) == backfill
+
+
+def test_two_that_connect_the_same_at_once_make_one_connection(world: Any) -> None:
+    world.audience("vips")
+    world.destination("crm")
+    outcomes: list[str] = []
+
+    def try_it() -> None:
+        try:
+            outcomes.append(_connect(world, "vips", "crm").connection.state)
+        except ConflictError:
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=try_it) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["active", "refused", "refused", "refused"]
+    assert len(world.rows("connection")) == len(world.rows("sync_request")) == 1

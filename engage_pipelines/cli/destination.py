@@ -8,7 +8,7 @@ import click
 
 from engage_pipelines.cli.opening import open_registry
 from engage_pipelines.cli.output import instant_text, output_option, show, show_one
-from engage_pipelines.destinations.base import Accepted, Pause, Stop
+from engage_pipelines.destinations.base import Accepted, DestinationType, Pause, Stop
 from engage_pipelines.destinations.catalog import destination_type, destination_types
 from engage_pipelines.domain.errors import EngageError, SyncStoppedError, UsageError
 from engage_pipelines.registry.destinations import (
@@ -26,8 +26,8 @@ from engage_pipelines.registry.lookup import Row, find_space
 from engage_pipelines.registry.secrets import is_reference
 from engage_pipelines.registry.sources import find_source
 from engage_pipelines.registry.spaces import ensure_space
-from engage_pipelines.registry.type_info import TypeInfo, find_type
 from engage_pipelines.registry.type_settings import masked_settings, secret_fields
+from engage_pipelines.registry.types import find_type
 
 _set = click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="A setting; a secret as env:NAME or file:/path.")
 _ask = click.option("--ask", multiple=True, metavar="NAME", help="Ask for this secret without showing it; needs ENGAGE_KEYS.")
@@ -169,7 +169,7 @@ def _row(row: Row) -> dict[str, Any]:
     return {"key": row.key, "name": row.name, "type": row.type, "enabled": row.enabled}
 
 
-def _settings(info: TypeInfo, given: Sequence[str], ask: Sequence[str]) -> Mapping[str, Any]:
+def _settings(info: DestinationType, given: Sequence[str], ask: Sequence[str]) -> Mapping[str, Any]:
     """The settings named on the command line; a secret in the clear is never taken from there, others could read it."""
     secret = secret_fields(info)
     settings: dict[str, Any] = {}

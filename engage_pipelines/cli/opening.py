@@ -1,7 +1,6 @@
 """Opening what a command works on: the database alone when it only looks, the registry with the destination types when it changes."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.lookup import DEFAULT_SPACE, find_space, list_spaces
@@ -9,7 +8,6 @@ from engage_pipelines.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from engage_pipelines.registry.change import Registry
-    from engage_pipelines.registry.type_info import TypeInfo
 
 
 def open_database(settings: Settings | None = None) -> Database:
@@ -21,8 +19,7 @@ def open_registry() -> "Registry":
     from engage_pipelines.destinations.catalog import destination_types  # noqa: PLC0415 - types bring pydantic, looking needs neither
     from engage_pipelines.registry.change import open_registry as open_with  # noqa: PLC0415
 
-    # types keep these as class variables, which pyright does not take for properties of a protocol
-    return open_with(read_settings(), types=cast("Mapping[str, TypeInfo]", destination_types()))
+    return open_with(read_settings(), types=destination_types())
 
 
 def meant_space(database: Database, settings: Settings) -> str:

@@ -18,6 +18,7 @@ from engage_pipelines.facts.session import FactsSession, open_session
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.change import Registry
 from engage_pipelines.registry.computations import as_audience
+from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.requests import Stamp, after_publish
 from engage_pipelines.settings import Settings
 
@@ -166,7 +167,7 @@ def _identifiers(level: str, members: str, condition: str, sole: str) -> str:
         where {condition}"""
 
 
-def _load(registry: Registry, space_key: str) -> tuple[Space, list[sa.Row], int]:
+def _load(registry: Registry, space_key: str) -> tuple[Space, list[Row], int]:
     with registry.database.read() as c:
         space = c.execute(sa.select(t.space).where(t.space.c.key == space_key)).first()
         if space is None:

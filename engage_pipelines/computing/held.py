@@ -12,7 +12,7 @@ from engage_pipelines.settings import Settings
 
 
 def release(change: Change, audience: Row) -> int:
-    """Publish the held version as it is; its number. Raises NotFoundError when none is held, ConflictError when a newer one is published."""
+    """Publish the held version as it is; its number. Raises NotFoundError when none is held, ConflictError when it was overtaken."""
     held = _held(change, audience)
     if held.n < (audience.current_version or 0):
         raise ConflictError(f"Version {held.n} is older than the published version {audience.current_version}.", "Discard it.")

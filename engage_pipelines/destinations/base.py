@@ -183,7 +183,7 @@ class Target:
     space: str
     computation: str
     level: Literal["user", "account"]
-    generation: int
+    generation: int = 0
 
 
 class DestinationType(ABC):

@@ -1,8 +1,7 @@
 """The work resource as it runs in production: it wires the rooms that compute and deliver."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import cast
 
 import sqlalchemy as sa
 
@@ -15,7 +14,6 @@ from engage_pipelines.orchestration.work import Computed, Place, Run
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.attempts import Ended, finish_attempt, start_attempt
 from engage_pipelines.registry.change import open_registry
-from engage_pipelines.registry.type_info import TypeInfo
 from engage_pipelines.settings import Settings
 
 
@@ -104,5 +102,5 @@ def find_connection(c: sa.Connection, place: Place) -> str:
 def open_engine(settings: Settings) -> Engine:
     """An engine on the state that the settings name."""
     # types keep these as class variables, which pyright does not take for properties of a protocol
-    types = cast("Mapping[str, TypeInfo]", destination_types())
+    types = destination_types()
     return Engine(Runtime(settings, open_registry(settings, types=types)))

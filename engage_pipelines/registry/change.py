@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from engage_pipelines.destinations.base import DestinationType
 from engage_pipelines.domain.errors import ConflictError
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.ids import IdSource, random_id
@@ -22,8 +23,8 @@ from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.requests import Stamp, owe_compute
 from engage_pipelines.registry.secrets import Vault
 from engage_pipelines.registry.tables import audit
-from engage_pipelines.registry.type_info import TypeInfo, find_type
 from engage_pipelines.registry.type_settings import SettingsDesk
+from engage_pipelines.registry.types import find_type
 from engage_pipelines.settings import Settings
 
 
@@ -32,7 +33,7 @@ class Registry:
     """The control plane: its database, the destination types there are, how settings are kept, and in whose name changes are made."""
 
     database: Database
-    types: Mapping[str, TypeInfo]
+    types: Mapping[str, DestinationType]
     desk: SettingsDesk
     actor: str
     space: str | None = None
@@ -47,7 +48,7 @@ class Registry:
             change.ask_for_computing()
 
 
-def open_registry(settings: Settings, *, types: Mapping[str, TypeInfo], new_id: IdSource = random_id) -> Registry:
+def open_registry(settings: Settings, *, types: Mapping[str, DestinationType], new_id: IdSource = random_id) -> Registry:
     """The registry that the settings name; the database is opened, and made when it is an SQLite file that is not there."""
     return Registry(
         database=Database(settings.database_url),
@@ -73,7 +74,7 @@ class Change:
     def stamp(self) -> Stamp:
         return Stamp(now=self.now, actor=self.registry.actor, new_id=self.registry.new_id)
 
-    def type_of(self, key: str) -> TypeInfo:
+    def type_of(self, key: str) -> DestinationType:
         return find_type(self.registry.types, key)
 
     def insert(self, table: sa.Table, prefix: str, values: Mapping[str, Any]) -> Row:

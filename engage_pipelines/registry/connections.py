@@ -20,7 +20,7 @@ from engage_pipelines.registry.requests import request_sync as ask_for_sync
 from engage_pipelines.registry.spaces import ONE_PER_AUDIENCE
 from engage_pipelines.registry.tables import base, computation, connection, destination, replica, sync_request
 from engage_pipelines.registry.targets import free_target
-from engage_pipelines.registry.type_info import supported_calls
+from engage_pipelines.registry.types import supported_calls
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from engage_pipelines.registry.matching import Match, live_connections, matches_
 from engage_pipelines.registry.nearest import did_you_mean
 from engage_pipelines.registry.requests import owe_sync, raise_resync
 from engage_pipelines.registry.tables import connection, destination, mapping, mapping_revision
-from engage_pipelines.registry.type_info import find_action
+from engage_pipelines.registry.types import find_action
 
 MAX_PER_DESTINATION = 50
 """Mappings made by hand; presets do not count, they grow with the connections."""

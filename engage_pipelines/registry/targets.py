@@ -2,12 +2,12 @@
 
 import sqlalchemy as sa
 
+from engage_pipelines.destinations.base import Target
 from engage_pipelines.domain.errors import ConflictError
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.matching import live_connections
 from engage_pipelines.registry.tables import computation, connection, destination
-from engage_pipelines.registry.type_info import TargetOfConnection
 
 
 def free_target(change: Change, space: Row, of: Row, to: Row, *, own: str | None = None) -> str | None:
@@ -17,7 +17,7 @@ def free_target(change: Change, space: Row, of: Row, to: Row, *, own: str | None
     """
     info = change.type_of(to.type)
     target = info.external_target(
-        change.registry.desk.describe(info, to.settings), TargetOfConnection(space=space.key, computation=of.key, level=of.level)
+        change.registry.desk.describe(info, to.settings), Target(space=space.key, computation=of.key, level=of.level)
     )
     if target is None:
         return None

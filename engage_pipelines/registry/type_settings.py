@@ -11,9 +11,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
+from engage_pipelines.destinations.base import DestinationType
 from engage_pipelines.domain.errors import ConfigurationError
 from engage_pipelines.registry.secrets import BULLETS, Vault, masked
-from engage_pipelines.registry.type_info import TypeInfo
 
 _OnSecret = Callable[[str, str], Any]
 """From the secret's text and its field's name to what takes its place."""
@@ -26,7 +26,7 @@ class SettingsDesk:
     vault: Vault
     files_dir: Path
 
-    def keep(self, info: TypeInfo, given: Mapping[str, Any], *, old: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def keep(self, info: DestinationType, given: Mapping[str, Any], *, old: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What to store for the settings that someone gave; bullets keep the old secret. Raises ConfigurationError with every problem."""
         before = _secrets_in(info, old or {})
 
@@ -42,11 +42,11 @@ class SettingsDesk:
         self.describe(info, stored)
         return stored
 
-    def describe(self, info: TypeInfo, stored: Mapping[str, Any]) -> Any:
+    def describe(self, info: DestinationType, stored: Mapping[str, Any]) -> Any:
         """The settings object with references in place of the secrets: enough to say what a connection would own outside."""
         return info.configure(stored, files_dir=self.files_dir)
 
-    def resolve(self, info: TypeInfo, stored: Mapping[str, Any]) -> Any:
+    def resolve(self, info: DestinationType, stored: Mapping[str, Any]) -> Any:
         """The type's settings object with every secret in it; for the process that is about to send, and for nothing else.
 
         Raises StateError when a secret is not there, ConfigurationError when the settings no longer fit the type.
@@ -55,22 +55,22 @@ class SettingsDesk:
         return info.configure(resolved, files_dir=self.files_dir)
 
 
-def masked_settings(info: TypeInfo, stored: Mapping[str, Any]) -> dict[str, Any]:
+def masked_settings(info: DestinationType, stored: Mapping[str, Any]) -> dict[str, Any]:
     """The settings as people, audit rows and lists may see them."""
     return _replace_secrets(info, stored, lambda text, _field: masked(text))
 
 
-def secret_fields(info: TypeInfo) -> frozenset[str]:
+def secret_fields(info: DestinationType) -> frozenset[str]:
     """The top-level settings that hold a secret."""
     return frozenset(name for name, field in info.settings_model.model_fields.items() if _holds_secret(field.annotation))
 
 
-def _replace_secrets(info: TypeInfo, settings: Mapping[str, Any], on_secret: _OnSecret) -> dict[str, Any]:
+def _replace_secrets(info: DestinationType, settings: Mapping[str, Any], on_secret: _OnSecret) -> dict[str, Any]:
     fields = info.settings_model.model_fields
     return {name: _walk(fields[name].annotation, value, name, on_secret) if name in fields else value for name, value in settings.items()}
 
 
-def _secrets_in(info: TypeInfo, stored: Mapping[str, Any]) -> dict[str, str]:
+def _secrets_in(info: DestinationType, stored: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
 
     def note(text: str, field: str) -> str:

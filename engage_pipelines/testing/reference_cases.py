@@ -97,8 +97,8 @@ TRAIT_CASES = (
 )
 
 ORDERS = (
-    row("Order", 1 * DAY, "m1", "web", total=10, color="red", tag="b"),
-    row("Order", 7 * DAY, "m2", total="0.1", color="red", tag="a"),
+    row("Order", 1 * DAY, "m1", "web", total=10, seats=5, color="red", tag="b"),
+    row("Order", 7 * DAY, "m2", total="0.1", seats=10, color="red", tag="a"),
     row("Order", 7 * DAY, "m3", total=0.2, color="blue", tag="a"),
     row("Order", 30 * DAY, "m4", total=True, color="blue", size=None),
     row("Order", -1, "m5", total=1000),
@@ -130,6 +130,7 @@ EVENT_CASES = (
     Case("event('Order').sources(exclude: 'web').count() = 3", True, "rows of other sources and of none"),
     Case("event('Order').sources(exclude: 'app').count() = 4", True, "rows of no source are not excluded"),
     Case("event('Order').where(context('page.url') = '/pricing').count() = 4", True, "the context of a row"),
+    Case("event('Order').mode(property('seats') as number, 1) = 10", True, "ties of numbers in text order"),
     Case("event('Order').first(property('size')).absent()", True, "null is no first value"),
     Case("event('Order').first(property('total')) = true", True, "first of any type"),
     Case("event('Order').where(property('color') != 'red').count() = 2", True, "differs inside where"),

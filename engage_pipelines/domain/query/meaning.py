@@ -256,12 +256,12 @@ def total(values: Sequence[Json]) -> float | None:
 
 
 def _mode(values: Sequence[Json], reducer: Reducer) -> Json:
-    """The most frequent value, ties broken by the smallest text."""
+    """The most frequent value, ties broken by the smallest in text order, numbers too: 10.0 before 5.0."""
     readable: list[str | float] = []
     readable.extend(_numbers(values) if reducer.read_as is As.NUMBER else _texts(values))
     counts = {value: readable.count(value) for value in readable}
     frequent = [value for value, count in counts.items() if count >= (reducer.minimum_frequency or 1)]
-    return min(frequent, key=lambda value: (-counts[value], value), default=None)
+    return min(frequent, key=lambda value: (-counts[value], str(value)), default=None)
 
 
 # ---- arguments

@@ -134,9 +134,7 @@ def path_of(text: Text) -> Path:
         if not found[2]:
             break
     if "" in parts or parts[0] == "$":
-        fail(
-            text.place, f"{text.value!r} is no name.", "A dot needs a name before and after it; write a dot of a name as \\\\."
-        )
+        fail(text.place, f"{text.value!r} is no name.", "A dot needs a name before and after it; write a dot of a name as \\\\.")
     if "*" in parts:
         fail(text.place, f"{text.value!r} is no name.", "A name cannot be * alone; write $ for each element of an array.")
     return tuple(parts)

@@ -29,7 +29,7 @@ from engage_pipelines.registry.spaces import ensure_space
 from engage_pipelines.registry.tables import version
 from engage_pipelines.settings import read_settings
 
-_LATE = {"preview": "preview"}
+_LATE = {"preview": "preview", "members": "versions", "release": "versions", "discard": "versions"}
 
 
 class _AudienceGroup(click.Group):

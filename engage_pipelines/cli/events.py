@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from engage_pipelines.cli.opening import meant_space, open_database
 from engage_pipelines.domain.computation import check_key
 from engage_pipelines.facts.calls import parse_instant
 from engage_pipelines.facts.delete import Doomed, count_events, delete_events
@@ -14,7 +15,8 @@ from engage_pipelines.settings import read_settings
 
 
 def _space(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
-    return check_key(value or read_settings().space or "default", "space key")
+    settings = read_settings()
+    return check_key(value or meant_space(open_database(settings), settings), "space key")
 
 
 def _instant(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
@@ -27,8 +29,8 @@ def _instant(_context: click.Context, _parameter: click.Parameter, value: str | 
 
 
 def space_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The option that names the space; ENGAGE_SPACE or `default` stands in for it."""
-    return click.option("--space", metavar="KEY", callback=_space, help="The space; ENGAGE_SPACE or 'default' when not given.")(command)
+    """The option that names the space; ENGAGE_SPACE, the only space there is, or `default` stands in for it."""
+    return click.option("--space", metavar="KEY", callback=_space, help="The space, when there are several.")(command)
 
 
 @click.group()

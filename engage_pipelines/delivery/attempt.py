@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from engage_pipelines.delivery.lease import SECOND_US
 from engage_pipelines.delivery.send import PausedError
 from engage_pipelines.domain.errors import BusyError, EngageError, SyncStoppedError
+from engage_pipelines.domain.ownership import SECOND_US
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.attempts import Ended, adopt_sync, finish_attempt, start_attempt
 from engage_pipelines.registry.change import Registry

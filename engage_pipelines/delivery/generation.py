@@ -8,16 +8,18 @@ from dataclasses import dataclass, replace
 
 from engage_pipelines.delivery import generation_file, state
 from engage_pipelines.delivery.generation_file import GenerationWriter
-from engage_pipelines.delivery.lease import SECOND_US, Lease
-from engage_pipelines.delivery.outcome import outcome
+from engage_pipelines.delivery.lease import Lease
+from engage_pipelines.delivery.outcome import RETRY_AFTER_S, idle, outcome
 from engage_pipelines.delivery.plan import Planner, connect
 from engage_pipelines.delivery.render import Renderer, write
 from engage_pipelines.delivery.send import NoAnswerError, PausedError, Sender, pending
 from engage_pipelines.delivery.state import GenerationRow, LedgerRow
+from engage_pipelines.delivery.stopping import StoppedError
 from engage_pipelines.delivery.work import Work
 from engage_pipelines.destinations.base import Accepted, ListRow, Pause, Stop
 from engage_pipelines.domain.errors import SyncStoppedError
-from engage_pipelines.domain.protocol import Range, ReplicaState, Settled, Step
+from engage_pipelines.domain.ownership import SECOND_US, quiet_in_us
+from engage_pipelines.domain.protocol import Range, ReplicaState, Settled, Step, is_behind
 
 LIST_CHUNK = 10_000
 PROGRESS_EVERY_S = 5.0
@@ -45,9 +47,12 @@ def start(hands: Hands, replica: ReplicaState, step: Step) -> GenerationRow | No
         limit = None if work.type.writes_whole_list(work.settings) else work.runtime.max_changes
         planned = planner.plan(replica, step, exceptions, now_us=now, limit=limit)
         if not planned.changes:
-            state.move_base(lease, replica.name, planned.settled, planner.stale_left_out(exceptions, planned.settled))
+            stale = planner.stale_left_out(exceptions, planned.settled)
+            waiting = idle(exceptions, planned.settled.range, now)
+            again = now + RETRY_AFTER_S[-1] * SECOND_US
+            state.move_base(lease, replica.name, planned.settled, stale=stale, idle=waiting, retry_at_us=again)
             return None
-        if step.target < work.connection.current:
+        if is_behind(step.target, work.connection.current):
             planner.mark_superseded(work.connection.current)
         rows = [mapping.row for mapping in work.mappings]
         generation = state.reserve(lease, step, planned.settled, current=work.connection.current, mappings=rows, now_us=now)
@@ -69,7 +74,7 @@ def start(hands: Hands, replica: ReplicaState, step: Step) -> GenerationRow | No
 def adopt(hands: Hands, generation: GenerationRow, level: str) -> None:
     """Go on with a generation that an earlier owner left open: what left since it was planned is not entered any more."""
     work = hands.work
-    if work.connection.current <= generation.current_when_planned:
+    if not is_behind(generation.current_when_planned, work.connection.current):
         return
     unsent = {record.seq: record.address for record in _pending(hands, generation) if record.entered}
     with planner_of(work, level) as planner:
@@ -81,7 +86,10 @@ def adopt(hands: Hands, generation: GenerationRow, level: str) -> None:
 
 
 def deliver(hands: Hands, generation: GenerationRow, level: str) -> None:
-    """Send what has no answer yet. Raises PausedError, NoAnswerError, SyncStoppedError or LeaseLostError; the ledger is true each time."""
+    """Send what has no answer yet.
+
+    Raises PausedError, StoppedError, NoAnswerError, SyncStoppedError or LeaseLostError; the ledger is true each time.
+    """
     work = hands.work
     if work.type.writes_whole_list(work.settings):
         _deliver_list(hands, generation, level)
@@ -93,8 +101,14 @@ def deliver(hands: Hands, generation: GenerationRow, level: str) -> None:
         generation=generation.id,
         attempt=hands.attempt,
         clock=work.runtime.clock,
+        stop=work.runtime.stop,
     )
-    sender.send(_pending(hands, generation), _Progress(hands, generation))
+    progress = _Progress(hands, generation)
+    try:
+        sender.send(_pending(hands, generation), progress)
+    except StoppedError as error:
+        hands.log(f"generation={generation.id} stopped {progress.stands_at()}")
+        raise StoppedError(f": generation {generation.id} stands at {progress.stands_at()}") from error
 
 
 def settle(hands: Hands, generation: GenerationRow, level: str) -> Mapping[str, Mapping[str, int]]:
@@ -167,10 +181,10 @@ def planner_of(work: Work, level: str) -> Generator[Planner]:
 
 def _wait_until_quiet(hands: Hands) -> None:
     """After a request without an answer no next generation opens before its deadline: it might still take effect."""
-    wait_us = hands.lease.quiet_at_us() - hands.work.runtime.now_us()
+    wait_us = quiet_in_us(hands.lease.unanswered, hands.work.runtime.now_us())
     if wait_us > 0:
         hands.log(f"waiting={wait_us / SECOND_US:.0f}s for the deadline of an unanswered request")
-        hands.work.runtime.clock.sleep(wait_us / SECOND_US)
+        hands.work.runtime.sleep(wait_us / SECOND_US)
 
 
 class _Progress:
@@ -184,6 +198,10 @@ class _Progress:
         self._done = self._done_before = done
         self._began = self._told = time.monotonic()
 
+    def stands_at(self) -> str:
+        """How far the generation is."""
+        return f"sent={self._done} of={self._total}"
+
     def __call__(self, sent: int) -> None:
         self._done += sent
         now = time.monotonic()
@@ -192,4 +210,4 @@ class _Progress:
         self._told = now
         rate = (self._done - self._done_before) / (now - self._began)
         left_s = (self._total - self._done) / rate if rate else 0
-        self._hands.log(f"generation={self._generation.id} sent={self._done} of={self._total} rate={rate:.0f}/s left={left_s:.0f}s")
+        self._hands.log(f"generation={self._generation.id} {self.stands_at()} rate={rate:.0f}/s left={left_s:.0f}s")

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from engage_pipelines.delivery.generation_file import FrozenRecord
-from engage_pipelines.delivery.lease import SECOND_US
 from engage_pipelines.delivery.state import ExceptionRow, LedgerRow, Settlement
-from engage_pipelines.domain.protocol import ExceptionKind
+from engage_pipelines.domain.ownership import SECOND_US
+from engage_pipelines.domain.protocol import ExceptionKind, Range
 
 RETRY_AFTER_S = (60, 300, 900, 3600)
 """When a record of unknown fate is tried again: after its first, second, third and every later failure."""
@@ -30,8 +30,9 @@ class _Address:
     is_new_state: bool = False
 
     def ended(self) -> set[str]:
-        """The parts that are no exception any more: those acknowledged, and in a new state all that did not fail in it."""
-        if self.is_new_state and self.acknowledged:
+        """The parts that are no exception any more: those acknowledged, and where a new state was tried all that did not fail in it."""
+        tried = self.acknowledged or any(row.kind is not ExceptionKind.LEFT_OUT for row in self.failed.values())
+        if self.is_new_state and tried:
             return set(self.before) - set(self.failed)
         return self.acknowledged & set(self.before)
 
@@ -100,3 +101,8 @@ def _exception(record: FrozenRecord, row: LedgerRow, old: ExceptionRow | None, *
     return ExceptionRow(
         record.address, record.part, kind, record.entered, record.message_id, generation, record.seq, reason, attempts, retry_at
     )
+
+
+def idle(exceptions: Iterable[ExceptionRow], span: Range, now_us: int) -> list[tuple[str, str]]:
+    """The exceptions of a range that are due: when the step there owes nothing, no enabled mapping would send them, and they wait."""
+    return [(e.address, e.part) for e in exceptions if e.retry_at is not None and e.retry_at <= now_us and e.address in span]

@@ -13,7 +13,18 @@ import duckdb
 import pyarrow as pa
 
 from engage_pipelines.delivery.state import ExceptionRow
-from engage_pipelines.domain.protocol import ExceptionKind, Range, ReplicaState, Settled, Step, StepKind, resends
+from engage_pipelines.domain.protocol import (
+    ExceptionKind,
+    ExceptionState,
+    Range,
+    ReplicaState,
+    Settled,
+    Step,
+    StepKind,
+    is_due,
+    resends,
+    settled_by,
+)
 from engage_pipelines.snapshots.rows import NO_ROWS, Chain
 
 MEMORY_LIMIT = "512MB"
@@ -73,11 +84,10 @@ class Planner:
         count = self._one("select count(*) from owed")
         if count:
             self._add_people(step)
-        resync_no = step.base.resync_no if step.kind is StepKind.CATCH_UP else replica.resync_no
-        return Planned(Settled(span, step.target, replica.sends_exits, resync_no), count)
+        return Planned(settled_by(replica, step, span), count)
 
     def mark_superseded(self, current: int) -> None:
-        """Mark entries that the current version no longer has, where the step aims lower; `overtaken` if they may be known outside."""
+        """Mark entries that the current version no longer has, as `protocol.superseded` says; for steps that aim lower than it."""
         self.db.execute(f"""update owed set superseded = case when again then 'overtaken' else 'left_out' end
             where value and address not in (select address from ({self._chain.rows(current)}) where {self._counted.where()})""")
 
@@ -147,9 +157,10 @@ class Planner:
         self.db.execute(f"create or replace table want as {self._rows(step.target, within)}")
         self.db.execute(f"create or replace table had as {self._rows(base.version, within)}")
         self.db.execute("delete from had where address in (select address from known where left_out)")
-        past = f"select address, member from had union all {self._rows(first, within)}"
+        past = "select address, member from had"
         if first < base.version:
             gained = self._chain.changes(first, base.version)
+            past += f" union all {self._rows(first, within)}"
             past += f" union all select address, member from ({gained}) where sign > 0 and {self._counted.where()}"
             past += f" and {within}"
         self.db.execute(f"create or replace table past as select address, min(member) as member from ({past}) group by address")
@@ -194,7 +205,7 @@ def _emails(rows: str, condition: str) -> str:
 
 
 def _is_due(exception: ExceptionRow, now_us: int) -> bool:
-    return exception.kind is ExceptionKind.RETRYABLE and exception.retry_at is not None and exception.retry_at <= now_us
+    return is_due(ExceptionState(exception.kind, exception.value, exception.retry_at), exception.value, now_us)
 
 
 def _within(span: Range) -> str:

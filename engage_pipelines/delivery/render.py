@@ -18,7 +18,7 @@ from engage_pipelines.delivery.generation_file import FrozenRecord, GenerationWr
 from engage_pipelines.delivery.state import ExceptionRow, LedgerRow, MappingRow
 from engage_pipelines.domain.connection import Sample
 from engage_pipelines.domain.mapping import MappingError, compile_mapping
-from engage_pipelines.domain.protocol import ExceptionKind
+from engage_pipelines.domain.protocol import Change, ExceptionState, keeps_message_id
 from engage_pipelines.domain.records import CALL_LETTERS, RENDER, Envelope, Subject
 from engage_pipelines.domain.trigger import parse_trigger
 
@@ -143,13 +143,14 @@ def write(
 
 def _take_copies(db: duckdb.DuckDBPyConnection, exceptions: Sequence[ExceptionRow], folder: Path) -> list[FrozenRecord]:
     """The records that are tried again as they were; their changes leave the table of what is rendered anew."""
-    retryable = [e for e in exceptions if e.kind is ExceptionKind.RETRYABLE]
-    if not retryable:
+    if not exceptions:
         return []
-    same = dict(db.execute("select address, value from owed where not again").fetchall())
+    owed = db.execute("select address, value, again from owed where superseded = '' and address in (select address from known)").fetchall()
+    changes = {address: Change(address, value, again) for address, value, again in owed}
     by_file: dict[int, list[int]] = {}
-    for e in retryable:
-        if same.get(e.address) is e.value:
+    for e in exceptions:
+        change = changes.get(e.address)
+        if change is not None and keeps_message_id(change, ExceptionState(e.kind, e.value, e.retry_at)):
             by_file.setdefault(e.generation, []).append(e.seq)
     copies = [record for number, seqs in sorted(by_file.items()) for record in generation_file.pick(folder / f"{number}.parquet", seqs)]
     for address in {copy.address for copy in copies}:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 
 from engage_pipelines.delivery.send import Clock
+from engage_pipelines.delivery.stopping import StopFlag
 from engage_pipelines.destinations.base import DestinationType
+from engage_pipelines.domain.ownership import LeaseTimes
 from engage_pipelines.registry.change import Registry
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.types import find_type
@@ -18,10 +20,16 @@ class Runtime:
     registry: Registry
     clock: Clock = field(default_factory=Clock)
     max_changes: int = 1_000_000
+    lease_times: LeaseTimes = field(default_factory=LeaseTimes)
+    stop: StopFlag = field(default_factory=StopFlag)
 
     @property
     def database(self) -> Database:
         return self.registry.database
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass. Raises StoppedError when the process is asked to stop."""
+        self.stop.sleep(seconds, self.clock.sleep)
 
     def type_of(self, key: str) -> DestinationType:
         """Raises NotFoundError for a type that is not installed here."""

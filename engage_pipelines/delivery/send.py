@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from engage_pipelines.delivery.generation_file import FrozenRecord
-from engage_pipelines.delivery.lease import REQUEST_DEADLINE_S, SECOND_US, Lease
+from engage_pipelines.delivery.lease import Lease
 from engage_pipelines.delivery.state import LedgerRow, acknowledge
+from engage_pipelines.delivery.stopping import StopFlag
 from engage_pipelines.destinations.base import (
     Accepted,
     Backoff,
@@ -33,6 +34,7 @@ from engage_pipelines.destinations.base import (
     Verdict,
 )
 from engage_pipelines.domain.errors import EngageError, SyncStoppedError
+from engage_pipelines.domain.ownership import SECOND_US
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.tables import connection as connections
 from engage_pipelines.registry.tables import destination as destinations
@@ -84,19 +86,20 @@ class Sender:
     """Sends the records of one generation and writes its ledger."""
 
     def __init__(
-        self, database: Database, lease: Lease, outside: Outside, *, generation: int, attempt: int = 1, clock: Clock | None = None
+        self, database: Database, lease: Lease, outside: Outside, *, generation: int, attempt: int, clock: Clock, stop: StopFlag
     ) -> None:
         self._database = database
         self._lease = lease
         self._outside = outside
         self._generation = generation
         self._attempt = attempt
-        self._clock = clock or Clock()
+        self._clock = clock
+        self._stop = stop
         self._sent = 0
         self._failed_alone = 0
 
     def send(self, records: Iterable[FrozenRecord], on_progress: Callable[[int], None]) -> None:
-        """Send the records not yet acknowledged. Raises PausedError, SyncStoppedError or LeaseLostError with the ledger true."""
+        """Send the records not yet acknowledged. Raises PausedError, StoppedError, SyncStoppedError or LeaseLostError, the ledger true."""
         for batch in self._batches(records):
             self._settle_batch(batch)
             self._sent += len(batch)
@@ -156,22 +159,24 @@ class Sender:
 
     def _request(self, batch: Sequence[FrozenRecord]) -> Verdict:
         self._wait_until_allowed()
-        self._lease.begin_request(REQUEST_DEADLINE_S)
+        deadline_s = self._lease.times.request_deadline_s
+        self._lease.begin_request(deadline_s)
         records = [Record(r.message_id, r.address, r.entered, r.body) for r in batch]
         verdict = self._outside.type.send(
             records,
             action=batch[0].action,
             settings=self._outside.settings,
             target=self._outside.target,
-            deadline_s=REQUEST_DEADLINE_S,
+            deadline_s=deadline_s,
         )
         if not isinstance(verdict, Backoff):
             self._lease.answered()
         return verdict
 
     def _wait_until_allowed(self) -> None:
-        """Hold back while the destination asked for a pause; stop when people paused the connection."""
+        """Hold back while the destination asked for a pause; stop when people paused the connection, or the process is to stop."""
         while True:
+            self._stop.check()
             with self._database.read() as c:
                 state = c.execute(sa.select(connections.c.state).where(connections.c.id == self._lease.connection_id)).scalar_one()
                 until = c.execute(
@@ -197,7 +202,7 @@ class Sender:
             )
 
     def _wait(self, seconds: float) -> None:
-        self._clock.sleep(max(seconds, 0.0))
+        self._stop.sleep(seconds, self._clock.sleep)
 
     def _keep_for_later(self, record: FrozenRecord, verdict: Backoff, tries: int) -> None:
         self._failed_alone += 1

@@ -157,6 +157,12 @@ def load_replicas(c: sa.Connection, connection_id: str, directions: Mapping[str,
     return states
 
 
+def load_resync_numbers(c: sa.Connection, connection_id: str) -> Mapping[str, int]:
+    """How often each replica of the connection was asked to be sent again."""
+    r = t.replica.c
+    return {row.name: row.resync_no for row in c.execute(sa.select(r.name, r.resync_no).where(r.connection_id == connection_id))}
+
+
 def _base(c: sa.Connection, connection_id: str, replica: str) -> tuple[BaseRow, ...]:
     b = t.base.c
     rows = c.execute(sa.select(b.lo, b.version, b.exits_version, b.resync_no).where(b.connection_id == connection_id, b.replica == replica))
@@ -309,10 +315,20 @@ def _ledger_values(generation_id: int, rows: Sequence[LedgerRow]) -> list[dict[s
     ]
 
 
-def move_base(lease: Lease, replica: str, settled: Settled, stale: Sequence[tuple[str, str]]) -> bool:
-    """Move the base where nothing is owed; False when it says so already. `stale` are exceptions that have nothing to say at the target."""
+def move_base(
+    lease: Lease, replica: str, settled: Settled, *, stale: Sequence[tuple[str, str]], idle: Sequence[tuple[str, str]], retry_at_us: int
+) -> bool:
+    """Move the base where nothing is owed; False when it says so already.
+
+    `stale` are exceptions that have nothing to say at the target, `idle` those that were due and that no enabled mapping would send: they
+    wait until `retry_at_us`.
+    """
     with lease.write() as c:
         _clear_exceptions(c, lease.connection_id, replica, stale)
+        e = t.exception.c
+        for address, part in idle:
+            mine = sa.and_(e.connection_id == lease.connection_id, e.replica == replica, e.address == address, e.part == part)
+            c.execute(sa.update(t.exception).where(mine).values(retry_at=retry_at_us))
         before = _base(c, lease.connection_id, replica)
         after = move(before, settled)
         if before != after:

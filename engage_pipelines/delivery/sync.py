@@ -20,7 +20,7 @@ from engage_pipelines.delivery.runtime import Runtime
 from engage_pipelines.delivery.state import GenerationRow
 from engage_pipelines.delivery.work import Work, open_work
 from engage_pipelines.domain.errors import EngageError
-from engage_pipelines.domain.protocol import ReplicaState, Step, StepKind, steps
+from engage_pipelines.domain.protocol import ReplicaState, Step, next_step, steps, yields
 
 Log = Callable[[str], None]
 Level = Literal["account", "user"]
@@ -83,22 +83,30 @@ class Sync:
 
     def send(self, level: Level) -> LevelReport:
         """Bring one level up to date, as far as this run goes. Raises EngageError; what was acknowledged until then is known."""
-        done: list[Counts] = []
-        with self._attempt.told():
-            work = open_work(self._runtime, self._connection_id)
-            _check(work)
-            with acquire(self._runtime.database, self._connection_id, f"run {self._run_id}", sleep=self._runtime.clock.sleep) as lease:
-                hands = Hands(work, lease, self._log, self._attempt.failures() + 1)
-                done.extend(self._finish_open(hands))
-                for replica, step in self._steps(hands, level):
-                    generation = generations.start(hands, replica, step)
-                    if generation is None:
-                        continue
-                    done.append(self._finish(hands, generation, level))
-                    if step.kind is not StepKind.CATCH_UP and self._newer_version(work):
-                        self._log("yielding: a newer version waits, it goes first in the next run")
-                        break
+        runtime = self._runtime
+        with runtime.stop.on_signals(), self._attempt.told():
+            _check(open_work(runtime, self._connection_id))
+            owner = f"run {self._run_id}"
+            with acquire(runtime.database, self._connection_id, owner, sleep=runtime.sleep, times=runtime.lease_times) as lease:
+                # read only now: while the lease was waited for its owner moved the base, and people changed mappings
+                work = open_work(runtime, self._connection_id)
+                _check(work)
+                done = self._work_off(Hands(work, lease, self._log, self._attempt.failures() + 1), level)
         return LevelReport(len(done), _sum(done))
+
+    def _work_off(self, hands: Hands, level: Level) -> list[Counts]:
+        """What an earlier owner left, then step by step what the level owes."""
+        done = self._finish_open(hands)
+        for replica, step in self._steps(hands, level):
+            self._runtime.stop.check()
+            generation = generations.start(hands, replica, step)
+            if generation is None:
+                continue
+            done.append(self._finish(hands, generation, level))
+            if yields(step, aimed_at=hands.work.connection.current, newest=self._newest_version()):
+                self._log("yielding: a newer version waits, it goes first in the next run")
+                break
+        return done
 
     def settle(self) -> SyncReport:
         """How the connection stands; the request is done, or owed again when there is more."""
@@ -127,21 +135,14 @@ class Sync:
 
     def _steps(self, hands: Hands, level: Level) -> Iterator[tuple[ReplicaState, Step]]:
         """The steps of the level, looked up anew after each one, each offered once."""
-        offered: set[tuple[str, Step]] = set()
+        offered: set[Step] = set()
         while True:
             with self._runtime.database.read() as c:
                 replicas = hands.work.replicas(c)
-            todo = (
-                (replica, step)
-                for replica in replicas
-                if replica.level == level
-                for step in steps(replica, hands.work.target(replica, replicas))
-                if (replica.name, step) not in offered
-            )
-            found = next(todo, None)
+            found = next_step(level, replicas, hands.work.aim, offered)
             if found is None:
                 return
-            offered.add((found[0].name, found[1]))
+            offered.add(found[1])
             yield found
 
     def _finish_open(self, hands: Hands) -> list[Counts]:
@@ -165,9 +166,9 @@ class Sync:
         self._log(f"generation={generation.id} settled {_in_words(counts)}")
         return counts
 
-    def _newer_version(self, work: Work) -> bool:
+    def _newest_version(self) -> int:
         with self._runtime.database.read() as c:
-            return state.load_connection(c, self._connection_id).current > work.connection.current
+            return state.load_connection(c, self._connection_id).current
 
     def _skipped(self, work: Work, replicas: list[ReplicaState]) -> int:
         if not work.connection.current:

@@ -1,7 +1,7 @@
 """One connection as a run works on it: what it joins, what counts as an address, which mappings fire, and where its files lie."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ from engage_pipelines.destinations.base import DestinationType, MembershipAs, Se
 from engage_pipelines.domain.computation import ComputationRef
 from engage_pipelines.domain.connection import sample_records
 from engage_pipelines.domain.instants import to_iso
-from engage_pipelines.domain.protocol import ReplicaState, floor
+from engage_pipelines.domain.protocol import Aim, ReplicaState
 from engage_pipelines.domain.records import Envelope
 from engage_pipelines.snapshots.rows import Chain, VersionFile
 
@@ -26,7 +26,7 @@ Level = Literal["account", "user"]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Everything of a connection that does not change while a step is worked on."""
+    """Everything of a connection that stays for a run, read together: what changes meanwhile is the next run's."""
 
     runtime: Runtime
     connection: ConnectionRow
@@ -34,6 +34,7 @@ class Work:
     settings: Settings
     mappings: tuple[CompiledMapping, ...]
     chain: Chain
+    resync_numbers: Mapping[str, int]
 
     @property
     def folder(self) -> Path:
@@ -73,15 +74,13 @@ class Work:
         return directions(self.mappings, samples)
 
     def replicas(self, c: sa.Connection) -> list[ReplicaState]:
-        return state.load_replicas(c, self.connection.id, self.directions(), self.runtime.database.now_us(c))
+        """The replicas as they stand, but with mappings and resync numbers as opened: a resync may be there for a later mapping's sake."""
+        found = state.load_replicas(c, self.connection.id, self.directions(), self.runtime.database.now_us(c))
+        return [replace(one, resync_no=self.resync_numbers.get(one.name, one.resync_no)) for one in found]
 
-    def target(self, replica: ReplicaState, replicas: list[ReplicaState]) -> int:
-        """The version that a step of the replica aims at: the follower of an account audience waits for its leader."""
-        leader_level = "user" if self.type.users_first else "account"
-        if replica.level == leader_level:
-            return self.connection.current
-        leader = next((other for other in replicas if other.level == leader_level), None)
-        return floor(leader, self.connection.current)
+    @property
+    def aim(self) -> Aim:
+        return Aim(self.connection.current, "user" if self.type.users_first else "account")
 
 
 def open_work(runtime: Runtime, connection_id: str) -> Work:
@@ -90,6 +89,7 @@ def open_work(runtime: Runtime, connection_id: str) -> Work:
         connection = state.load_connection(c, connection_id)
         rows = state.load_mappings(c, connection)
         versions = state.load_versions(c, connection.computation_id)
+        resync_numbers = state.load_resync_numbers(c, connection_id)
     destination_type = runtime.type_of(connection.destination_type)
     settings: Settings = runtime.registry.desk.resolve(destination_type, connection.settings)
     actions = {action.key: (action.calls, action.batch_keys) for action in destination_type.actions}
@@ -97,4 +97,4 @@ def open_work(runtime: Runtime, connection_id: str) -> Work:
         runtime.settings.snapshots_dir / connection.space_key / connection.computation_key,
         tuple(VersionFile(n, is_full) for n, is_full in versions),
     )
-    return Work(runtime, connection, destination_type, settings, compile_mappings(rows, actions), chain)
+    return Work(runtime, connection, destination_type, settings, compile_mappings(rows, actions), chain, resync_numbers)

@@ -5,21 +5,29 @@ account audience has two, its accounts and their users. The *base* says, by addr
 *exception* is an address of which that is not true. A *generation* is one bounded step of one replica: an address range and a target
 version.
 
-Rules, each needed by some history (docs/delivery.md tells them):
-1. The base is kept per address, so that moved, merged and shared identifiers need no rule of their own.
-2. A range remembers `exits_version`: exits are owed to every address of the versions since then that the target lacks.
-3. A resync raises the replica's number and keeps the base, so exits are still owed while everyone is sent again.
-4. Settling records what was planned (mappings, resync number, target) and nothing newer.
-5. A rejected record opens no generation by itself; only a new value, a mended mapping or a replay does.
-6. Retried in the same state a record keeps its message id and bytes.
-7. The follower (users, unless the type wants them first) aims at the lowest version that every range of the leader has reached.
-8. An entry that the current version no longer has is left out when the step aims lower.
-9. Catch-up comes before backfill and resync, oldest range first, and each round sends at least one step of either kind that is owed.
+Rules, each needed by some history: `python -m engage_pipelines.testing.simulate --off NAME --seeds 0:2000` finds one. Those of the lease
+are in `ownership`.
 
-Everything here is over plain values: `owed` is the reference that the SQL of delivery.plan is held to.
+    by_address     The base is kept per address, so that moved, merged and shared identifiers need no rule of their own.
+    exits_version  A range remembers up to which version exits were sent: they are owed to every address since then that the target lacks.
+    keeps_base     A resync raises the replica's number and keeps the base, so exits are still owed while everyone is sent again.
+    as_opened      A run works with the mappings, resync numbers and current version read together, under its lease.
+    as_planned     Settling records what was planned (mappings, resync number, target) and nothing newer.
+    refused_waits  A refused record opens no generation by itself; only a new value, a mended mapping or a replay does.
+    same_id        Retried in the same state a record keeps its message id and bytes.
+    leader_first   The follower (users, unless the type wants them first) aims at the lowest version that all of the leader has reached.
+    superseded     An entry that the current version no longer has is left out when the step aims lower.
+    overtaken      An owner that goes on with an open generation does not enter who has left since it was planned.
+    told_perhaps   Who was skipped but may have been told of before is kept as retryable, so that the exit is owed.
+    catch_up_first Catch-up comes before backfill and resync.
+    oldest_first   Of several ranges the oldest is caught up first.
+    rounds         While a newer version waits, a run stops after one step of a backfill or resync, so that neither starves the other.
+    own_number     A generation's number is planned once; one that is found before it was opened is given up.
+
+Everything here is over plain values: `owed` and `superseded` are the reference that the SQL of delivery.plan is held to.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -54,7 +62,7 @@ class BaseRow:
 
 @dataclass(frozen=True, slots=True)
 class ExceptionState:
-    """What was last tried for an address and did not become known; `retry_at_us` only for retryable ones."""
+    """What was last tried for one part of an address and did not become known; `retry_at_us` only for retryable ones."""
 
     kind: ExceptionKind
     value: bool
@@ -110,8 +118,39 @@ def floor(leader: ReplicaState | None, current: int) -> int:
     return current if leader is None else min(row.version for row in leader.base)
 
 
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a run works towards: the version that was current when it was opened; the leader's level goes there first."""
+
+    current: int
+    leader: str
+
+    def target(self, replica: ReplicaState, replicas: Iterable[ReplicaState]) -> int:
+        """The version that a step of the replica aims at (rule `leader_first`)."""
+        if replica.level == self.leader:
+            return self.current
+        return floor(next((other for other in replicas if other.level == self.leader), None), self.current)
+
+
+def next_step(level: str, replicas: Sequence[ReplicaState], aim: Aim, offered: Collection[Step]) -> tuple[ReplicaState, Step] | None:
+    """The next step of a run on a level: the first that it was not offered before, so that what cannot move does not hold the run."""
+    todo = (
+        (replica, step)
+        for replica in replicas
+        if replica.level == level
+        for step in steps(replica, aim.target(replica, replicas))
+        if step not in offered
+    )
+    return next(todo, None)
+
+
+def yields(step: Step, *, aimed_at: int, newest: int) -> bool:
+    """True when a run stops after the step, for a newer version that goes first in the next run (rule `rounds`)."""
+    return step.kind is not StepKind.CATCH_UP and newest > aimed_at
+
+
 def steps(replica: ReplicaState, target: int) -> list[Step]:
-    """Every range of the replica that may owe something towards `target`, in the order it is to be worked off (rule 9)."""
+    """Every range of the replica that may owe something towards `target`, in the order it is to be worked off."""
     found: list[Step] = []
     for row, hi in zip(replica.base, [*[r.lo for r in replica.base[1:]], None], strict=True):
         if target <= 0 or target < row.version:
@@ -140,16 +179,16 @@ def resends(replica: ReplicaState, step: Step) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The address sets of the versions a step looks at: `ids(n)` for version n (0 is empty), and the exceptions of the replica."""
+    """What a step looks at: `ids(n)` are the addresses of version n (0 is empty), and the exceptions of the replica, one per part."""
 
     ids: Callable[[int], Collection[str]]
-    exceptions: Mapping[str, ExceptionState] = field(default_factory=dict[str, ExceptionState])
+    exceptions: Mapping[str, Collection[ExceptionState]] = field(default_factory=dict[str, Collection[ExceptionState]])
     now_us: int = 0
 
 
 def owed(replica: ReplicaState, step: Step, known: Known) -> list[Change]:
     """The changes that the step owes, by address: the reference meaning, over whole sets."""
-    never = {a for a, e in known.exceptions.items() if e.kind is ExceptionKind.LEFT_OUT}
+    never = {a for a, parts in known.exceptions.items() if any(e.kind is ExceptionKind.LEFT_OUT for e in parts)}
     want = frozenset(known.ids(step.target))
     had = frozenset(known.ids(step.base.version)) - never
     past = had.union(*(known.ids(v) for v in range(step.base.exits_version, step.base.version)))
@@ -159,7 +198,7 @@ def owed(replica: ReplicaState, step: Step, known: Known) -> list[Change]:
         if address not in step.range:
             continue
         value = address in want
-        due = address not in never and _due(known.exceptions.get(address), value, known.now_us)
+        due = address not in never and any(is_due(e, value, known.now_us) for e in known.exceptions.get(address, ()))
         if value and replica.sends_entries and (address not in had or everyone or due):
             changes.append(Change(address, True, everyone or address in past - had))
         elif not value and replica.sends_exits and (address in past or due):
@@ -167,10 +206,8 @@ def owed(replica: ReplicaState, step: Step, known: Known) -> list[Change]:
     return changes
 
 
-def _due(exception: ExceptionState | None, value: bool, now_us: int) -> bool:
-    """Rule 5: a refused record waits for a new value; one of unknown fate also for its time."""
-    if exception is None:
-        return False
+def is_due(exception: ExceptionState, value: bool, now_us: int) -> bool:
+    """Rule `refused_waits`: a refused record waits for a new value; one of unknown fate is also tried again at its time."""
     if exception.value != value:
         return True
     return exception.kind is ExceptionKind.RETRYABLE and exception.retry_at_us is not None and exception.retry_at_us <= now_us
@@ -184,18 +221,57 @@ def cut(addresses: Sequence[str], span: Range, limit: int) -> Range:
 
 
 def keeps_message_id(change: Change, exception: ExceptionState | None) -> bool:
-    """Rule 6: the same state is tried under the same id, unless everyone is sent again."""
-    return exception is not None and exception.value == change.value and not change.again
+    """Rule `same_id`: what nobody knows the fate of is tried in the same state under the same id, unless everyone is sent again."""
+    return (
+        exception is not None
+        and exception.kind is ExceptionKind.RETRYABLE
+        and exception.value == change.value
+        and not change.again
+    )  # fmt: skip
+
+
+class Unsent(StrEnum):
+    """Why a record of a generation is frozen but not sent."""
+
+    LEFT_OUT = "left_out"
+    """Its address is surely not told of, and has left already."""
+    OVERTAKEN = "overtaken"
+    """Its address has left, and may have been told of before."""
+
+
+def is_behind(version: int, current: int) -> bool:
+    """Whether somebody may have left between a version and the current one: only then is it looked for who has."""
+    return version < current
+
+
+def superseded(changes: Iterable[Change], target: int, current: int, ids: Callable[[int], Collection[str]]) -> dict[str, Unsent]:
+    """The entries of a step that are not sent, since the current version no longer has them (rules `superseded`, `told_perhaps`)."""
+    if not is_behind(target, current):
+        return {}
+    present = frozenset(ids(current))
+    gone = (change for change in changes if change.value and change.address not in present)
+    return {change.address: Unsent.OVERTAKEN if change.again else Unsent.LEFT_OUT for change in gone}
+
+
+def overtaken(entries: Iterable[str], planned_under: int, current: int, ids: Callable[[int], Collection[str]]) -> set[str]:
+    """Of the entries of an open generation that have no answer yet, those not to be sent any more (rule `overtaken`)."""
+    return set(entries) - frozenset(ids(current)) if is_behind(planned_under, current) else set()
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a generation was planned under, and so what its range holds once it has settled (rule 4)."""
+    """What a generation was planned under, and so what its range holds once it has settled (rule `as_planned`)."""
 
     range: Range
     target: int
     sends_exits: bool
     resync_no: int
+
+
+def settled_by(replica: ReplicaState, step: Step, span: Range) -> Settled:
+    """What the step will have settled of `span`; catching up is no resync, so one that is owed stays owed."""
+    resync_no = step.base.resync_no if step.kind is StepKind.CATCH_UP else replica.resync_no
+    return Settled(span, step.target, replica.sends_exits, resync_no)
 
 
 def move(base: Sequence[BaseRow], settled: Settled) -> tuple[BaseRow, ...]:

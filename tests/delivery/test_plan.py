@@ -19,6 +19,7 @@ from engage_pipelines.domain.protocol import (
     cut,
     owed,
     steps,
+    superseded,
 )
 from engage_pipelines.snapshots.rows import Chain, VersionFile
 from engage_pipelines.snapshots.write import compare, write
@@ -66,9 +67,10 @@ def version_rows(draw: st.DrawFn) -> list[Row]:
 
 
 exception_rows = st.builds(
-    lambda address, kind, value, retry: ExceptionRow(address, "i0", kind, value, "personas_1:0:i0", 1, 0, "", 1, retry),
+    lambda address, part, kind, value, retry: ExceptionRow(address, part, kind, value, "personas_1:0:i0", 1, 0, "", 1, retry),
     st.sampled_from(["user_id:a", "user_id:b", "user_id:gone"]),
-    st.sampled_from([ExceptionKind.REJECTED, ExceptionKind.RETRYABLE]),
+    st.sampled_from(["i0", "t1"]),
+    st.sampled_from(ExceptionKind),
     st.booleans(),
     st.sampled_from([None, NOW - 1, NOW + 1]),
 )
@@ -79,7 +81,7 @@ exception_rows = st.builds(
 def test_sql_and_reference_owe_the_same(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
     versions = data.draw(st.lists(version_rows(), min_size=1, max_size=4))
     fulls = data.draw(st.lists(st.booleans(), min_size=len(versions), max_size=len(versions)))
-    exceptions = data.draw(st.lists(exception_rows, max_size=2, unique_by=lambda e: e.address))
+    exceptions = data.draw(st.lists(exception_rows, max_size=3, unique_by=lambda e: (e.address, e.part)))
     base = data.draw(st.integers(0, len(versions)))
     replica = ReplicaState(
         "users",
@@ -92,7 +94,9 @@ def test_sql_and_reference_owe_the_same(tmp_path_factory: pytest.TempPathFactory
     )
     db = duckdb.connect()
     chain = publish(db, tmp_path_factory.mktemp("versions"), versions, fulls)
-    states = {e.address: ExceptionState(e.kind, e.value, e.retry_at) for e in exceptions}
+    states: dict[str, list[ExceptionState]] = {}
+    for e in exceptions:
+        states.setdefault(e.address, []).append(ExceptionState(e.kind, e.value, e.retry_at))
     reference = Known(lambda n: counted_addresses(versions[n - 1]) if n else set(), states, NOW)
     limit = data.draw(st.integers(1, 4))
     for step in steps(replica, len(versions)):
@@ -123,3 +127,29 @@ def test_a_user_property_keeps_the_former_address_of_a_present_member(tmp_path: 
     assert db.execute("select address, value from owed").fetchall() == [("user_id:a", True)]
     Planner(db, chain, COUNTED).plan(replica, step, [], now_us=NOW, limit=None)
     assert db.execute("select address, value from owed order by address").fetchall() == [("anonymous_id:x", False), ("user_id:a", True)]
+
+
+def test_who_was_left_out_owes_no_exit(tmp_path: Path):
+    db = duckdb.connect()
+    chain = publish(db, tmp_path, [[("user_id:a", 1, False), ("user_id:b", 2, False)], [("user_id:b", 2, False)]], [True, False])
+    replica = ReplicaState("users", "user", (BaseRow("", 1, 1),))
+    left_out = ExceptionRow("user_id:a", "i0", ExceptionKind.LEFT_OUT, True, "personas_1:0:i0", 1, 0, "", 0, None)
+    Planner(db, chain, COUNTED).plan(replica, steps(replica, 2)[0], [left_out], now_us=NOW, limit=None)
+    assert db.execute("select address, value from owed").fetchall() == []
+
+
+def test_entries_that_the_current_version_lacks_are_marked_as_the_reference_says(tmp_path: Path):
+    """`a` came back within an exits gap, so it may have been told of; `c` surely was not."""
+    names = ["abd", "bd", "abcd", "bd"]
+    rows: list[list[Row]] = [[(f"user_id:{letter}", ord(letter), False) for letter in version] for version in names]
+    db = duckdb.connect()
+    chain = publish(db, tmp_path, rows, [True, False, False, False])
+    replica = ReplicaState("users", "user", (BaseRow("", 2, 1),))
+    step = steps(replica, 3)[0]
+    planner = Planner(db, chain, COUNTED)
+    planner.plan(replica, step, [], now_us=NOW, limit=None)
+    planner.mark_superseded(4)
+    ids = lambda n: counted_addresses(rows[n - 1]) if n else set()  # noqa: E731
+    changes = owed(replica, step, Known(ids))
+    found = dict(db.execute("select address, superseded from owed where superseded <> ''").fetchall())
+    assert found == superseded(changes, step.target, 4, ids) == {"user_id:a": "overtaken", "user_id:c": "left_out"}

@@ -31,7 +31,7 @@ def replica(*base: BaseRow, **values: object) -> ReplicaState:
 
 def known(*versions: str, **exceptions: ExceptionState) -> Known:
     """Version n holds the letters of the n-th text."""
-    return Known(lambda n: set(versions[n - 1]) if n else set(), exceptions, now_us=100)
+    return Known(lambda n: set(versions[n - 1]) if n else set(), {a: [e] for a, e in exceptions.items()}, now_us=100)
 
 
 def only_step(state: ReplicaState, target: int) -> Step:

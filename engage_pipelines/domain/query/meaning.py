@@ -158,6 +158,15 @@ def _events_comparison(comparison: Comparison, events: Events, rows: _Rows) -> b
     return holds(comparison.comparator, [] if value is None else [value], _literals(comparison, rows), at_us=rows.at_us)
 
 
+def rows_by_filter(events: Events, rows: Sequence[Row], at_us: int) -> list[list[Row]]:
+    """The rows of that event as of an instant, then those that passed the first filter, the first two, and so on; for explanations."""
+    asked = _Rows([row for row in rows if row.ts <= at_us], at_us)
+    steps = [[row for row in asked.all if row.event == events.name]]
+    for each in events.filters:
+        steps.append([row for row in steps[-1] if _passes(each, row, asked)])
+    return steps
+
+
 def _passes(each: Filter, row: Row, rows: _Rows) -> bool:
     match each:
         case Where(condition):

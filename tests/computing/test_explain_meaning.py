@@ -1,0 +1,54 @@
+"""The verdict of an explanation is membership as evaluation finds it, on random definitions and random facts."""
+
+import os
+from collections.abc import Iterator
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+
+from engage_pipelines.computing.explain import Clause, explain
+from engage_pipelines.domain.computation import Audience, EmptyAccounts, Level
+from engage_pipelines.domain.query import to_text
+from engage_pipelines.facts.evaluate import evaluate
+from engage_pipelines.testing.plain_facts import Facts, open_engine, session_of
+from engage_pipelines.testing.random_definitions import AT_US, definitions, facts
+
+EXAMPLES = max(1, int(os.environ.get("ENGAGE_TEST_EXAMPLES", "200")) // 2)
+AUDIENCES = (("ua", Level.USER), ("ub", Level.USER), ("aa", Level.ACCOUNT))
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[duckdb.DuckDBPyConnection]:
+    with open_engine() as connection:
+        yield connection
+
+
+def leaves(clause: Clause) -> Iterator[Clause]:
+    if clause.kind == "comparison":
+        yield clause
+    for part in clause.parts:
+        yield from leaves(part)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(given_facts=facts(), data=st.data())
+def test_the_verdict_is_membership(engine: duckdb.DuckDBPyConnection, given_facts: Facts, data: st.DataObject) -> None:
+    audiences: list[Audience] = []
+    for number, (key, level) in enumerate(AUDIENCES):
+        definition = data.draw(definitions(level, [each for each, _ in AUDIENCES[:number]]), label=key)
+        audiences.append(Audience(key, key, level, to_text(definition), data.draw(st.sampled_from(EmptyAccounts))))
+        note(f"{key}: {audiences[-1].definition}")
+    session = session_of(given_facts, AT_US, engine)
+    found = evaluate(session, audiences)
+    asked = data.draw(st.sampled_from(audiences))
+    result = found[asked.key]
+    assert result.members
+    by_level = {Level.USER: (given_facts.users, result.members.users), Level.ACCOUNT: (given_facts.accounts, result.members.accounts)}
+    for level in Level if asked.level is Level.ACCOUNT else (Level.USER,):
+        everyone, chosen = by_level[level]
+        for each in data.draw(st.lists(st.sampled_from(everyone), max_size=4) if everyone else st.just([])):
+            explained = explain(session, asked, each.member, level=level, context=audiences)
+            assert explained.verdict == (each.member in set(chosen.tolist())), (each.member, asked.definition)
+            assert all(leaf.seen for leaf in leaves(explained.clause))

@@ -39,6 +39,7 @@ COMMANDS = {
     "sync": Lazy("sync", "sync", "Send what is owed now."),
     "backfill": Lazy("sync", "backfill", "Send every member, as on the first day."),
     "resync": Lazy("sync", "resync", "Send every member again, and the exits owed."),
+    "deadletter": Lazy("deadletter", "deadletter", "Records that a destination refused or never answered."),
     "status": Lazy("status", "status", "How the connections are."),
     "demo": Lazy("demo", "demo", "The main job on sample data, with a local receiver."),
     "dev": Lazy("dev", "dev", "The Dagster UI and daemon on this state."),

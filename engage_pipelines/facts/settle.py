@@ -83,7 +83,8 @@ def settle(write: Write, staging: Staging, *, source: str | None) -> int:
     engine.execute(_FRESH.format(unless_repeated=_UNLESS_REPEATED if repeated else ""))
     _number(write)
     for table, query in _ROWS.items():
-        write.add(table, query.replace("$source", "NULL" if source is None else quoted(source)))
+        sampled = "(SELECT properties FROM calls WHERE kind IN ('track', 'page', 'screen'))" if table == "events" else ""
+        write.add(table, query.replace("$source", "NULL" if source is None else quoted(source)), sampled=sampled)
     return staging.calls - repeated
 
 

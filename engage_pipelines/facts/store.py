@@ -18,13 +18,14 @@ import shutil
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import duckdb
 from filelock import FileLock, Timeout
 
 from engage_pipelines.domain.errors import BusyError, EngageError, StateError
+from engage_pipelines.facts.promotion import Promoted, checked, choose, with_columns
 
 TABLES: Mapping[str, str] = {
     "events": (
@@ -54,6 +55,8 @@ class Manifest:
     next_subject: int = 1
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     retired: Mapping[str, int] = field(default_factory=dict)
+    promoted: Mapping[str, tuple[Promoted, ...]] = field(default_factory=dict)
+    """By file of events, the properties that have columns of their own there."""
 
     def files(self, table: str) -> tuple[str, ...]:
         return self.tables.get(table, ())
@@ -74,15 +77,27 @@ def read_manifest(folder: Path) -> Manifest:
             "Use the version of engage_pipelines that wrote them.",
         )
     tables = {table: tuple(names) for table, names in content["tables"].items()}
-    return Manifest(content["id"], content["next_subject"], tables, content.get("retired", {}))
+    promoted = {
+        name: tuple(Promoted(tuple(each["path"]), each["kind"], each["whole"], each["exact"]) for each in columns)
+        for name, columns in content.get("promoted", {}).items()
+    }
+    return Manifest(content["id"], content["next_subject"], tables, content.get("retired", {}), promoted)
 
 
 def relation(folder: Path, table: str, files: tuple[str, ...]) -> str:
-    """SQL for the rows of some files of a table, of the right types when there are none."""
+    """SQL for the rows of some files of a table, of the right types when there are none; without promoted columns."""
+    columns = [column.rsplit(" ", 1) for column in TABLES[table].split(", ")]
     if not files:
-        columns = ", ".join(f"NULL::{column.rsplit(' ', 1)[1]} AS {column.rsplit(' ', 1)[0]}" for column in TABLES[table].split(", "))
-        return f"(SELECT {columns} WHERE false)"
-    return f"read_parquet([{', '.join(_quoted_pattern(folder / name) for name in files)}])"
+        return f"(SELECT {', '.join(f'NULL::{kind} AS {name}' for name, kind in columns)} WHERE false)"
+    if table == "events":
+        return f"(SELECT {', '.join(name for name, _ in columns)} FROM {file_rows(folder, files)})"
+    return file_rows(folder, files)
+
+
+def file_rows(folder: Path, files: Sequence[str], *, alike: bool = True) -> str:
+    """SQL for the rows of some files, at least one; `alike` when they have the same columns."""
+    by_name = "" if alike else ", union_by_name = true"
+    return f"read_parquet([{', '.join(_quoted_pattern(folder / name) for name in files)}]{by_name})"
 
 
 def quoted(text: str) -> str:
@@ -155,23 +170,30 @@ class Write:
     next_subject: int
     _added: dict[str, list[str]] = field(default_factory=dict)
     _removed: dict[str, set[str]] = field(default_factory=dict)
+    _promoted: dict[str, tuple[Promoted, ...]] = field(default_factory=dict)
 
     def relation(self, table: str, names: Sequence[str] | None = None) -> str:
         """SQL for the committed rows of a table, or of some of its files."""
         return relation(self.folder, table, self.manifest.files(table) if names is None else tuple(names))
 
-    def add(self, table: str, query: str) -> int:
-        """The rows of a query as a new file of the table; their number. No rows, no file."""
+    def add(self, table: str, query: str, *, sampled: str = "") -> int:
+        """The rows of a query as a new file of the table; their number. No rows, no file.
+
+        Properties of events are promoted by what a sample of `sampled` shows, SQL for about the same rows.
+        """
         name = f"{table}-{secrets.token_hex(8)}.parquet"
-        rows = self.engine.execute(f"COPY ({query}) TO {quoted(str(self.staging / name))} ({_PARQUET})").fetchall()[0][0]
+        columns = choose(self.engine, sampled) if sampled else ()
+        written = with_columns(query, columns)
+        rows = self.engine.execute(f"COPY ({written}) TO {quoted(str(self.staging / name))} ({_PARQUET})").fetchall()[0][0]
         if rows:
             self._added.setdefault(table, []).append(name)
+            self._promoted[name] = checked(self.engine, file_rows(self.staging, [name]), columns)
         return rows
 
     def replace(self, table: str, names: Sequence[str], query: str) -> int:
         """Put the rows of a query in place of committed files of the table; their number."""
         self._removed.setdefault(table, set()).update(names)
-        return self.add(table, query)
+        return self.add(table, query, sampled=self.relation(table, names) if table == "events" else "")
 
     def left(self, table: str) -> list[str]:
         """The committed files of the table that this change has not replaced."""
@@ -195,12 +217,14 @@ class Write:
     def _next_manifest(self) -> Manifest:
         now_us = time.time_ns() // 1000
         gone = {name: now_us for names in self._removed.values() for name in names}
+        promoted = {**self.manifest.promoted, **self._promoted}
         return replace(
             self.manifest,
             id=secrets.token_hex(8),
             next_subject=self.next_subject,
             tables={table: (*self.left(table), *self._added.get(table, ())) for table in TABLES},
             retired={**self.manifest.retired, **gone},
+            promoted={name: columns for name, columns in promoted.items() if columns and name not in gone},
         )
 
 
@@ -211,6 +235,7 @@ def _encode(manifest: Manifest) -> bytes:
         "next_subject": manifest.next_subject,
         "tables": manifest.tables,
         "retired": manifest.retired,
+        "promoted": {name: [asdict(each) for each in columns] for name, columns in manifest.promoted.items()},
     }
     return json.dumps(content, indent=1).encode()
 

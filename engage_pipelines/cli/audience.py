@@ -29,7 +29,16 @@ from engage_pipelines.registry.spaces import ensure_space
 from engage_pipelines.registry.tables import version
 from engage_pipelines.settings import read_settings
 
-_LATE = {"preview": "preview", "members": "versions", "release": "versions", "discard": "versions"}
+_LATE = {
+    "preview": "preview",
+    "overlap": "overlap",
+    "explain": "explain",
+    "history": "history",
+    "export": "export",
+    "members": "versions",
+    "release": "versions",
+    "discard": "versions",
+}
 
 
 class _AudienceGroup(click.Group):

@@ -42,7 +42,7 @@ class CsvFile(FileDestination):
         writer = csv.writer(text, lineterminator="\n")
         escape = isinstance(settings, CsvSettings) and settings.escape_formulas
         for chunk in chain([[columns]], chunks):
-            writer.writerows([_harmless(row) for row in chunk] if escape else chunk)
+            writer.writerows([harmless(row) for row in chunk] if escape else chunk)
         text.flush()
         text.detach()
 
@@ -63,5 +63,6 @@ def _chunked(reader: Iterator[list[str]], size: int) -> Generator[list[list[str]
         raise ValueError("not a CSV file") from error
 
 
-def _harmless(row: Row) -> Row:
+def harmless(row: Row) -> Row:
+    """The row with an apostrophe in front of every cell that a spreadsheet would run."""
     return [f"'{text}" if text and _FORMULA.match(text) else text for text in row]

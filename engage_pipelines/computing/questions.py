@@ -1,0 +1,118 @@
+"""What is asked of the facts without keeping an answer: an audience or a text, in a space, as of an instant."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from engage_pipelines.computing.history import History, load_history
+from engage_pipelines.domain.computation import Audience, Level
+from engage_pipelines.domain.errors import EngageError, UsageError
+from engage_pipelines.domain.query import parse
+from engage_pipelines.facts.evaluate import Evaluated, Members
+from engage_pipelines.facts.session import FactsSession, open_session
+from engage_pipelines.registry.computations import as_audience, audiences_of, find_audience
+from engage_pipelines.registry.database import Database
+from engage_pipelines.registry.lookup import list_spaces
+from engage_pipelines.settings import Settings
+
+DRAFT = "_draft"
+"""The key of a text that nobody saved; no legal key, so that no definition can refer to it."""
+
+_UNITS_US = {"m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000, "w": 7 * 86_400_000_000}
+_STEP = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
+MAX_INSTANTS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A definition that is not saved, for an audience of that level."""
+
+    definition: str
+    level: Level = Level.USER
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where questions about one space are asked; `space` is its key."""
+
+    settings: Settings
+    database: Database
+    space: str
+
+    def question(self, *, key: str | None = None, draft: Draft | None = None, at_us: int | None = None) -> "Question":
+        """About the audience of that key; with a draft too, about it under that definition, otherwise about the draft alone.
+
+        As of `at_us`, else of the instant that the space pins, else now. Raises NotFoundError or DefinitionError.
+        """
+        with self.database.read() as c:
+            space = next((one for one in list_spaces(c) if one.key == self.space), None)
+            context = () if space is None else audiences_of(c, space.id)
+            pinned = None if space is None else space.evaluate_at
+            now = self.database.now_us(c)
+            saved = None if key is None else as_audience(find_audience(c, space.id if space is not None else "", key))
+        audience = _drafted(saved, draft)
+        parse(audience.definition, level=audience.level)
+        others = tuple(one for one in context if one.key != audience.key)
+        return Question(audience, others, self.space, at_us if at_us is not None else pinned if pinned is not None else now)
+
+    def history(self, key: str) -> History:
+        """The versions of an audience. Raises NotFoundError with the nearest key."""
+        with self.database.read() as c:
+            space = next((one for one in list_spaces(c) if one.key == self.space), None)
+            audience = find_audience(c, space.id if space is not None else "", key)
+            return load_history(c, audience, self.folder(key))
+
+    def folder(self, key: str) -> Path:
+        return self.settings.snapshots_dir / self.space / key
+
+    def session(self, at_us: int) -> FactsSession:
+        """The facts of the space as of that instant; to be closed."""
+        return open_session(self.settings.facts_dir, self.space, at_us=at_us)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: an audience, the others it may refer to, and the instant."""
+
+    audience: Audience
+    context: tuple[Audience, ...]
+    space: str
+    at_us: int
+
+
+def found_members(found: Evaluated) -> Members:
+    """Raises the EngageError of an audience that could not be evaluated."""
+    if found.error is not None:
+        raise found.error
+    if found.members is None:
+        raise EngageError("The evaluation gave neither members nor an error.", "Report this.")
+    return found.members
+
+
+def read_step(text: str) -> int:
+    """A length of time such as 30m, 12h, 7d or 2w, in microseconds. Raises UsageError for other words."""
+    found = _STEP.fullmatch(text)
+    if not found:
+        raise UsageError(f"{text!r} is not a length of time.", "Write minutes, hours, days or weeks, such as 30m, 12h, 7d or 2w.")
+    return int(found[1]) * _UNITS_US[found[2]]
+
+
+def instants(first_us: int, last_us: int, step_us: int) -> Sequence[int]:
+    """From the first to the last at most, both included. Raises UsageError when they are none or too many."""
+    if step_us <= 0:
+        raise UsageError("The time between two instants is not positive.", "Give a length of time such as 7d.")
+    if first_us > last_us:
+        raise UsageError("The first instant is after the last.", "Exchange them.")
+    series = range(first_us, last_us + 1, step_us)
+    if len(series) > MAX_INSTANTS:
+        raise UsageError(f"That is {len(series):,} instants.", f"At most {MAX_INSTANTS:,} are evaluated; take longer steps.")
+    return series
+
+
+def _drafted(saved: Audience | None, draft: Draft | None) -> Audience:
+    if saved is not None:
+        return saved if draft is None else replace(saved, definition=draft.definition)
+    if draft is None:
+        raise UsageError("Neither an audience nor a definition is named.", "Give one of the two.")
+    return Audience(DRAFT, DRAFT, draft.level, draft.definition)

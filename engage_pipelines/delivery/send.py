@@ -127,7 +127,7 @@ class Sender:
         """One batch until its fate is in the ledger, by halves where it must be."""
         verdict, tries = self._try(batch, tries_allowed)
         if isinstance(verdict, Accepted):
-            self._acknowledge(_accepted(batch, verdict, tries))
+            self._acknowledge(accepted(batch, verdict, tries))
         elif isinstance(verdict, Bisect) and len(batch) == 1:
             self._acknowledge([LedgerRow(batch[0].seq, batch[0].seq, "rejected", verdict.reason, tries)])
         elif isinstance(verdict, Backoff) and not self._sent and self._attempt < RUN_THAT_BISECTS:
@@ -218,7 +218,7 @@ class Sender:
         acknowledge(self._lease, self._generation, rows)
 
 
-def _accepted(batch: Sequence[FrozenRecord], verdict: Accepted, tries: int) -> list[LedgerRow]:
+def accepted(batch: Sequence[FrozenRecord], verdict: Accepted, tries: int) -> list[LedgerRow]:
     """Ledger rows of an answered batch: runs of delivered records, and each refused one by itself."""
     rows: list[LedgerRow] = []
     for index, record in enumerate(batch):

@@ -8,7 +8,7 @@ changes do not wait for the backfill and the backfill does not starve.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from engage_pipelines.delivery import generation as generations
@@ -20,7 +20,7 @@ from engage_pipelines.delivery.runtime import Runtime
 from engage_pipelines.delivery.state import GenerationRow
 from engage_pipelines.delivery.work import Work, open_work
 from engage_pipelines.domain.errors import EngageError
-from engage_pipelines.domain.protocol import ReplicaState, Step, next_step, steps, yields
+from engage_pipelines.domain.protocol import ReplicaState, Step, is_owed, next_step, steps, yields
 
 Log = Callable[[str], None]
 Level = Literal["account", "user"]
@@ -117,7 +117,7 @@ class Sync:
                 counts = _sum(state.settled_counts(c, self._connection_id, since_us=self._attempt.began_at_us(c)))
                 failures = state.failures(c, self._connection_id)
                 unsettled = state.unsettled_generation(c, self._connection_id) is not None
-            more = unsettled or any(steps(replace(r, retry_due=False), work.connection.current) for r in replicas)
+            more = unsettled or is_owed(replicas, work.connection.current)
             skipped = self._skipped(work, replicas)
             self._attempt.end(more_owed=more, retry_at_us=failures.retry_at_us, skipped=skipped)
         return SyncReport(work.connection.current, counts, failures.dead, failures.waiting, skipped, more)

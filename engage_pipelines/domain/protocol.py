@@ -144,6 +144,11 @@ def next_step(level: str, replicas: Sequence[ReplicaState], aim: Aim, offered: C
     return next(todo, None)
 
 
+def is_owed(replicas: Iterable[ReplicaState], current: int) -> bool:
+    """Whether there is more to do towards the current version; records that wait for their time are no part of it."""
+    return any(steps(replace(replica, retry_due=False), current) for replica in replicas)
+
+
 def yields(step: Step, *, aimed_at: int, newest: int) -> bool:
     """True when a run stops after the step, for a newer version that goes first in the next run (rule `rounds`)."""
     return step.kind is not StepKind.CATCH_UP and newest > aimed_at

@@ -1,0 +1,257 @@
+"""The scheduler: a seed becomes a history of people, operators, runs and faults, with every check on the way."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from engage_pipelines.delivery.outcome import RETRY_AFTER_S
+from engage_pipelines.domain.ownership import SECOND_US
+from engage_pipelines.domain.protocol import FIRST_ADDRESS, BaseRow
+from engage_pipelines.testing.simulation.checks import Checks
+from engage_pipelines.testing.simulation.moods import MOODS
+from engage_pipelines.testing.simulation.outside import BrokenPromiseError, Outside
+from engage_pipelines.testing.simulation.owner import Owner, Turns
+from engage_pipelines.testing.simulation.people import ACCOUNT, ACCOUNTS, ADDRESSES, USER, People
+from engage_pipelines.testing.simulation.rules import Rules
+from engage_pipelines.testing.simulation.store import FencedError, Replica, Store, Switch
+
+STEPS = 60
+ROUNDS_TO_REST = 1_500
+IDLE_S = RETRY_AFTER_S[-1] - 60
+BOTH = frozenset({True, False})
+SHAPES = {
+    "identify": (Switch("identify", USER, "identify", "identify", BOTH),),
+    "identify and track": (Switch("identify", USER, "identify", "identify", BOTH), Switch("track", USER, "track", "track", BOTH)),
+    "add and remove": (
+        Switch("add", USER, "identify", "list", frozenset({True})),
+        Switch("remove", USER, "identify", "list", frozenset({False})),
+    ),
+}
+"""What a connection's mappings make of users; mappings that feed one channel feed one list."""
+
+
+@dataclass
+class History:
+    """One history; `story` is what happened."""
+
+    seed: int
+    rules: Rules
+    steps: int = STEPS
+    story: list[str] = field(default_factory=list[str])
+
+    def __post_init__(self) -> None:
+        r = self.chance = random.Random(self.seed)  # noqa: S311 (chance that repeats, not secrecy)
+        self.mood = r.choice(MOODS)
+        has_accounts = r.random() < 0.35
+        self.people = People(r, has_accounts, with_former=r.random() < 0.5)
+        for _ in range(2):
+            self.people.churn()
+        self._publish()
+        shape = [Switch(s.name, s.level, s.call, s.channel, s.sends) for s in SHAPES[r.choice(list(SHAPES))]]
+        if shape[0].name == "add" and r.random() < 0.4:
+            shape[1].enabled = False
+        group = [Switch("group", ACCOUNT, "group", "group", BOTH)] if has_accounts else []
+        version = self.people.current if r.random() < 0.2 else 0
+        base = (BaseRow(FIRST_ADDRESS, version, version),)
+        replicas = {"users": Replica("users", USER, base)}
+        if has_accounts:
+            replicas["accounts"] = Replica("accounts", ACCOUNT, base)
+        self.store = Store(self.rules, self.mood.times, [*group, *shape], replicas)
+        self.outside = Outside(r, self.store, self.people, self.mood.fates, checks_groups=not version)
+        self.checks = Checks(self.store, self.outside, self.people)
+        if version:
+            self.say(f"connected without backfill at v{version}")
+            self.checks.baseline = {one.name: set(self.people.ids(one.level, version)) for one in replicas.values()}
+        self.owners: list[tuple[Owner, Turns]] = []
+        self._beat_at = 0
+        self._named = 0
+
+    def say(self, text: str) -> None:
+        store = getattr(self, "store", None)
+        self.story.append(f"t={(store.now if store else 0) / SECOND_US:.0f} {text}")
+
+    def play(self) -> None:
+        """Raises BrokenPromiseError."""
+        for _ in range(self.steps):
+            self._step()
+            if self.chance.random() < 0.04:
+                self.come_to_rest("a check")
+        self.come_to_rest("the end")
+        if (n := self.people.release()) is not None:
+            self.say(f"release v{n}")
+            self.store.want(self.store.now)
+            self.come_to_rest("released")
+        for switch in self.store.switches:
+            if not switch.enabled:
+                self._toggle(switch)
+        self.come_to_rest("every mapping enabled")
+
+    # ---- what may happen
+
+    def _step(self) -> None:
+        r = self.chance
+        events: list[Callable[[], None]] = [
+            self._drive_any, self._time_passes, self._launch, self._kill, self._heart, self._churn, self._release, self._pause,
+            self._resync, self._toggle_any, self._poison,
+        ]  # fmt: skip
+        r.choices(events, self.mood.events)[0]()
+
+    def _drive_any(self) -> None:
+        if self.owners:
+            self._drive(self.chance.randrange(len(self.owners)))
+
+    def _drive(self, index: int) -> None:
+        owner, turns = self.owners[index]
+        try:
+            next(turns)
+        except StopIteration:
+            self.owners.pop(index)
+        except FencedError:
+            self.say(f"{owner.name} is fenced off")
+            self.store.want(self.store.now)
+            self.owners.pop(index)
+
+    def _time_passes(self) -> None:
+        self.tick(self.chance.choice(self.mood.jumps))
+
+    def tick(self, seconds: int) -> None:
+        """Time passes, and with it heartbeats and requests on the way."""
+        for _ in range(min(seconds, 400) // 15 + 1):
+            self.store.now += round(min(seconds, 15) * SECOND_US)
+            seconds -= 15
+            self.outside.time_passes()
+            if self.store.now >= self._beat_at:
+                self._beat_at = self.store.now + round(self.store.times.heartbeat_s * SECOND_US)
+                self._beat()
+            if seconds <= 0:
+                return
+
+    def _beat(self) -> None:
+        for owner, _ in self.owners:
+            try:
+                owner.beat()
+            except FencedError:
+                owner.heart_beats = False
+
+    def _launch(self) -> None:
+        if len(self.owners) < self.mood.rivals:
+            self.launch()
+
+    def launch(self) -> Owner:
+        """Start a run."""
+        self._named += 1
+        owner = Owner(f"run{self._named}", self.rules, self.store, self.people, self.outside, self.checks, self.say)
+        self.owners.append((owner, owner.run()))
+        return owner
+
+    def _kill(self) -> None:
+        if not self.owners:
+            return
+        index = self.chance.randrange(len(self.owners))
+        owner = self.owners[index][0]
+        if self.chance.random() < 0.3:
+            self.say(f"{owner.name} is asked to stop")
+            owner.is_asked_to_stop = True
+            return
+        self.say(f"{owner.name} dies")
+        self.owners.pop(index)
+        self.store.failures += 1
+        self.store.want(self.store.now + 60 * SECOND_US)
+
+    def _heart(self) -> None:
+        """An owner is frozen, or the database is away for its heartbeat."""
+        if self.owners:
+            owner = self.chance.choice(self.owners)[0]
+            owner.heart_beats = not owner.heart_beats
+            self.say(f"the heart of {owner.name} {'beats' if owner.heart_beats else 'stops'}")
+
+    def _churn(self) -> None:
+        self.people.churn()
+        self._publish()
+        self.store.want(self.store.now)
+
+    def _publish(self) -> None:
+        self.say(self.people.publish())
+
+    def _release(self) -> None:
+        if (n := self.people.release()) is not None:
+            self.say(f"release v{n}")
+            self.store.want(self.store.now)
+
+    def _pause(self) -> None:
+        self.store.is_paused = not self.store.is_paused
+        self.say("pause" if self.store.is_paused else "resume")
+        if not self.store.is_paused:
+            self.store.want(self.store.now)
+
+    def _resync(self) -> None:
+        self._ask_again(self.chance.choice(list(self.store.replicas)))
+
+    def _ask_again(self, name: str) -> None:
+        self.say(f"resync {name}")
+        replica = self.store.replicas[name]
+        replica.resync_no += 1
+        if not self.rules.keeps_base:
+            replica.base = (BaseRow(FIRST_ADDRESS, 0, 0, replica.resync_no),)
+        self.store.want(self.store.now)
+
+    def _toggle_any(self) -> None:
+        self._toggle(self.chance.choice([switch for switch in self.store.switches if switch.level == USER]))
+
+    def _toggle(self, switch: Switch) -> None:
+        """A mapping is switched; an entry mapping that is switched on has its replica sent again."""
+        switch.enabled = not switch.enabled
+        self.say(f"mapping {switch.name} {'en' if switch.enabled else 'dis'}abled")
+        self.outside.epochs["users"] = self.outside.epochs.get("users", 0) + 1
+        if not switch.enabled and switch.sends == BOTH:
+            self.checks.gaps.add(("users", switch.channel))
+        if switch.enabled and True in switch.sends:
+            self._ask_again("users")
+            self.checks.since["users", switch.channel] = self.store.replicas["users"].resync_no
+        self.store.want(self.store.now)
+
+    def _poison(self) -> None:
+        replica = self.chance.choice(list(self.store.replicas.values()))
+        channel = self.chance.choice([switch.channel for switch in self.store.switches if switch.level == replica.level])
+        address = self.chance.choice(ACCOUNTS if replica.level == ACCOUNT else ADDRESSES)
+        self.outside.poison ^= {(replica.name, channel, address)}
+        self.say(f"{channel} of {address} is {'' if (replica.name, channel, address) in self.outside.poison else 'no longer '}refused")
+
+    # ---- faults stop
+
+    def come_to_rest(self, why: str) -> None:
+        """Faults stop: everything comes to rest, and is right."""
+        if self.store.is_paused:
+            self._pause()
+        self.outside.is_flaky = False
+        self.say(f"-- faults stop for {why}")
+        for _ in range(ROUNDS_TO_REST):
+            if self._is_at_rest():
+                break
+            self._round()
+        else:
+            raise BrokenPromiseError("it does not come to rest")
+        if any(switch.enabled for switch in self.store.switches):
+            self.checks.at_rest()
+        self.outside.is_flaky = True
+
+    def _is_at_rest(self) -> bool:
+        """Nobody works and nothing is owed; what no enabled mapping would send is only looked at once an hour."""
+        if self.owners or not self.outside.is_quiet:
+            return False
+        sends = [{value for s in self.store.switches if s.enabled and s.level == level for value in s.sends} for level in (USER, ACCOUNT)]
+        looked_at = IDLE_S * SECOND_US if any(len(values) == 1 for values in sends) else None
+        wanted_at = self.store.wanted_at
+        return wanted_at is None or (looked_at is not None and wanted_at - self.store.now >= looked_at)
+
+    def _round(self) -> None:
+        """Every run goes a step; time passes as far as nobody is there to work."""
+        if not self.owners and self.store.wanted_at is not None:
+            if not self.store.may_send:
+                self.store.wanted_at = None
+                return
+            self.store.now = max(self.store.now, self.store.wanted_at)
+            self.launch()
+        self.tick(1)
+        for index in reversed(range(len(self.owners))):
+            self._drive(index)

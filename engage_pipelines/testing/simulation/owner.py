@@ -1,0 +1,333 @@
+"""One run at the connection as delivery.sync, generation and send make it: every `yield` is a place to die or to be overtaken.
+
+It decides nothing: what comes next, what is owed, what is left out and what is kept is asked of the rules.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from engage_pipelines.delivery.generation_file import FrozenRecord
+from engage_pipelines.delivery.outcome import RETRY_AFTER_S, idle
+from engage_pipelines.delivery.send import NoAnswerError, accepted, pending
+from engage_pipelines.delivery.state import ExceptionRow, LedgerRow
+from engage_pipelines.destinations.base import Accepted, Backoff, Bisect, Pause
+from engage_pipelines.domain.ownership import SECOND_US, Unanswered
+from engage_pipelines.domain.protocol import (
+    Change,
+    ExceptionKind,
+    ExceptionState,
+    Known,
+    ReplicaState,
+    Settled,
+    Step,
+    cut,
+    is_owed,
+    settled_by,
+)
+from engage_pipelines.testing.simulation.checks import Checks
+from engage_pipelines.testing.simulation.outside import Outside
+from engage_pipelines.testing.simulation.people import ACCOUNT, USER, People
+from engage_pipelines.testing.simulation.rules import Rules
+from engage_pipelines.testing.simulation.store import Generation, Replica, Store, View
+
+MAX_CHANGES = 2
+BATCH = 2
+TRIES, TRIES_OF_A_HALF, RUN_THAT_BISECTS = 2, 1, 2
+
+Turns = Generator[None, None, None]
+
+
+class StopsError(Exception):
+    """The run ends at a batch boundary."""
+
+
+@dataclass
+class Lease:
+    """What the owner believes of its lease."""
+
+    token: int
+    until: int
+    unanswered: Unanswered = Unanswered()
+
+
+@dataclass
+class Owner:
+    """One run of the connection."""
+
+    name: str
+    rules: Rules
+    store: Store
+    people: People
+    outside: Outside
+    checks: Checks
+    say: Callable[[str], None]
+    max_changes: int = MAX_CHANGES
+    lease: Lease | None = None
+    heart_beats: bool = True
+    is_asked_to_stop: bool = False
+    settled: int = field(default=0)
+
+    def run(self) -> Turns:
+        """The ops of a run; at its end the request is settled, or owed again."""
+        store = self.store
+        store.wanted_at = None
+        yield
+        try:
+            for level in (ACCOUNT, USER):
+                yield from self._send(level)
+        except (NoAnswerError, StopsError) as reason:
+            store.failures += 1
+            store.want(store.now + 60 * SECOND_US)
+            self.say(f"{self.name} ends: {reason!r}")
+            return
+        yield
+        view = store.view(self.people.current)
+        store.failures = 0
+        retries = [at for replica in store.replicas.values() for at in replica.retry_at()]
+        if store.unsettled or is_owed(store.states(view), view.current):
+            store.want(store.now)
+        elif retries:
+            store.want(max(min(retries), store.now))
+
+    def beat(self) -> None:
+        """The heartbeat's thread."""
+        if self.lease is not None and self.heart_beats:
+            self.lease.until = self.store.renew(self.lease.token)
+
+    def _send(self, level: str) -> Turns:
+        lease = yield from self._acquire()
+        try:
+            yield
+            yield from self._work_off(lease, self._opened(), level)
+        except (NoAnswerError, StopsError):
+            self._let_go(lease)
+            raise
+        self._let_go(lease)
+
+    def _acquire(self) -> Generator[None, None, Lease]:
+        self._opened()
+        seen: int | None = None
+        while (token := self.store.take()) is None:
+            if seen is not None and self.store.lease_until > seen:
+                raise StopsError("another run is at work")
+            seen = self.store.lease_until
+            yield
+        self.lease = Lease(token, self.store.lease_until)
+        self.say(f"{self.name} takes the lease, token {token}")
+        return self.lease
+
+    def _let_go(self, lease: Lease) -> None:
+        self.store.let_go(lease.token, self.rules.lets_go_until(lease.unanswered, self.store.now))
+        self.lease = None
+
+    def _opened(self) -> View:
+        if not self.store.may_send:
+            raise StopsError("paused")
+        return self.store.view(self.people.current)
+
+    def _work_off(self, lease: Lease, view: View, level: str) -> Turns:
+        yield from self._finish_open(lease, view)
+        offered: set[Step] = set()
+        while True:
+            yield
+            found = self.rules.next_step(level, self.store.states(view), self.rules.aim(view.current, ACCOUNT), offered)
+            if found is None:
+                return
+            replica, step = found
+            offered.add(step)
+            generation = yield from self._start(lease, view, replica, step)
+            if generation is None:
+                continue
+            yield from self._finish(lease, view, generation)
+            if self.rules.yields(step, aimed_at=view.current, newest=self.people.current):
+                return
+
+    def _finish_open(self, lease: Lease, view: View) -> Turns:
+        left = next((one for _, one in sorted(self.store.unsettled.items())), None)
+        if left is None:
+            return
+        if left.state == "planning":
+            if self.rules.own_number:
+                self.store.abandon(lease.token, left)
+            return
+        yield
+        level = self.store.replicas[left.replica].level
+        waiting = [r for r in pending(self.store.files[left.id], left.ledger) if r.entered]
+        gone = self.rules.overtaken({r.address for r in waiting}, left.planned_under, view.current, lambda n: self.people.ids(level, n))
+        rows = [LedgerRow(r.seq, r.seq, "overtaken", None, 0) for r in waiting if r.address in gone]
+        if rows:
+            self.say(f"g{left.id}: {sorted(gone)} overtaken")
+            self.store.acknowledge(lease.token, left, rows)
+        yield from self._finish(lease, view, left)
+
+    def _start(self, lease: Lease, view: View, replica: ReplicaState, step: Step) -> Generator[None, None, Generation | None]:
+        while self.rules.quiet_in_us(lease.unanswered, self.store.now):
+            yield
+            self._check_stop()
+        row, now = self.store.replicas[replica.name], self.store.now
+        exceptions = list(row.exceptions.values())
+        yield
+        changes = self.rules.owed(replica, step, self._known(row.level, exceptions, now), lambda n: self._members(row.level, n))
+        span = cut([change.address for change in changes], step.range, self.max_changes)
+        changes = [change for change in changes if change.address in span]
+        settled = settled_by(replica, step, span)
+        if not changes:
+            self._nothing_owed(lease, view, row, settled, exceptions)
+            return None
+        unsent = self.rules.superseded(changes, step.target, view.current, lambda n: self.people.ids(row.level, n))
+        generation = self.store.reserve(lease.token, replica.name, settled, view.current)
+        self.checks.only_one_open()
+        yield
+        records = list(self._frozen(view, generation, changes, unsent, exceptions))
+        self.store.files[generation.id] = records
+        self.say(f"{self.name} freezes g{generation.id} {step.kind} {replica.name} [{span.lo},{span.hi})->v{step.target} " + _words(records))
+        yield
+        answers = [LedgerRow(r.seq, r.seq, str(unsent[r.address]), None, 0) for r in records if r.address in unsent]
+        self.store.open(lease.token, generation, answers)
+        return generation
+
+    def _nothing_owed(self, lease: Lease, view: View, row: Replica, settled: Settled, exceptions: list[ExceptionRow]) -> None:
+        waiting = set(idle(exceptions, settled.range, self.store.now))
+        self.store.move_base(lease.token, row, settled, stale=self._stale(row, settled))
+        for place in waiting & row.exceptions.keys():
+            row.exceptions[place] = _later(row.exceptions[place], self.store.now + RETRY_AFTER_S[-1] * SECOND_US)
+        self.checks.base_moved(row, settled, view.switches)
+
+    def _known(self, level: str, exceptions: Sequence[ExceptionRow], now: int) -> Known:
+        states: dict[str, list[ExceptionState]] = {}
+        for row in exceptions:
+            states.setdefault(row.address, []).append(_state(row))
+        return Known(lambda n: self.people.ids(level, n), states, now)
+
+    def _members(self, level: str, n: int) -> dict[int, frozenset[str]]:
+        return dict(self.people.versions[n].members(level, with_former=self.people.with_former))
+
+    def _frozen(
+        self, view: View, generation: Generation, changes: Sequence[Change], unsent: dict[str, object], exceptions: Sequence[ExceptionRow]
+    ) -> Iterator[FrozenRecord]:
+        """The records of a generation: exits before entries, and first those that are tried again as they were."""
+        copies = list(self._copies([change for change in changes if change.address not in unsent], exceptions))
+        copied = {record.address for record in copies}
+        level, seq = self.store.replicas[generation.replica].level, 0
+        for value in (False, True):
+            for record in (copy for copy in copies if copy.entered is value):
+                yield _numbered(record, seq)
+                seq += 1
+            for ordinal, switch in enumerate(view.switches):
+                if switch.level != level or value not in switch.sends:
+                    continue
+                for change in (one for one in changes if one.value is value and one.address not in copied):
+                    part, message_id = f"{switch.call[0]}{ordinal}", f"personas_{generation.id}:{seq}:{switch.call[0]}{ordinal}"
+                    body = f"{message_id} {change.address} {value}".encode()
+                    lane = f"{switch.name}{'+' if value else '-'}"
+                    yield FrozenRecord(seq, change.address, value, part, switch.call, lane, switch.channel, message_id, body)
+                    seq += 1
+
+    def _copies(self, changes: Sequence[Change], exceptions: Sequence[ExceptionRow]) -> Iterator[FrozenRecord]:
+        of = {change.address: change for change in changes}
+        for row in sorted(exceptions, key=lambda row: (row.generation, row.seq)):
+            if row.address in of and self.rules.keeps_message_id(of[row.address], _state(row)):
+                yield from (record for record in self.store.files.get(row.generation, ()) if record.seq == row.seq)
+
+    def _finish(self, lease: Lease, view: View, generation: Generation) -> Turns:
+        yield from self._deliver(lease, view, generation)
+        yield
+        row, now = self.store.replicas[generation.replica], self.store.now
+        exceptions, ledger = list(row.exceptions.values()), list(generation.ledger)
+        records = self.store.files[generation.id]
+        yield
+        settled = generation.settled
+        if not self.rules.as_planned:
+            state = self.store.state(self.store.view(self.people.current), row.name)
+            settled = Settled(settled.range, settled.target, state.sends_exits, row.resync_no)
+        result = self.rules.outcome(records, ledger, exceptions, generation=generation.id, now_us=now)
+        stale = [place for place in self._stale(row, settled) if place not in {(kept.address, kept.part) for kept in result.keep}]
+        self.store.settle(lease.token, generation, settled, result)
+        self.store._forget(row, stale)
+        self.settled += 1
+        self.say(f"{self.name} settles g{generation.id}: " + " ".join(f"{b.lo or '-'}@{b.version}/{b.exits_version}/{b.resync_no}" for b in row.base))
+        self.checks.base_moved(row, settled, view.switches)
+
+    def _stale(self, row: Replica, settled: Settled) -> list[tuple[str, str]]:
+        want = self.people.ids(row.level, settled.target)
+        left_out = (e for e in row.exceptions.values() if e.kind is ExceptionKind.LEFT_OUT)
+        return [(e.address, e.part) for e in left_out if e.address in settled.range and e.address not in want]
+
+    def _deliver(self, lease: Lease, view: View, generation: Generation) -> Turns:
+        sent = 0
+        waiting = list(pending(self.store.files[generation.id], generation.ledger))
+        while waiting:
+            size = next((n for n in range(1, len(waiting)) if waiting[n].lane != waiting[0].lane or n == BATCH), len(waiting))
+            batch, waiting = waiting[:size], waiting[size:]
+            yield from self._settle_batch(lease, view, generation, batch, tries=TRIES, first=not sent)
+            sent += len(batch)
+
+    def _settle_batch(
+        self, lease: Lease, view: View, generation: Generation, batch: list[FrozenRecord], *, tries: int, first: bool
+    ) -> Turns:
+        verdict = yield from self._try(lease, view, generation, batch, tries)
+        if isinstance(verdict, Accepted):
+            self.store.acknowledge(lease.token, generation, accepted(batch, verdict, 1))
+        elif isinstance(verdict, Bisect) and len(batch) == 1:
+            self.store.acknowledge(lease.token, generation, [LedgerRow(batch[0].seq, batch[0].seq, "rejected", "refused", 1)])
+        elif isinstance(verdict, Backoff) and first and self.store.failures + 1 < RUN_THAT_BISECTS:
+            raise NoAnswerError("no answer")
+        elif len(batch) == 1:
+            self.store.acknowledge(lease.token, generation, [LedgerRow(batch[0].seq, batch[0].seq, "retryable", "no answer", 1)])
+        else:
+            for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+                yield from self._settle_batch(lease, view, generation, half, tries=TRIES_OF_A_HALF, first=first)
+
+    def _try(
+        self, lease: Lease, view: View, generation: Generation, batch: list[FrozenRecord], tries: int
+    ) -> Generator[None, None, Accepted | Bisect | Backoff]:
+        while True:
+            yield from self._wait_until_allowed()
+            deadline = self.store.now + round(self.store.times.request_deadline_s * SECOND_US)
+            if not self.rules.outlives(lease.until, deadline):
+                lease.until = self.store.renew(lease.token)
+            lease.unanswered = lease.unanswered.begun(deadline)
+            fate, verdict = self.outside.request(view, generation, batch)
+            self.say(f"{self.name} sends g{generation.id} {_words(batch)}: {fate}")
+            yield
+            if not isinstance(verdict, Backoff):
+                lease.unanswered = lease.unanswered.answered()
+            if isinstance(verdict, Pause):
+                self.store.check(lease.token)
+                self.store.paused_until = max(self.store.paused_until, self.store.now + round(verdict.after_s * SECOND_US))
+                continue
+            tries -= 1
+            assert isinstance(verdict, Accepted | Bisect | Backoff)
+            if not isinstance(verdict, Backoff) or tries <= 0:
+                return verdict
+
+    def _wait_until_allowed(self) -> Turns:
+        while True:
+            yield
+            self._check_stop()
+            if not self.store.may_send:
+                raise StopsError("paused")
+            if self.store.paused_until <= self.store.now:
+                return
+            if self.store.paused_until - self.store.now > 60 * SECOND_US:
+                raise StopsError("the destination asks for a pause")
+
+    def _check_stop(self) -> None:
+        if self.is_asked_to_stop:
+            raise StopsError("asked to stop")
+
+
+def _state(row: ExceptionRow) -> ExceptionState:
+    return ExceptionState(row.kind, row.value, row.retry_at)
+
+
+def _later(row: ExceptionRow, at: int) -> ExceptionRow:
+    return replace(row, retry_at=at)
+
+
+def _numbered(record: FrozenRecord, seq: int) -> FrozenRecord:
+    return replace(record, seq=seq)
+
+
+def _words(records: Sequence[FrozenRecord]) -> str:
+    return " ".join(f"{r.address}{'+' if r.entered else '-'}{r.part}" for r in records)

@@ -222,7 +222,7 @@ def _owed(replica: ReplicaState, step: Step) -> str:
     leave = f"w.address is null and {_sql(replica.sends_exits)} and (p.address is not null or {due_false})"
     told_before = "p.address is not null and h.address is null"
     return f"""select t.address, w.address is not null as value,
-            case when w.address is not null then {everyone} or ({told_before}) else h.address is null end as again,
+            ({told_before}) or (w.address is not null and {everyone}) as again,
             coalesce(w.member, h.member, p.member) as member
         from touched t left join want w using (address) left join had h using (address) left join past p using (address)
             left join known k using (address)

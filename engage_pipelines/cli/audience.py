@@ -1,28 +1,34 @@
 """`engage audience`: audiences and their definitions."""
 
 import importlib
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
 import sqlalchemy as sa
 
+from engage_pipelines.cli.audience_flags import all_options, changeable_options, take_options
 from engage_pipelines.cli.opening import open_database, open_registry
-from engage_pipelines.cli.output import instant_text, output_option, show, show_one
+from engage_pipelines.cli.output import instant_text, note, output_option, show, show_one
 from engage_pipelines.cli.waiting import wait_for_compute
 from engage_pipelines.domain.errors import UsageError
 from engage_pipelines.registry.cadence import DEFAULT_CADENCE
 from engage_pipelines.registry.computations import (
     AudienceFields,
     NewAudience,
+    clone_audience,
+    connected_destinations,
     create_audience,
     delete_audience,
     find_audience,
+    is_computing,
     list_audiences,
     update_audience,
     used_by,
 )
 from engage_pipelines.registry.configuration import read_level
+from engage_pipelines.registry.connections import remove_all
 from engage_pipelines.registry.lookup import Row, find_space
 from engage_pipelines.registry.requests import owe_compute
 from engage_pipelines.registry.spaces import ensure_space
@@ -85,6 +91,7 @@ def show_(key: str, *, output: str) -> None:
             "definition": row.definition,
             "cadence": row.cadence,
             "options": row.options,
+            "computing": is_computing(c, row),
             "used_by": used_by(c, space.id, key),
             "last_error": row.last_error,
             "managed_by": row.managed_by,
@@ -100,14 +107,14 @@ def show_(key: str, *, output: str) -> None:
 @click.option("--name", default="", help="What people read; the key unless said.")
 @click.option("--description", default="", help="What it is for.")
 @click.option("--cadence", default=DEFAULT_CADENCE, show_default=True, help="A cron line in UTC, or hourly, daily or manual.")
-@click.option("--empty-accounts", type=click.Choice(["default", "true", "false"]), help="What conditions say of an account without users.")
-def create(key: str, *, query: str, level: str, empty_accounts: str | None, **words: Any) -> None:
-    """Make the audience KEY; it is computed at once, connected or not."""
-    options = {} if empty_accounts is None else {"empty_accounts": empty_accounts}
-    new = NewAudience(key=key, level=read_level(level), definition=query, options=options, **words)
+@all_options
+def create(key: str, *, query: str, level: str, **words: Any) -> None:
+    """Make the audience KEY; it is computed at once, connected or not, unless it says otherwise."""
+    new = NewAudience(key=key, level=read_level(level), definition=query, options=take_options(words), **words)
     with open_registry().change() as change:
-        create_audience(change, ensure_space(change), new)
-    click.echo(f"Audience {key} is there; its first evaluation is asked for.")
+        row = create_audience(change, ensure_space(change), new)
+        computing = is_computing(change.c, row)
+    click.echo(f"Audience {key} is there; {'its first evaluation is asked for' if computing else 'it is computed once it is connected'}.")
 
 
 @audience.command()
@@ -117,26 +124,82 @@ def create(key: str, *, query: str, level: str, empty_accounts: str | None, **wo
 @click.option("--description", help="What it is for.")
 @click.option("--cadence", help="A cron line in UTC, or hourly, daily or manual.")
 @click.option("--enable/--disable", "enabled", default=None, help="Disabled: it is neither computed nor sent.")
+@changeable_options
 def update(key: str, **given: Any) -> None:
-    """Change the audience KEY; what is not named stays. Its key and type never change."""
+    """Change the audience KEY; what is not named stays. Its key and type never change, nor who can be a member at all."""
+    options = take_options(given)
     fields: AudienceFields = {name: value for name, value in given.items() if value is not None}  # pyright: ignore[reportAssignmentType]
     registry = open_registry()
     with registry.change() as change:
         space = find_space(change.c, registry.space)
         before = find_audience(change.c, space.id, key)
+        if options:
+            fields["options"] = {**before.options, **options}
         after = update_audience(change, space, key, **fields)
     click.echo(f"Audience {key} {'is unchanged' if after == before else 'is changed'}.")
 
 
 @audience.command()
 @click.argument("key")
-@click.confirmation_option("--yes", prompt="Its key can never be used again, and what destinations hold stays there. Delete it?")
-def delete(key: str) -> None:
-    """Delete the audience KEY; destinations must be disconnected first."""
+@click.argument("new_key", metavar="NEWKEY")
+@click.option("--name", default="", help="What people read; the other's name and (copy) unless said.")
+@all_options
+def clone(key: str, new_key: str, *, name: str, **words: Any) -> None:
+    """Make the audience NEWKEY with the definition and the options of KEY, and those given; destinations are connected anew."""
     registry = open_registry()
     with registry.change() as change:
-        delete_audience(change, find_space(change.c, registry.space), key)
-    click.echo(f"Audience {key} is deleted.")
+        clone_audience(change, find_space(change.c, registry.space), key, new_key, name=name, options=take_options(words))
+    click.echo(f"Audience {new_key} is there, like {key}; connect it to the destinations it is for.")
+
+
+@audience.command()
+@click.argument("key")
+@click.option("--yes", is_flag=True, help="Do not ask; its connections are removed too.")
+def delete(key: str, *, yes: bool) -> None:
+    """Delete the audience KEY, with its connections. Its key is never used again, and what destinations hold stays there."""
+    registry = open_registry()
+    with registry.database.read() as c:
+        of = find_audience(c, find_space(c, registry.space).id, key)
+        connected = connected_destinations(c, of.id)
+    if not yes:
+        _ask_to_delete(key, connected)
+    with registry.change() as change:
+        space = find_space(change.c, registry.space)
+        remove_all(change, space, find_audience(change.c, space.id, key))
+        delete_audience(change, space, key)
+    click.echo(f"Audience {key} is deleted." + (f" Disconnected: {', '.join(connected)}." if connected else ""))
+
+
+def _ask_to_delete(key: str, connected: Sequence[str]) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError("There is no terminal to ask on.", "Add --yes to delete without being asked.")
+    if connected:
+        note(f"It is connected to {', '.join(connected)}; these connections end too, and no exit is sent.")
+    click.confirm(f"The key {key} can never be used again, and what destinations hold stays there. Delete it?", abort=True)
+
+
+@audience.command()
+@click.argument("key")
+def enable(key: str) -> None:
+    """Have the audience KEY computed and sent again; what changed meanwhile is owed."""
+    _switch(key, enabled=True)
+
+
+@audience.command()
+@click.argument("key")
+def disable(key: str) -> None:
+    """Neither compute nor send the audience KEY from now on; nothing is sent about it."""
+    _switch(key, enabled=False)
+
+
+def _switch(key: str, *, enabled: bool) -> None:
+    registry = open_registry()
+    with registry.change() as change:
+        space = find_space(change.c, registry.space)
+        before = find_audience(change.c, space.id, key).enabled
+        update_audience(change, space, key, enabled=enabled)
+    word = "enabled" if enabled else "disabled"
+    click.echo(f"Audience {key} is {word}{' already' if before is enabled else ''}.")
 
 
 @audience.command()
@@ -159,7 +222,7 @@ def compute(keys: Sequence[str], *, everything: bool, wait: bool) -> None:
 
 
 def _all_enabled(c: sa.Connection, space: Row) -> list[Row]:
-    rows = [row for row in list_audiences(c, space.id) if row.enabled]
+    rows = [row for row in list_audiences(c, space.id) if is_computing(c, row)]
     if not rows:
         raise UsageError("There is no enabled audience.", "Make one with: engage audience create KEY --query QUERY")
     return rows
@@ -168,7 +231,12 @@ def _all_enabled(c: sa.Connection, space: Row) -> list[Row]:
 def _enabled(c: sa.Connection, space: Row, key: str) -> Row:
     row = find_audience(c, space.id, key)
     if not row.enabled:
-        raise UsageError(f"Audience {key!r} is disabled.", f"Enable it: engage audience update {key} --enable")
+        raise UsageError(f"Audience {key!r} is disabled.", f"Enable it: engage audience enable {key}")
+    if not is_computing(c, row):
+        raise UsageError(
+            f"Audience {key!r} is computed for destinations alone, and has none.",
+            f"Connect it, or: engage audience update {key} --compute-without-destinations",
+        )
     return row
 
 

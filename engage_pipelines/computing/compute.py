@@ -3,6 +3,7 @@
 An audience that cannot be evaluated publishes nothing and says why; the others are published.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,17 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from engage_pipelines.computing.publish import Evaluation, Published, publish
+from engage_pipelines.computing.suppress import Suppressed, find_suppressed
 from engage_pipelines.domain.computation import Audience, Level
 from engage_pipelines.domain.errors import EngageError, NotFoundError, StateError
 from engage_pipelines.facts.evaluate import Evaluated, Members, evaluate
 from engage_pipelines.facts.session import FactsSession, open_session
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.change import Registry
-from engage_pipelines.registry.computations import as_audience
+from engage_pipelines.registry.computations import as_audience, waiting_for_destinations
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.requests import Stamp, after_publish
+from engage_pipelines.registry.suppression import list_suppressed
 from engage_pipelines.settings import Settings
 
 Log = Callable[[str], None]
@@ -27,7 +30,7 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """The outcome of one audience; `state` is published, unchanged, held or failed."""
+    """The outcome of one audience; `state` is published, unchanged, held, failed, or waiting for a destination."""
 
     key: str
     state: str
@@ -43,11 +46,16 @@ class Computed:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """What evaluation needs to know of a space; `evaluate_at_us` pins the instant."""
+    """What evaluation needs to know of a space.
+
+    `evaluate_at_us` pins the instant, `suppressed` are identifiers (kind, id), `waiting` the ids of audiences that wait for a destination.
+    """
 
     id: str
     key: str
     evaluate_at_us: int | None
+    suppressed: tuple[tuple[str, str], ...] = ()
+    waiting: frozenset[str] = frozenset()
 
 
 def compute_audiences(settings: Settings, registry: Registry, space_key: str, keys: Sequence[str], *, log: Log) -> list[Computed]:
@@ -58,17 +66,20 @@ def compute_audiences(settings: Settings, registry: Registry, space_key: str, ke
     space, rows, now_us = _load(registry, space_key)
     at_us = space.evaluate_at_us if space.evaluate_at_us is not None else now_us
     everyone = {row.key: as_audience(row) for row in rows}
-    wanted = [everyone[key] for key in keys if key in everyone]
+    asked = [everyone[key] for key in keys if key in everyone]
+    wanted = [audience for audience in asked if audience.id not in space.waiting]
     with open_session(settings.facts_dir, space.key, at_us=at_us) as session:
         results = evaluate(session, wanted, context=tuple(everyone.values()))
-        computing = _Computing(settings, registry, space, session, {row.id: row.checked_at for row in rows}, log)
+        checked_at = {row.id: row.checked_at for row in rows}
+        computing = _Computing(settings, registry, space, session, checked_at, find_suppressed(session, space.suppressed), log)
         computed = [computing.finish(audience, results[audience.key]) for audience in wanted]
     missing = [
         Computed(key, "failed", at_us, error=NotFoundError(f"There is no audience {key!r} in space {space.key!r}."))
         for key in keys
         if key not in everyone
     ]
-    return computed + missing
+    waiting = [Computed(audience.key, "waiting", at_us) for audience in asked if audience.id in space.waiting]
+    return computed + waiting + missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +91,7 @@ class _Computing:
     space: Space
     session: FactsSession
     checked_at: Mapping[str, int | None]
+    suppressed: Suppressed
     log: Log
 
     def finish(self, audience: Audience, result: Evaluated) -> Computed:
@@ -119,9 +131,9 @@ class _Computing:
             level=audience.level.value,
             definition=audience.definition,
             evaluated_at_us=self.session.at_us,
-            inputs_digest=f"{self.session.fingerprint}:{audience.definition}"[:1000],
+            inputs_digest=self._inputs(audience),
             inputs_are_empty=not self.session.fingerprint,
-            fresh=rows_of(self.session, result.members, audience.level),
+            fresh=rows_of(self.session, self.suppressed.take_out(result.members), audience.level),
         )
         return publish(
             self.session.connection,
@@ -130,6 +142,11 @@ class _Computing:
             evaluation,
             tell_connections=self._owe_syncs,
         )
+
+    def _inputs(self, audience: Audience) -> str:
+        """Another text whenever something else than time changes who is in."""
+        meant = (audience.definition, audience.empty_accounts, audience.external_ids, audience.events_since_us, self.space.suppressed)
+        return f"{self.session.fingerprint}:{hashlib.sha256(repr(meant).encode()).hexdigest()}"
 
     def folder(self, key: str) -> Path:
         return self.settings.snapshots_dir / self.space.key / key
@@ -175,4 +192,6 @@ def _load(registry: Registry, space_key: str) -> tuple[Space, list[Row], int]:
         com = t.computation.c
         query = sa.select(t.computation).where(com.space_id == space.id, com.kind == "audience", com.deleted_at.is_(None))
         rows = list(c.execute(query.order_by(com.key)))
-        return Space(space.id, space.key, space.evaluate_at), rows, registry.database.now_us(c)
+        suppressed = tuple((row.kind, row.id) for row in list_suppressed(c, space.id))
+        waiting = frozenset(waiting_for_destinations(c, rows))
+        return Space(space.id, space.key, space.evaluate_at, suppressed, waiting), rows, registry.database.now_us(c)

@@ -22,15 +22,26 @@ class EmptyAccounts(StrEnum):
     FALSE = "false"
 
 
+EXTERNAL_IDS = ("android.idfa", "email", "ios.idfa", "user_id")
+"""A profile that holds one of these can be a member, unless an audience says otherwise."""
+ANONYMOUS_ID = "anonymous_id"
+"""Admits profiles that nobody has identified yet, when an audience asks for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """What it takes to evaluate an audience; `definition` is text in the query language."""
+    """What it takes to evaluate an audience; `definition` is text in the query language.
+
+    `external_ids`, sorted, are the identifiers of which a user must hold one. If `events_since_us` is set, only events from then on count.
+    """
 
     id: str
     key: str
     level: Level
     definition: str
     empty_accounts: EmptyAccounts = EmptyAccounts.DEFAULT
+    external_ids: tuple[str, ...] = EXTERNAL_IDS
+    events_since_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from engage_pipelines.domain.computation import Audience, EmptyAccounts, Level
 from engage_pipelines.domain.errors import EngageError
 from engage_pipelines.domain.query.comparing import holds_for, literal_value
+from engage_pipelines.domain.query.history import count_events_since
 from engage_pipelines.domain.query.tree import AllUsers, And, AnyUser, Comparison, Condition, Events, Not, Or, Trait
+from engage_pipelines.facts.admission import EVERYONE, Admission, admits_strangers
 from engage_pipelines.facts.audience_order import Readable, in_order
 from engage_pipelines.facts.bits import Bits, Ids, Universe, ids_of
 from engage_pipelines.facts.leaves import LeafBits, ask, columns_of
@@ -44,12 +46,13 @@ class Evaluated:
 
 def evaluate(session: FactsSession, audiences: Sequence[Audience], *, context: Sequence[Audience] = ()) -> dict[str, Evaluated]:
     """Each of the audiences by key. `context` holds the others that definitions may refer to by trait('key')."""
-    plan = in_order(audiences, context)
+    plan = {key: _as_of(each, session.at_us) for key, each in in_order(audiences, context).items()}
     readable = [each for each in plan.values() if isinstance(each, Readable)]
     levels = {each.audience.key: each.audience.level for each in readable}
-    people = _people(session)
+    with_strangers = admits_strangers([each.audience for each in readable])
+    people = _people(session, EVERYONE if with_strangers else "users")
     leaves = ask(session, people.universes, _leaves(readable, levels))
-    combiner = _Combiner(people, leaves, levels, {}, session.at_us)
+    combiner = _Combiner(people, leaves, levels, {}, session.at_us, Admission(session, people.users, with_strangers))
     known = KnownNames(session, leaves.seen_events, leaves.seen_traits)
     results: dict[str, Evaluated] = {}
     for key, each in plan.items():
@@ -59,6 +62,13 @@ def evaluate(session: FactsSession, audiences: Sequence[Audience], *, context: S
         else:
             results[key] = Evaluated(key, None, each, ())
     return {audience.key: results[audience.key] for audience in audiences}
+
+
+def _as_of(each: Readable | EngageError, at_us: int) -> Readable | EngageError:
+    """The audience with its definition as it is meant at the instant, if its events count from some instant on."""
+    if not isinstance(each, Readable):
+        return each
+    return Readable(each.audience, count_events_since(each.definition, each.audience.events_since_us, at_us=at_us))
 
 
 def _leaves(readable: Sequence[Readable], levels: Mapping[str, Level]) -> list[tuple[Level, Comparison]]:
@@ -75,6 +85,8 @@ def _evaluated(each: Readable, combiner: "_Combiner", warnings: tuple[str, ...])
     key = each.audience.key
     try:
         bits = combiner.combine(each.definition.condition, each.definition.level, each.audience.empty_accounts)
+        if each.audience.level is Level.USER:
+            bits = combiner.admission.admit(bits, each.audience.external_ids)
     except EngageError as error:
         combiner.audiences[key] = error
         return Evaluated(key, None, error, warnings)
@@ -113,10 +125,10 @@ class _People:
         return self.users.bits(flags)
 
 
-def _people(session: FactsSession) -> _People:
+def _people(session: FactsSession, users_from: str) -> _People:
     users, accounts = (
-        Universe(ids_of(columns_of(session, f"SELECT DISTINCT member FROM {table} ORDER BY member")["member"]))
-        for table in ("users", "accounts")
+        Universe(ids_of(columns_of(session, f"SELECT DISTINCT member FROM {rows} ORDER BY member")["member"]))
+        for rows in (users_from, "accounts")
     )
     links = columns_of(session, "SELECT account, member FROM account_users")
     of_accounts, known_accounts = accounts.positions(ids_of(links["account"]))
@@ -137,6 +149,7 @@ class _Combiner:
     levels: Mapping[str, Level]
     audiences: dict[str, Bits | EngageError]
     at_us: int
+    admission: Admission
 
     def members(self, level: Level, bits: Bits) -> Members:
         if level is Level.USER:

@@ -43,7 +43,8 @@ def computations_asset(catalog: Catalog, space: str) -> dg.AssetsDefinition:
         with work.told_in_words():
             results = context.resources.work.compute(space, sorted(chosen), translator.run_of(context.run, context.log.info))
         for result in results:
-            yield _outcome(chosen[result.key], result)
+            if result.state != work.WAITING:
+                yield _outcome(chosen[result.key], result)
         _say_what_failed(results)
 
     return compute

@@ -14,6 +14,8 @@ import dagster as dg
 from engage_pipelines.domain.errors import EngageError
 
 RESOURCE = "work"
+WAITING = "waiting"
+"""The state of an audience that is computed for destinations alone, and has none: nothing was evaluated."""
 
 Counts = Mapping[str, Mapping[str, int]]
 """Records by call and fate: `{"identify": {"entered": 3, "rejected": 1}}`."""
@@ -41,7 +43,7 @@ class Place:
 
 
 class Computed(Protocol):
-    """The outcome of one audience; `state` is published, unchanged, held or failed."""
+    """The outcome of one audience; `state` is published, unchanged, held, failed or WAITING."""
 
     @property
     def key(self) -> str: ...

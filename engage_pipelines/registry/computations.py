@@ -4,7 +4,7 @@ Keys share one space for audiences and traits and are never given out twice. Def
 by the query language, and no definition may lead back to its own audience.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, TypedDict, Unpack
@@ -12,20 +12,18 @@ from typing import Any, TypedDict, Unpack
 import sqlalchemy as sa
 
 from engage_pipelines.domain.computation import Audience, EmptyAccounts, Level, check_key
-from engage_pipelines.domain.errors import ConfigurationError, ConflictError, DefinitionError
+from engage_pipelines.domain.errors import ConflictError, DefinitionError
 from engage_pipelines.domain.query import audience_references, parse
+from engage_pipelines.registry.audience_options import check_options, check_same_admission, events_since_us, external_ids
 from engage_pipelines.registry.cadence import DEFAULT_CADENCE, check_cadence
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.lookup import Row, audience_or_none, find_audience, list_audiences
-from engage_pipelines.registry.nearest import did_you_mean
 from engage_pipelines.registry.tables import computation, compute_request, connection, destination
-
-OPTIONS = ("empty_accounts", "include_historical_data", "literal_account_exits")
 
 
 @dataclass(frozen=True, slots=True)
 class NewAudience:
-    """An audience to be made; `definition` is text in the query language, `options` may hold any of OPTIONS."""
+    """An audience to be made; `definition` is text in the query language, `options` are those of `audience_options`."""
 
     key: str
     level: Level
@@ -51,7 +49,15 @@ class AudienceFields(TypedDict, total=False):
 def as_audience(row: Row) -> Audience:
     """What it takes to evaluate it."""
     empty = EmptyAccounts(row.options.get("empty_accounts", EmptyAccounts.DEFAULT))
-    return Audience(id=row.id, key=row.key, level=Level(row.level), definition=row.definition, empty_accounts=empty)
+    return Audience(
+        id=row.id,
+        key=row.key,
+        level=Level(row.level),
+        definition=row.definition,
+        empty_accounts=empty,
+        external_ids=external_ids(row.options),
+        events_since_us=events_since_us(row.options, created_at_us=row.created_at),
+    )
 
 
 def audiences_of(c: sa.Connection, space_id: str) -> tuple[Audience, ...]:
@@ -72,11 +78,11 @@ def create_audience(change: Change, space: Row, new: NewAudience) -> Row:
         "level": str(new.level),
         "name": new.name or new.key,
         "cadence": check_cadence(new.cadence),
-        "options": _checked_options(new.options),
+        "options": check_options(new.options, new.level),
     }
     row = change.insert(computation, "aud", {**values, "space_id": space.id, "kind": "audience"})
     change.record("create", f"audience {space.key}/{new.key}", after=values)
-    if new.enabled:
+    if is_computing(change.c, row):
         change.compute_soon(space.id, [row.id])
     return row
 
@@ -89,7 +95,8 @@ def update_audience(change: Change, space: Row, key: str, **fields: Unpack[Audie
     if "cadence" in wanted:
         wanted["cadence"] = check_cadence(wanted["cadence"])
     if "options" in wanted:
-        wanted["options"] = _checked_options(wanted["options"])
+        wanted["options"] = check_options(wanted["options"], Level(row.level))
+        check_same_admission(row.options, wanted["options"], key)
     new = {name: value for name, value in wanted.items() if getattr(row, name) != value}
     if not new:
         return row
@@ -97,16 +104,31 @@ def update_audience(change: Change, space: Row, key: str, **fields: Unpack[Audie
         _check_definition(change.c, space.id, key, Level(row.level), new["definition"])
     change.record("update", f"audience {space.key}/{key}", before={name: getattr(row, name) for name in new}, after=new)
     updated = change.update(computation, row.id, new)
-    if updated.enabled and new.keys() & {"definition", "options", "enabled"}:
+    if new.keys() & {"definition", "options", "enabled"} and is_computing(change.c, updated):
         change.compute_soon(space.id, [row.id])
     return updated
+
+
+def clone_audience(change: Change, space: Row, key: str, new_key: str, *, name: str = "", options: Mapping[str, Any]) -> Row:
+    """Make an audience of the same level, definition, cadence and options, but for those given; connections are not copied."""
+    row = find_audience(change.c, space.id, key)
+    new = NewAudience(
+        key=new_key,
+        level=Level(row.level),
+        definition=row.definition,
+        name=name or f"{row.name} (copy)",
+        description=row.description,
+        cadence=row.cadence,
+        options={**row.options, **options},
+    )
+    return create_audience(change, space, new)
 
 
 def delete_audience(change: Change, space: Row, key: str) -> None:
     """Delete an audience; its key stays used. Raises ConflictError while destinations are connected or definitions refer to it."""
     row = find_audience(change.c, space.id, key)
     change.check_editable(row, f"Audience {key!r}")
-    connected = _connected_destinations(change.c, row.id)
+    connected = connected_destinations(change.c, row.id)
     if connected:
         raise ConflictError(
             f"Audience {key!r} is connected to {', '.join(connected)}.", f"First: engage disconnect {key} {connected[0]} --remove"
@@ -117,6 +139,20 @@ def delete_audience(change: Change, space: Row, key: str) -> None:
     change.update(computation, row.id, {"deleted_at": change.now, "enabled": False})
     _cancel_computing(change, row)
     change.record("delete", f"audience {space.key}/{key}", before={"name": row.name, "definition": row.definition})
+
+
+def is_computing(c: sa.Connection, row: Row) -> bool:
+    """True when the audience is evaluated at all: it is enabled, and connected if it is to be computed for destinations alone."""
+    return row.enabled and row.id not in waiting_for_destinations(c, [row])
+
+
+def waiting_for_destinations(c: sa.Connection, rows: Iterable[Row]) -> set[str]:
+    """Ids of those that are computed for destinations alone and have none."""
+    asking = {row.id for row in rows if not row.options.get("compute_without_destinations", True)}
+    if not asking:
+        return asking
+    live = sa.and_(connection.c.computation_id.in_(asking), connection.c.removed_at.is_(None))
+    return asking - set(c.execute(sa.select(connection.c.computation_id).where(live)).scalars())
 
 
 def used_by(c: sa.Connection, space_id: str, key: str) -> list[str]:
@@ -159,20 +195,8 @@ def _references(definition: str, level: Level) -> frozenset[str]:
     return audience_references(parse(definition, level=level))
 
 
-def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    for name, value in options.items():
-        if name not in OPTIONS:
-            remedy = did_you_mean(name, OPTIONS, otherwise=f"Known are {', '.join(OPTIONS)}.")
-            raise ConfigurationError(f"There is no audience option {name!r}.", remedy)
-        if name == "empty_accounts":
-            if value not in list(EmptyAccounts):
-                raise ConfigurationError(f"empty_accounts is {value!r}.", f"Write one of {', '.join(EmptyAccounts)}.")
-        elif not isinstance(value, bool):
-            raise ConfigurationError(f"{name} is {value!r}.", "Write true or false.")
-    return dict(options)
-
-
-def _connected_destinations(c: sa.Connection, computation_id: str) -> list[str]:
+def connected_destinations(c: sa.Connection, computation_id: str) -> list[str]:
+    """Keys of the destinations that the computation is connected to, paused ones too."""
     joined = connection.join(destination, destination.c.id == connection.c.destination_id)
     live = sa.and_(connection.c.computation_id == computation_id, connection.c.removed_at.is_(None))
     return list(c.execute(sa.select(destination.c.key).select_from(joined).where(live).order_by(destination.c.key)).scalars())

@@ -9,7 +9,7 @@ from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.connection import RequestKind, State, choose_calls, replicas_of
 from engage_pipelines.domain.errors import ConflictError, NotFoundError
 from engage_pipelines.registry.change import Change
-from engage_pipelines.registry.computations import find_audience
+from engage_pipelines.registry.computations import connected_destinations, find_audience
 from engage_pipelines.registry.destinations import find_destination
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.mappings import make_presets, remove_presets
@@ -89,7 +89,8 @@ def connect(change: Change, space: Row, new: NewConnection) -> Connected:
     after = {**values, "state": row.state, "mappings": [preset.name for preset in presets]}
     change.record("connect", _named(space, of, to), after=after)
     request_id = owe_sync(change.c, row.id, RequestKind.BACKFILL, change.stamp) if backfill else None
-    if of.enabled and of.current_version is None and not compute_is_owed(change.c, space.id, of.id):
+    wants_version = of.current_version is None or not of.options.get("compute_without_destinations", True)
+    if of.enabled and wants_version and not compute_is_owed(change.c, space.id, of.id):
         change.compute_soon(space.id, [of.id])
     return Connected(row, resumed=False, request_id=request_id, mappings=tuple(presets))
 
@@ -112,6 +113,12 @@ def remove(change: Change, space: Row, of: Row, to: Row) -> None:
     change.c.execute(sync_request.update().where(owed).values(state="cancelled", settled_at=change.now, started_at=None))
     remove_presets(change, row)
     change.record("disconnect", _named(space, of, to), before={"state": row.state, "calls": row.calls})
+
+
+def remove_all(change: Change, space: Row, of: Row) -> None:
+    """End every connection of the audience."""
+    for key in connected_destinations(change.c, of.id):
+        remove(change, space, of, find_destination(change.c, space.id, key))
 
 
 def request_sync(change: Change, space: Row, of: Row, to: Row, *, kind: RequestKind) -> str:

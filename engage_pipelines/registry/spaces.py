@@ -73,7 +73,7 @@ def update_space(change: Change, key: str, **fields: Unpack[SpaceFields]) -> Row
             _check_one_per_type(change.c, row)
     change.record("update", f"space {key}", before={name: getattr(row, name) for name in new}, after=new)
     if "evaluate_at" in new:
-        change.compute_soon(row.id, _enabled_computations(change.c, row.id))
+        change.compute_soon(row.id, enabled_computations(change.c, row.id))
     return change.update(space, row.id, new)
 
 
@@ -96,6 +96,7 @@ def _check_one_per_type(c: sa.Connection, row: Row) -> None:
         )
 
 
-def _enabled_computations(c: sa.Connection, space_id: str) -> list[str]:
+def enabled_computations(c: sa.Connection, space_id: str) -> list[str]:
+    """Ids of everything in the space that is computed."""
     wanted = sa.and_(computation.c.space_id == space_id, computation.c.enabled, computation.c.deleted_at.is_(None))
     return list(c.execute(sa.select(computation.c.id).where(wanted)).scalars())

@@ -297,3 +297,13 @@ audit = sa.Table(
     sa.Column("before", sa.JSON),
     sa.Column("after", sa.JSON),
 )
+
+suppression = sa.Table(
+    "suppression",
+    metadata,
+    sa.Column("space_id", Id, sa.ForeignKey("space.id"), primary_key=True),
+    sa.Column("kind", sa.String(16), primary_key=True, comment="user_id, email or anonymous_id"),
+    sa.Column("id", sa.Text, primary_key=True, comment="taken away when the profile is erased"),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+)

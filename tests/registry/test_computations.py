@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import ConfigurationError, ConflictError, DefinitionError
 from engage_pipelines.registry.cadence import check_cadence
-from engage_pipelines.registry.computations import audiences_of, delete_audience, update_audience, used_by
-from engage_pipelines.registry.connections import NewConnection, connect
+from engage_pipelines.registry.computations import audiences_of, clone_audience, delete_audience, update_audience, used_by
+from engage_pipelines.registry.connections import NewConnection, connect, remove_all
 
 
 def test_key_is_refused_while_used_and_ever_after(world: Any) -> None:
@@ -67,7 +67,20 @@ def test_evaluation_gets_level_and_options(world: Any) -> None:
     assert (one.key, one.level, str(one.empty_accounts)) == ("accounts", Level.ACCOUNT, "true")
 
 
-@pytest.mark.parametrize("options", [{"empty_acounts": "true"}, {"empty_accounts": "maybe"}, {"include_historical_data": "yes"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"empty_acounts": "true"}, id="a misspelt name"),
+        pytest.param({"empty_accounts": "maybe"}, id="a word that is none"),
+        pytest.param({"include_historical_data": "yes"}, id="a word for a switch"),
+        pytest.param({"backfill_event_data_days": 0}, id="no day"),
+        pytest.param({"backfill_event_data_days": True}, id="a switch for a number"),
+        pytest.param({"backfill_event_data_days": 7, "include_historical_data": False}, id="days of a history that does not count"),
+        pytest.param({"filter_by_external_ids": []}, id="no identifier"),
+        pytest.param({"filter_by_external_ids": "user_id"}, id="a text for a list"),
+        pytest.param({"filter_by_external_ids": ["user-id"]}, id="an identifier that is none"),
+    ],
+)
 def test_options_that_are_none_are_refused(world: Any, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         world.audience("vips", options=options)
@@ -92,3 +105,35 @@ def test_other_words_are_no_cadence(text: str) -> None:
         return
     assert text not in NEARLY
     assert kept == "manual" or len(kept.split(" ")) == 5
+
+
+def test_people_of_an_account_audience_are_not_filtered(world: Any) -> None:
+    with pytest.raises(ConfigurationError, match="is an option of user audiences"):
+        world.audience("accounts", level=Level.ACCOUNT, options={"include_anonymous": True})
+
+
+def test_options_say_who_is_admitted_and_since_when_events_count(world: Any) -> None:
+    row = world.audience("all")
+    world.audience("some", options={"filter_by_external_ids": ["email"], "include_anonymous": True, "backfill_event_data_days": 1})
+    world.audience("new", options={"include_historical_data": False})
+    everything, recent, some = sorted(world.look(audiences_of, world.space.id), key=lambda one: one.key)
+    assert (everything.external_ids, everything.events_since_us) == (("android.idfa", "email", "ios.idfa", "user_id"), None)
+    assert some.external_ids == ("anonymous_id", "email")
+    assert recent.events_since_us >= row.created_at
+    assert some.events_since_us < row.created_at
+
+
+def test_clone_is_like_the_other_but_for_what_is_said(world: Any) -> None:
+    world.audience("vips", name="VIPs", options={"include_anonymous": True})
+    copied = world.do(clone_audience, world.space, "vips", "others", options={"include_anonymous": False})
+    assert (copied.name, copied.options, copied.current_version) == ("VIPs (copy)", {"include_anonymous": False}, None)
+    assert copied.definition == world.look(audiences_of, world.space.id)[1].definition
+
+
+def test_all_connections_end_before_an_audience_is_deleted_with_them(world: Any) -> None:
+    of = world.audience("vips")
+    world.destination("crm")
+    world.do(connect, world.space, NewConnection("vips", "crm"))
+    world.do(remove_all, world.space, of)
+    world.do(delete_audience, world.space, "vips")
+    assert [row.verb for row in world.rows("audit")][-2:] == ["disconnect", "delete"]

@@ -24,6 +24,7 @@ def upgrade() -> None:
     _replica()
     _sync_request()
     _mapping_revision()
+    _suppression()
 
 
 def _audit() -> None:
@@ -404,4 +405,17 @@ def _mapping_revision() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["mapping_id"], ["mapping.id"], name="fk_mapping_revision_mapping_id"),
         sa.PrimaryKeyConstraint("mapping_id", "revision", name="pk_mapping_revision"),
+    )
+
+
+def _suppression() -> None:
+    op.create_table(
+        "suppression",
+        sa.Column("space_id", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False, comment="user_id, email or anonymous_id"),
+        sa.Column("id", sa.Text(), nullable=False, comment="taken away when the profile is erased"),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["space_id"], ["space.id"], name="fk_suppression_space_id"),
+        sa.PrimaryKeyConstraint("space_id", "kind", "id", name="pk_suppression"),
     )

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import duckdb
 
 from engage_pipelines.computing.history import History, Version
+from engage_pipelines.computing.member_names import IDENTIFIERS
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import StateError
-
-COLUMNS = {Level.USER: ("user_id", "email", "anonymous_id"), Level.ACCOUNT: ("group_id",)}
-"""Identifier columns of one row per member; the one seen first where a member has several of a kind, empty where it has none."""
 
 _VERSIONS_AT_ONCE = 50
 
@@ -40,8 +38,11 @@ def reading(history: History) -> Generator[duckdb.DuckDBPyConnection]:
 
 
 def members_sql(history: History, n: int, level: Level) -> str:
-    """One row per member, in the order of its identifiers; `level` user of an audience of accounts gives their users."""
-    return f"{_details(history.chain.rows(n), level)} order by {', '.join(COLUMNS[level])}, member"
+    """One row per member with its identifiers, the one seen first where it has several of a kind, and in their order.
+
+    `level` user of an audience of accounts gives their users.
+    """
+    return f"{_details(history.chain.rows(n), level)} order by {', '.join(IDENTIFIERS[level])}, member"
 
 
 def identifiers_sql(history: History, n: int, level: Level) -> str:
@@ -58,7 +59,7 @@ def changes_sql(history: History, older: int, newer: int) -> str:
         f" (select member from ({chain.rows(lacks)}) where level = '{level}')"
         for change, holds, lacks in (("entered", newer, older), ("exited", older, newer))
     ]
-    return f"{' union all '.join(parts)} order by change, {', '.join(COLUMNS[level])}, member"
+    return f"{' union all '.join(parts)} order by change, {', '.join(IDENTIFIERS[level])}, member"
 
 
 def standing(history: History, member: int, level: Level) -> Standing | None:
@@ -102,6 +103,6 @@ def _signed(db: duckdb.DuckDBPyConnection, history: History, versions: tuple[Ver
 def _details(rows: str, level: Level) -> str:
     columns = ", ".join(
         f"arg_min(substr(address, {len(kind) + 2}), first_order) filter (starts_with(address, '{kind}:')) as {kind}"
-        for kind in COLUMNS[level]
+        for kind in IDENTIFIERS[level]
     )
     return f"select member, {columns} from ({rows}) where level = '{level}' and current group by member"

@@ -7,7 +7,11 @@ import numpy as np
 
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import ConflictError, NotFoundError
+from engage_pipelines.facts.bits import Ids
 from engage_pipelines.facts.session import FactsSession
+
+IDENTIFIERS = {Level.USER: ("user_id", "email", "anonymous_id"), Level.ACCOUNT: ("group_id",)}
+"""Kinds of identifiers by level, the one that people are known by first."""
 
 # a person without a user id is shown by e-mail; the canonical id is that of the subject which is the member's number
 _NAMES = """
@@ -41,6 +45,16 @@ def names_of(session: FactsSession, members: Iterable[int]) -> dict[int, str]:
         return {member: name for member, name in session.connection.execute(_NAMES).fetchall() if name is not None}
     finally:
         session.connection.unregister("asked_members")
+
+
+def describe(session: FactsSession, members: Ids, level: Level) -> str:
+    """SQL over the session for one row per member: of each kind the identifier it has now, and had first; as versions keep them."""
+    session.connection.register("described", {"member": members})
+    columns = ", ".join(f"arg_min(i.id, (i.first_at, i.id)) FILTER (i.kind = '{kind}') AS {kind}" for kind in IDENTIFIERS[level])
+    query = f"SELECT a.member, {columns} FROM described a LEFT JOIN identifiers i ON i.member = a.member AND i.current GROUP BY a.member"
+    if level is Level.USER:
+        query = f"SELECT * REPLACE (CASE WHEN user_id IS NULL THEN anonymous_id END AS anonymous_id) FROM ({query})"
+    return f"{query} ORDER BY {', '.join(IDENTIFIERS[level])}, member"
 
 
 def find_member(session: FactsSession, name: str, level: Level) -> Named:

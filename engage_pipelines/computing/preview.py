@@ -10,7 +10,7 @@ import numpy as np
 
 from engage_pipelines.computing.compute import rows_of
 from engage_pipelines.computing.history import History, Version
-from engage_pipelines.computing.member_names import names_of
+from engage_pipelines.computing.member_names import IDENTIFIERS, names_of
 from engage_pipelines.computing.questions import Desk, Question, found_members
 from engage_pipelines.domain.computation import EmptyAccounts, Level
 from engage_pipelines.domain.errors import NotFoundError
@@ -20,7 +20,6 @@ from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.registry.nearest import did_you_mean
 from engage_pipelines.snapshots.write import compare
 
-KINDS = {Level.USER: ("user_id", "email", "anonymous_id"), Level.ACCOUNT: ("group_id",)}
 _HOLDERS = """
     SELECT count(*) FILTER (held.kind IS NULL) AS none, {counts}
     FROM (SELECT a.member, i.kind FROM asked a LEFT JOIN identifiers i ON i.member = a.member AND i.current) held"""
@@ -197,7 +196,7 @@ def _scattered(ids: Ids) -> Ids:
 
 
 def _holders(session: FactsSession, members: Ids, level: Level) -> dict[str, int]:
-    kinds = KINDS[level]
+    kinds = IDENTIFIERS[level]
     counts = ", ".join(f"count(DISTINCT held.member) FILTER (held.kind = '{kind}') AS {kind}" for kind in kinds)
     session.connection.register("asked", {"member": members})
     try:

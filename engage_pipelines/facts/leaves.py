@@ -35,7 +35,7 @@ def ask(session: FactsSession, universes: dict[Level, Universe], leaves: Iterabl
     wanted = dict.fromkeys(leaves)
     result = LeafBits()
     events = [leaf for _, leaf in wanted if isinstance(leaf.scalar.source, Events)]
-    for query in event_queries(events, session.at_us):
+    for query in event_queries(events, session.events):
         _run(session, query, {Level.USER: universes[Level.USER]}, result)
     by_level = {level: {leaf for each, leaf in wanted if each is level} for level in Level}
     traits = [leaf for _, leaf in wanted if isinstance(leaf.scalar.source, Trait)]

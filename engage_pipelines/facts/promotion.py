@@ -110,7 +110,8 @@ def with_columns(query: str, columns: Sequence[Promoted]) -> str:
         if each.kind == NUMBER:
             whole = f"{kind} <> 'DOUBLE' AND abs({value}) <= {_WHOLE_UPTO}"
             fractional.append(f"CASE WHEN {text} IS NOT NULL AND NOT coalesce({whole}, false) THEN {1 << place} ELSE 0 END")
-    return f"""SELECT * EXCLUDE (json_types, json_texts), {", ".join(listed)}, {" | ".join(unfit)} AS unfit, {" | ".join(fractional)} AS fractional
+    bits = f"{' | '.join(unfit)} AS unfit, {' | '.join(fractional)} AS fractional"
+    return f"""SELECT * EXCLUDE (json_types, json_texts), {", ".join(listed)}, {bits}
         FROM (SELECT *, json_type(properties, [{paths}]) AS json_types, json_extract_string(properties, [{paths}]) AS json_texts
               FROM ({query}))"""
 

@@ -71,7 +71,7 @@ def _add_events(write: Write, number: int, rows: int, users: int, visitors: int)
     # some people do much, most do little
     person = f"(1 + (random_part * random_part * {users})::BIGINT % {users})"
     query = f"""
-        SELECT CASE WHEN d % 50 = 0 THEN {users} + 1 + d // 64 % {max(visitors, 1)} ELSE {person} END AS subject,
+        SELECT (CASE WHEN d % 50 = 0 THEN {users} + 1 + d // 64 % {max(visitors, 1)} ELSE {person} END)::BIGINT AS subject,
                '{EVENT_NAMES[number]}' AS event, {_FIRST_US} + (i * {_SPAN_US / rows})::BIGINT AS ts,
                'm-{number}-' || i AS message_id, 'track' AS kind, {_PROPERTIES.replace("{dice}", dice)} AS properties,
                '{{"library":{{"name":"analytics.js"}}}}' AS context, 'web' AS source

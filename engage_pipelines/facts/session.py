@@ -25,6 +25,7 @@ from typing import Self
 
 import duckdb
 
+from engage_pipelines.facts.event_source import EventSource
 from engage_pipelines.facts.identity_sql import resolve_members
 from engage_pipelines.facts.store import Manifest, open_engine, read_manifest, relation, state_errors
 
@@ -89,6 +90,12 @@ class FactsSession:
     connection: duckdb.DuckDBPyConnection
     at_us: int
     fingerprint: str
+    source: EventSource | None = None
+
+    @property
+    def events(self) -> EventSource:
+        """Where evaluation reads the rows of events from."""
+        return self.source or EventSource(self.at_us)
 
     def materialize(self, view: str) -> None:
         """Keep the rows of a view from here on, where they are read more than once."""
@@ -113,8 +120,8 @@ def open_session(facts_dir: Path, space: str, *, at_us: int) -> FactsSession:
         manifest = read_manifest(folder)
         connection = open_engine(_spill(folder, manifest))
         with _closed_on_failure(connection):
-            _define(connection, folder, manifest, at_us)
-        return FactsSession(connection, at_us, manifest.id)
+            is_merged = _define(connection, folder, manifest, at_us)
+        return FactsSession(connection, at_us, manifest.id, EventSource(at_us, folder, manifest, is_merged))
 
 
 def _spill(folder: Path, manifest: Manifest) -> Path | None:
@@ -135,7 +142,9 @@ def _closed_on_failure(connection: duckdb.DuckDBPyConnection) -> Generator[None]
         raise
 
 
-def _define(connection: duckdb.DuckDBPyConnection, folder: Path, manifest: Manifest, at_us: int) -> None:
+def _define(connection: duckdb.DuckDBPyConnection, folder: Path, manifest: Manifest, at_us: int) -> bool:
+    """Make the relations; whether some subjects belong to another member."""
+
     def rows(table: str) -> str:
         return relation(folder, table, manifest.files(table))
 
@@ -159,3 +168,4 @@ def _define(connection: duckdb.DuckDBPyConnection, folder: Path, manifest: Manif
     connection.execute(f"CREATE TEMP TABLE users AS {_TABLES['users'].format_map(words)}")
     connection.execute(f"CREATE TEMP TABLE accounts AS {_TABLES['accounts'].format_map(words)}")
     connection.execute(f"CREATE TEMP TABLE account_users AS {_TABLES['account_users'].format_map(words | member_user)}")
+    return merged

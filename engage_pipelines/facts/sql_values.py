@@ -47,8 +47,13 @@ def quote_path(path: Path) -> str:
 
 
 class Value(Protocol):
-    """What predicates need of a value; each property is an expression that is NULL when there is no such reading."""
+    """What predicates need of a value; each property is an expression that is NULL when there is no such reading.
 
+    `present` is true or false.
+    """
+
+    @property
+    def present(self) -> str: ...
     @property
     def text(self) -> str: ...
     @property
@@ -73,6 +78,10 @@ class JsonValue:
         return self.keep(1, f"json_extract({self.document}, {quote_path(self.path)})")
 
     @property
+    def present(self) -> str:
+        return f"{self.text} IS NOT NULL"
+
+    @property
     def text(self) -> str:
         return self.keep(1, f"json_extract_string({self.document}, {quote_path(self.path)})")
 
@@ -84,7 +93,7 @@ class JsonValue:
     def exact(self) -> str:
         """The number as a decimal, when it is one that is summed exactly."""
         text = self.text
-        return self.keep(2, f"CASE WHEN regexp_full_match({text}, '{EXACT_PATTERN}') THEN TRY_CAST({text} AS DECIMAL(18, 6)) END")
+        return self.keep(2, exact_sql(text))
 
     @property
     def inexact(self) -> str:
@@ -100,11 +109,72 @@ class JsonValue:
         return f"{kind} IN ({', '.join(map(quote_text, types))})"
 
 
+WAYS = ("present", "json", "text", "type", "number", "exact", "millionths", "instant")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to read a part of an event row: `way` is one of WAYS, `document` the column of JSON text."""
+
+    document: str
+    path: Path
+    way: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadValue:
+    """What a path leads to in an event row, by columns that `read` promises, one per way of reading."""
+
+    document: str
+    path: Path
+    read: Callable[[Reading], str]
+    keep: Keep
+
+    def _way(self, way: str) -> str:
+        return self.read(Reading(self.document, self.path, way))
+
+    @property
+    def present(self) -> str:
+        return self._way("present")
+
+    @property
+    def json(self) -> str:
+        return self._way("json")
+
+    @property
+    def text(self) -> str:
+        return self._way("text")
+
+    @property
+    def number(self) -> str:
+        return self._way("number")
+
+    @property
+    def exact(self) -> str:
+        return self._way("exact")
+
+    @property
+    def inexact(self) -> str:
+        """Something, when there is a number and it is not exact."""
+        return self.keep(3, f"CASE WHEN {self.number} IS NOT NULL AND {self.exact} IS NULL THEN true END")
+
+    @property
+    def instant(self) -> str:
+        return self._way("instant")
+
+    def is_type(self, *types: str) -> str:
+        return f"{self._way('type')} IN ({', '.join(map(quote_text, types))})"
+
+
 @dataclass(frozen=True, slots=True)
 class NumberValue:
     """A value that is always a number, or missing."""
 
     number: str
+
+    @property
+    def present(self) -> str:
+        return f"{self.number} IS NOT NULL"
 
     @property
     def text(self) -> str:
@@ -125,6 +195,10 @@ class TextValue:
     text: str
 
     @property
+    def present(self) -> str:
+        return f"{self.text} IS NOT NULL"
+
+    @property
     def number(self) -> str:
         return number_sql(self.text)
 
@@ -140,6 +214,16 @@ def number_sql(text: str) -> str:
     """The number that a text reads as, as a double."""
     number = f"TRY_CAST({text} AS DOUBLE)"
     return f"CASE WHEN regexp_full_match({text}, '{NUMBER_PATTERN}') AND isfinite({number}) THEN {number} END"
+
+
+def exact_sql(text: str) -> str:
+    """The number that a text reads as, as a decimal, when it is one that is summed exactly."""
+    return f"CASE WHEN regexp_full_match({text}, '{EXACT_PATTERN}') THEN TRY_CAST({text} AS DECIMAL(18, 6)) END"
+
+
+def millionths_sql(text: str) -> str:
+    """The number times a million, as a double without fraction; nan where there is none, inf where it is not one that is summed exactly."""
+    return f"CASE WHEN ({number_sql(text)}) IS NULL THEN 'nan' ELSE coalesce(round(CAST({exact_sql(text)} AS DOUBLE) * 1e6), 'inf') END"
 
 
 def instant_sql(text: str) -> str:
@@ -180,7 +264,7 @@ _SIGNS = {
 def _positive(comparator: Comparator, value: Value, given: Sequence[object], at_us: int) -> str:
     match comparator:
         case Comparator.EXISTS:
-            return f"{value.text} IS NOT NULL"
+            return value.present
         case Comparator.EQUALS | Comparator.ONE_OF:
             return _any(_equal(value, each) for each in given)
         case Comparator.DIFFERS:
@@ -236,9 +320,9 @@ def _equal_values(left: Value, right: Value) -> str:
 
 
 def _differs(value: Value, given: object) -> str:
-    present = f"{value.text} IS NOT NULL"
+    present = value.present
     if not isinstance(given, Number | Text | Truth | Moment):
-        present += f" AND {_value(given).text} IS NOT NULL"
+        present += f" AND {_value(given).present}"
     return f"{present} AND NOT coalesce({_equal(value, given)}, false)"
 
 
@@ -252,7 +336,7 @@ def _number_given(given: object) -> str:
 
 
 def _value(given: object) -> Value:
-    if not isinstance(given, JsonValue):
+    if not isinstance(given, JsonValue | ReadValue):
         raise TypeError(f"{given!r} has no place in a comparison")
     return given
 

@@ -1,0 +1,140 @@
+"""Rows of events for evaluation: from typed columns in files that have them, from the JSON elsewhere, with the same meaning.
+
+A reading that some files have a column for and others not becomes a UNION ALL over both kinds of files.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engage_pipelines.facts.promotion import BOOLEAN, NUMBER, TEXT, Promoted
+from engage_pipelines.facts.sql_values import Reading, exact_sql, instant_sql, millionths_sql, number_sql, quote_path
+from engage_pipelines.facts.store import Manifest, file_rows
+
+_NEVER = {"number": "NULL::DOUBLE", "exact": "NULL::DECIMAL(18, 6)", "millionths": "'nan'::DOUBLE", "instant": "NULL::BIGINT"}
+_ROW_COLUMNS = ("ts", "message_id", "source", "properties", "context")
+_JSON_FUNCTIONS = {"json": "json_extract", "type": "json_type"}
+
+
+@dataclass(frozen=True, slots=True)
+class EventSource:
+    """Where the rows of events are. Without `manifest` they are those of the relation `event_rows`, whose members are their subjects.
+
+    `at_us` is the last instant that counts; `is_merged` when some subjects belong to another member, by `member_of`.
+    """
+
+    at_us: int
+    folder: Path = field(default_factory=Path)
+    manifest: Manifest | None = None
+    is_merged: bool = False
+
+    def by_subject(self, condition: str, columns: Collection[str], readings: Mapping[Reading, str]) -> str:
+        """A query for `subject`, some of the columns of event rows, and readings under the names given."""
+        if self.manifest is None:
+            return _read("event_rows", "member AS subject", condition, columns, {each: (name, None) for each, name in readings.items()})
+        visible = f"({condition}) AND ts <= {self.at_us}"
+        parts = [
+            _read(rows, "subject", visible, columns, {each: (name, found.get(each)) for each, name in readings.items()})
+            for rows, found in self._groups(readings)
+        ]
+        return " UNION ALL ".join(parts)
+
+    def by_member(self, condition: str, columns: Collection[str], readings: Mapping[Reading, str]) -> str:
+        """The same with `member` in place of `subject`."""
+        rows = self.by_subject(condition, columns, readings)
+        if not self.is_merged:
+            return f"SELECT subject AS member, * EXCLUDE (subject) FROM ({rows})"
+        return (
+            "SELECT coalesce(m.member, s.subject) AS member, s.* EXCLUDE (subject)"
+            f" FROM ({rows}) s LEFT JOIN member_of m ON m.subject = s.subject"
+        )
+
+    def _groups(self, readings: Mapping[Reading, str]) -> list[tuple[str, Mapping[Reading, Promoted]]]:
+        """Files that have columns for the same of the readings, and those columns."""
+        assert self.manifest
+        groups: dict[tuple[tuple[Reading, Promoted], ...], list[str]] = {}
+        for name in self.manifest.files("events"):
+            by_path = {each.path: each for each in self.manifest.promoted.get(name, ())}
+            found = [
+                (reading, column)
+                for reading in readings
+                if reading.document == "properties" and (column := by_path.get(reading.path)) and _expression(reading.way, column)
+            ]
+            groups.setdefault(tuple(found), []).append(name)
+        if not groups:
+            return [("(SELECT * FROM event_rows LIMIT 0) t(subject, event, ts, message_id, properties, context, source, kind)", {})]
+        return [(self._rows(names), dict(found)) for found, names in groups.items()]
+
+    def _rows(self, names: Sequence[str]) -> str:
+        assert self.manifest
+        columns = {frozenset(each.column for each in self.manifest.promoted.get(name, ())) for name in names}
+        return file_rows(self.folder, names, alike=len(columns) == 1)
+
+
+def _read(
+    rows: str, subject: str, condition: str, columns: Collection[str], readings: Mapping[Reading, tuple[str, Promoted | None]]
+) -> str:
+    """Two layers: JSON is read once per path and way of reading, numbers and dates are told from it above."""
+    inner = [subject, *(name for name in _ROW_COLUMNS if name in columns)]
+    outer = ["subject", *(name for name in _ROW_COLUMNS if name in columns)]
+    names: dict[str, str] = {}
+    for reading, (alias, column) in readings.items():
+        expression = _expression(reading.way, column) if column else None
+        if expression is None:
+            function = _JSON_FUNCTIONS.get(reading.way, "json_extract_string")
+            raw = f"{function}({reading.document}, {quote_path(reading.path)})"
+            expression = _from_text(reading.way)
+        else:
+            assert column
+            raw = column.column
+        name = names.setdefault(raw, f"raw_{len(names)}")
+        outer.append(f"{expression.format(name)} AS {alias}")
+    inner += [f"{raw} AS {name}" for raw, name in names.items()]
+    return f"SELECT {', '.join(outer)} FROM (SELECT {', '.join(inner)} FROM {rows} WHERE {condition})"
+
+
+def _expression(way: str, column: Promoted) -> str | None:
+    """A reading of a typed column, `{0}` standing for it; None when the column does not tell."""
+    match column.kind, way:
+        case _, "present":
+            return "({0} IS NOT NULL)"
+        case (_, "type"):
+            return "CASE WHEN {0} IS NOT NULL THEN '" + {NUMBER: "DOUBLE", TEXT: "VARCHAR", BOOLEAN: "BOOLEAN"}[column.kind] + "' END"
+        case (_, "json"):
+            return "to_json({0})"
+        case (kind, _) if kind == TEXT:
+            return _from_text(way)
+        case (kind, "text") if kind == BOOLEAN:
+            return "CAST({0} AS VARCHAR)"
+        case (_, "text"):
+            return "CAST(CAST({0} AS BIGINT) AS VARCHAR)" if column.whole else None
+        case (kind, "number") if kind == NUMBER:
+            return "{0}"
+        case (kind, "exact") if kind == NUMBER:
+            return "CAST({0} AS DECIMAL(18, 6))" if column.exact else None
+        case (kind, "millionths") if kind == NUMBER:
+            return "coalesce(round({0} * 1e6), 'nan')" if column.exact else None
+        case _:
+            return _NEVER[way]
+
+
+def _from_text(way: str) -> str:
+    """A reading of the text that a path leads to, or for json and type of just that."""
+    match way:
+        case "present":
+            return "({0} IS NOT NULL)"
+        case "number":
+            return _marked(number_sql("\0"))
+        case "exact":
+            return _marked(exact_sql("\0"))
+        case "millionths":
+            return _marked(millionths_sql("\0"))
+        case "instant":
+            return _marked(instant_sql("\0"))
+        case _:
+            return "{0}"
+
+
+def _marked(sql: str) -> str:
+    """Braces of patterns doubled, for the one format to come."""
+    return sql.replace("{", "{{").replace("}", "}}").replace("\0", "{0}")

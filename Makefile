@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export DAGSTER_HOME ?= $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-browser check format lint types contracts bench lock
+.PHONY: help demo dev test test-browser check format lint types contracts bench soak lock
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r t d; do printf '  %-13s %s\n' "$$t" "$$d"; done
@@ -47,6 +47,9 @@ contracts: $(READY)
 
 bench: $(READY) ## One ratio table per benchmark
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+soak: $(READY) ## Random histories of the sync protocol for MINUTES=n (10)
+	$(BIN)/python -m engage_pipelines.testing.simulate --seeds $$(date +%s)000: --minutes $(or $(MINUTES),10)
 
 lock: $(READY) ## Pin the newest versions that pyproject.toml allows
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

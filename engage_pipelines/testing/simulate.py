@@ -28,8 +28,8 @@ def main() -> int:
         print(f"=> {played.broken or 'every promise kept'}")
         return int(bool(played.broken))
     until = time.monotonic() + arguments.minutes * 60 if arguments.minutes else None
-    first, last = (int(number) for number in arguments.seeds.split(":"))
-    return _play_all(itertools.count(first) if until else range(first, last), off, until)
+    first, _, last = arguments.seeds.partition(":")
+    return _play_all(range(int(first), int(last)) if last and until is None else itertools.count(int(first)), off, until)
 
 
 def _play_all(seeds: Iterable[int], off: tuple[str, ...], until: float | None) -> int:

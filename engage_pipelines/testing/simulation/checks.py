@@ -12,8 +12,8 @@ from engage_pipelines.testing.simulation.store import Replica, Store, Switch
 class Checks:
     """The checks of one history.
 
-    `baseline` are the addresses that a connection without backfill holds unsaid, until a resync; `since` is the resync number from which on a channel has
-    every address; `gaps` are channels whose mapping was off while another of the replica sent exits.
+    `baseline` are the addresses that a connection without backfill holds unsaid, until a resync; `since` is the resync number from which
+    on a channel has every address; `gaps` are channels whose mapping was off while another of the replica sent exits.
     """
 
     store: Store

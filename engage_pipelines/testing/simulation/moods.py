@@ -8,6 +8,9 @@ FATES = ("ok", "lost", "late", "5xx", "429", "400")
 EVENTS = ("drive", "time", "launch", "kill", "heart", "churn", "release", "pause", "resync", "toggle", "poison")
 
 
+USUAL = LeaseTimes()
+
+
 @dataclass(frozen=True, slots=True)
 class Mood:
     """Weights of what may become of a request and of what may happen next, how far time jumps, and how many runs there may be at once."""
@@ -16,7 +19,7 @@ class Mood:
     fates: tuple[int, ...] = (8, 1, 2, 1, 1, 2)
     events: tuple[int, ...] = (55, 15, 10, 4, 2, 8, 1, 2, 1, 2, 2)
     jumps: tuple[int, ...] = (1, 5, 5, 10, 10, 31, 61, 400)
-    times: LeaseTimes = LeaseTimes()
+    times: LeaseTimes = USUAL
     rivals: int = 2
 
 
@@ -24,7 +27,7 @@ MOODS = (
     Mood("ordinary"),
     Mood("hasty", jumps=(1, 1, 2), events=(80, 5, 10, 3, 1, 10, 1, 2, 1, 2, 2)),
     Mood("stormy", fates=(3, 4, 1, 4, 1, 3), jumps=(31, 61, 400)),
-    Mood("late", fates=(6, 0, 9, 0, 0, 1), events=(80, 4, 14, 6, 0, 16, 0, 1, 1, 1, 0), jumps=(1, 1, 3), rivals=3),
+    Mood("late", fates=(6, 0, 9, 0, 0, 1), events=(80, 3, 14, 6, 0, 16, 0, 1, 10, 1, 0), jumps=(1, 1, 3), rivals=3),
     Mood(
         "frozen",
         fates=(5, 1, 8, 0, 0, 0),

@@ -3,7 +3,7 @@
 It decides nothing: what comes next, what is owed, what is left out and what is kept is asked of the rules.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from engage_pipelines.delivery.generation_file import FrozenRecord
@@ -20,6 +20,7 @@ from engage_pipelines.domain.protocol import (
     ReplicaState,
     Settled,
     Step,
+    Unsent,
     cut,
     is_owed,
     settled_by,
@@ -47,7 +48,7 @@ class Lease:
 
     token: int
     until: int
-    unanswered: Unanswered = Unanswered()
+    unanswered: Unanswered = field(default_factory=Unanswered)
 
 
 @dataclass
@@ -180,7 +181,9 @@ class Owner:
         yield
         records = list(self._frozen(view, generation, changes, unsent, exceptions))
         self.store.files[generation.id] = records
-        self.say(f"{self.name} freezes g{generation.id} {step.kind} {replica.name} [{span.lo},{span.hi})->v{step.target} " + _words(records))
+        self.say(
+            f"{self.name} freezes g{generation.id} {step.kind} {replica.name} [{span.lo},{span.hi})->v{step.target} " + _words(records)
+        )
         yield
         answers = [LedgerRow(r.seq, r.seq, str(unsent[r.address]), None, 0) for r in records if r.address in unsent]
         self.store.open(lease.token, generation, answers)
@@ -203,7 +206,12 @@ class Owner:
         return dict(self.people.versions[n].members(level, with_former=self.people.with_former))
 
     def _frozen(
-        self, view: View, generation: Generation, changes: Sequence[Change], unsent: dict[str, object], exceptions: Sequence[ExceptionRow]
+        self,
+        view: View,
+        generation: Generation,
+        changes: Sequence[Change],
+        unsent: Mapping[str, Unsent],
+        exceptions: Sequence[ExceptionRow],
     ) -> Iterator[FrozenRecord]:
         """The records of a generation: exits before entries, and first those that are tried again as they were."""
         copies = list(self._copies([change for change in changes if change.address not in unsent], exceptions))
@@ -243,9 +251,12 @@ class Owner:
         result = self.rules.outcome(records, ledger, exceptions, generation=generation.id, now_us=now)
         stale = [place for place in self._stale(row, settled) if place not in {(kept.address, kept.part) for kept in result.keep}]
         self.store.settle(lease.token, generation, settled, result)
-        self.store._forget(row, stale)
+        self.store.forget(row, stale)
         self.settled += 1
-        self.say(f"{self.name} settles g{generation.id}: " + " ".join(f"{b.lo or '-'}@{b.version}/{b.exits_version}/{b.resync_no}" for b in row.base))
+        self.say(
+            f"{self.name} settles g{generation.id}: "
+            + " ".join(f"{b.lo or '-'}@{b.version}/{b.exits_version}/{b.resync_no}" for b in row.base)
+        )
         self.checks.base_moved(row, settled, view.switches)
 
     def _stale(self, row: Replica, settled: Settled) -> list[tuple[str, str]]:

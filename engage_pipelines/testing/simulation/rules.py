@@ -1,5 +1,8 @@
 """The product's rules as the simulation calls them, and what each would be if one of them were left out."""
 
+# pyright: reportUnknownLambdaType=false
+# the types of the lambdas that stand for a rule left out are those of the fields they take the place of
+
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -57,7 +60,7 @@ class Rules:
     own_number: bool = True
 
 
-def _by_member(replica: ReplicaState, step: Step, known: Known, members: Members) -> list[Change]:
+def _by_member(replica: ReplicaState, step: Step, _known: Known, members: Members) -> list[Change]:
     """What a base of members would owe: each member's new addresses, and the old ones of each who lost them."""
     old, new = members(step.base.version), members(step.target)
     changes: dict[str, Change] = {}

@@ -149,13 +149,13 @@ class Store:
 
     def move_base(self, token: int, replica: Replica, settled: Settled, *, stale: Sequence[tuple[str, str]]) -> None:
         self.check(token)
-        self._forget(replica, stale)
+        self.forget(replica, stale)
         replica.base = self.rules.move(replica.base, settled)
 
     def settle(self, token: int, generation: Generation, settled: Settled, outcome: Settlement) -> None:
         self.check(token)
         replica = self.replicas[generation.replica]
-        self._forget(replica, outcome.clear)
+        self.forget(replica, outcome.clear)
         replica.exceptions |= {(row.address, row.part): row for row in outcome.keep}
         replica.base = self.rules.move(replica.base, settled)
         self.unsettled.pop(generation.id, None)
@@ -166,6 +166,6 @@ class Store:
         """A run may be launched from then on, if not sooner."""
         self.wanted_at = at if self.wanted_at is None else min(self.wanted_at, at)
 
-    def _forget(self, replica: Replica, parts: Sequence[tuple[str, str]]) -> None:
+    def forget(self, replica: Replica, parts: Sequence[tuple[str, str]]) -> None:
         for part in parts:
             replica.exceptions.pop(part, None)

@@ -1,20 +1,15 @@
 """Dagster as people run it: audiences come and go, destinations are connected, removed and connected again, and refuse, while it runs."""
 
 import json
-import socket
-import subprocess
-import time
 import urllib.request
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engage_pipelines.demo.processes import stop_group
 from engage_pipelines.testing.receiver import Receiver
-from tests.end_to_end.product import ENGAGE, ROOT, WRITE_KEY, Product
+from tests.end_to_end.dagster_dev import engage_dev, eventually, free_port
+from tests.end_to_end.product import WRITE_KEY, Product
 
 pytestmark = [pytest.mark.daemon, pytest.mark.slow]
 
@@ -32,39 +27,6 @@ ASSETS = "query { assetsOrError { ... on AssetConnection { nodes { key { path } 
 BACKFILL = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
     __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
 STATUS = "query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextmanager
-def engage_dev(product: Product, port: int) -> Generator[None]:
-    product.home.mkdir(parents=True, exist_ok=True)
-    with (product.home / "daemon.log").open("wb") as log:
-        process = subprocess.Popen(
-            [str(ENGAGE), "dev", "--port", str(port)],
-            cwd=ROOT,
-            env=product.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        try:
-            eventually(lambda: "Dagster UI:" in product.daemon_log(), 120, "the UI does not come up")
-            yield
-        finally:
-            stop_group(process)
-
-
-def eventually(holds: Callable[[], bool], seconds: float, otherwise: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.5)
 
 
 def graphql(port: int, query: str, **variables: Any) -> Any:

@@ -17,6 +17,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+VARIABLES = (
+    "ENGAGE_HOME",
+    "ENGAGE_DATABASE_URL",
+    "ENGAGE_FILES_DIR",
+    "ENGAGE_DAGSTER_URL",
+    "ENGAGE_SPACE",
+    "ENGAGE_KEYS",
+    "ENGAGE_ACTOR",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -60,6 +70,11 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         keys=tuple(key.strip() for key in env.get("ENGAGE_KEYS", "").split(",") if key.strip()),
         actor=env.get("ENGAGE_ACTOR") or _user_name(),
     )
+
+
+def variables_set() -> list[str]:
+    """The names of the variables in this process's environment that look like ours, known or not."""
+    return sorted(name for name in os.environ if name.startswith("ENGAGE_"))
 
 
 def secret_from_environment(name: str) -> str | None:

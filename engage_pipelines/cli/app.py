@@ -45,6 +45,7 @@ COMMANDS = {
     "audit": Lazy("audit", "audit", "Who changed what, and when."),
     "demo": Lazy("demo", "demo", "The main job on sample data, with a local receiver."),
     "dev": Lazy("dev", "dev", "The Dagster UI and daemon on this state."),
+    "doctor": Lazy("doctor", "doctor", "Whether the installation is well, and what to do where it is not."),
     "db": Lazy("db", "db", "The database of the registry."),
 }
 

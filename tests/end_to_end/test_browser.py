@@ -1,5 +1,6 @@
 """What people see in the Dagster UI, in a real browser; screenshots are kept in `screenshots/` for eyes."""
 
+import re
 import shutil
 from collections.abc import Generator
 from pathlib import Path
@@ -45,6 +46,8 @@ def test_a_marketer_finds_the_audience_its_destinations_and_what_was_sent(tmp_pa
             "destination", "create", "crm", "--type", "segment", "--set", "write_key=env:CRM_KEY", "--set", f"endpoint={receiver.url}"
         )
         product.engage("connect", "exporters", "crm", "--identify", "--wait")
+        product.engage("destination", "create", "list", "--type", "csv_file", "--set", "path=lists/{audience}.csv")
+        product.engage("connect", "exporters", "list", "--wait")
         told = len(receiver.members("exporters"))
         url = f"http://127.0.0.1:{port}"
 
@@ -61,14 +64,14 @@ def test_a_marketer_finds_the_audience_its_destinations_and_what_was_sent(tmp_pa
         sync_api.expect(page.get_by_text("Exporters").first).to_be_visible()
         page.screenshot(path=SHOTS / "audience.png")
 
-        # a backfill of a chosen destination, clicked
+        # a backfill of chosen destinations, clicked
         receiver.reset()
         page.goto(f"{url}/assets/default/sync/exporters?view=partitions")
         page.get_by_role("button", name="Materialize").first.click()
         dialog = page.get_by_role("dialog")
         dialog.get_by_role("button", name="All", exact=True).click()
         page.screenshot(path=SHOTS / "launch.png")
-        dialog.get_by_role("button", name="Launch backfill").click()
+        dialog.get_by_role("button", name=re.compile("^Launch")).click()
         eventually(lambda: any(row["run_id"] for row in product.json("status")), 60, "no run is known")
         page.goto(f"{url}/runs")
         sync_api.expect(page.get_by_text("Success").first).to_be_visible()

@@ -23,13 +23,20 @@ from engage_pipelines.registry.lookup import find_space
 @click.option("--track", is_flag=True, help="Send Audience Entered and Audience Exited for each user.")
 @click.option("--backfill/--no-backfill", default=None, help="Send the present members, or only those who come and go from now on.")
 @click.option("--wait", is_flag=True, help="End when the backfill is settled; exit code 1 when it failed.")
-def connect(audience: str, destination: str, *, backfill: bool | None, wait: bool, **calls: bool) -> None:
+@click.option("--dry-run", is_flag=True, help="Say what would be made and sent, and write nothing.")
+def connect(audience: str, destination: str, *, backfill: bool | None, wait: bool, dry_run: bool, **calls: bool) -> None:
     """Connect AUDIENCE to DESTINATION, or resume the connection that is paused."""
     registry = open_registry()
     chosen = [call for call in CALLS if calls[call]]
+    new = NewConnection(audience, destination, chosen, backfill)
+    if dry_run:
+        from engage_pipelines.cli.rehearse import say_rehearsal  # noqa: PLC0415 - brings DuckDB, connecting needs none of it
+
+        say_rehearsal(registry, new)
+        return
     with registry.change() as change:
         space = find_space(change.c, registry.space)
-        made = connect_in(change, space, NewConnection(audience, destination, chosen, backfill))
+        made = connect_in(change, space, new)
         type_key = find_destination(change.c, space.id, destination).type
     _say(audience, destination, type_key, made)
     if wait and made.request_id is not None:

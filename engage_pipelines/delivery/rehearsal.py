@@ -1,0 +1,171 @@
+"""What connecting would come to, without doing it: the mappings that would be made, the calls that would be sent, in how many requests.
+
+The connection is made in a transaction that is rolled back, and planned by the planner that plans the real thing. Payloads are rendered for
+the first `SAMPLE` changes of a kind; where there are more, calls and requests are in proportion to those.
+"""
+
+import math
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from engage_pipelines.delivery import state
+from engage_pipelines.delivery.plan import Planner, connect
+from engage_pipelines.delivery.render import CompiledMapping, Renderer, compile_mappings
+from engage_pipelines.delivery.runtime import Runtime
+from engage_pipelines.delivery.state import ExceptionRow
+from engage_pipelines.delivery.work import Work
+from engage_pipelines.destinations.base import Limits
+from engage_pipelines.domain.protocol import ReplicaState, steps
+from engage_pipelines.registry import connections
+from engage_pipelines.registry.change import Change
+from engage_pipelines.registry.connections import Connected, NewConnection
+from engage_pipelines.registry.lookup import find_space
+from engage_pipelines.snapshots.rows import Chain, VersionFile
+
+SAMPLE = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A mapping that would be made and switched on."""
+
+    name: str
+    trigger: str
+
+
+@dataclass(slots=True)
+class Rehearsal:
+    """What would be: `entered` and `exited` count calls by type; `skipped` members by level that have no identifier to be matched by."""
+
+    calls: tuple[str, ...]
+    state: str
+    resumed: bool
+    presets: tuple[Preset, ...]
+    version: int
+    limits: Limits
+    whole_list: bool
+    entered: Counter[str] = field(default_factory=Counter[str])
+    exited: Counter[str] = field(default_factory=Counter[str])
+    skipped: dict[str, int] = field(default_factory=dict[str, int])
+    requests: int = 0
+    is_exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The connection as the transaction had it before it was rolled back."""
+
+    made: Connected
+    work: Work
+    replicas: Sequence[ReplicaState]
+    exceptions: Mapping[str, Sequence[ExceptionRow]]
+
+
+class _RolledBackError(Exception):
+    """Ends the transaction of a rehearsal, and carries what was seen in it."""
+
+    def __init__(self, look: _Look) -> None:
+        super().__init__()
+        self.look = look
+
+
+def rehearse(runtime: Runtime, new: NewConnection) -> Rehearsal:
+    """What `connections.connect` would come to in the registry's space; nothing is written. Raises what connecting would raise."""
+    look = _look(runtime, new)
+    work = look.work
+    rehearsal = Rehearsal(
+        calls=work.connection.calls,
+        state=work.connection.state,
+        resumed=look.made.resumed,
+        presets=tuple(Preset(row.name, row.trigger) for row in look.made.mappings),
+        version=work.connection.current,
+        limits=work.type.limits_with(work.settings),
+        whole_list=work.type.writes_whole_list(work.settings),
+    )
+    if work.connection.current:
+        with tempfile.TemporaryDirectory() as scratch:
+            for replica in look.replicas:
+                _add_replica(rehearsal, look, replica, Path(scratch))
+    return rehearsal
+
+
+def _look(runtime: Runtime, new: NewConnection) -> _Look:
+    try:
+        with runtime.registry.change() as change:
+            made = connections.connect(change, find_space(change.c, runtime.registry.space), new)
+            raise _RolledBackError(_as_made(runtime, change, made))
+    except _RolledBackError as end:
+        return end.look
+
+
+def _as_made(runtime: Runtime, change: Change, made: Connected) -> _Look:
+    c = change.c
+    row = state.load_connection(c, made.connection.id)
+    type_ = runtime.type_of(row.destination_type)
+    work = Work(
+        runtime,
+        row,
+        type_,
+        # secrets stay what they are in the registry: nothing is sent
+        runtime.registry.desk.describe(type_, row.settings),
+        compile_mappings(state.load_mappings(c, row), {action.key: (action.calls, action.batch_keys) for action in type_.actions}),
+        Chain(
+            runtime.settings.snapshots_dir / row.space_key / row.computation_key,
+            tuple(VersionFile(n, is_full) for n, is_full in state.load_versions(c, row.computation_id)),
+        ),
+        state.load_resync_numbers(c, row.id),
+    )
+    replicas = work.replicas(c)
+    return _Look(made, work, replicas, {replica.name: state.load_exceptions(c, row.id, replica.name) for replica in replicas})
+
+
+def _add_replica(rehearsal: Rehearsal, look: _Look, replica: ReplicaState, scratch: Path) -> None:
+    work = look.work
+    now = work.runtime.now_us()
+    with connect(scratch) as db:
+        planner = Planner(db, work.chain, work.counted(replica.level))
+        rehearsal.skipped[replica.level] = planner.skipped(work.connection.current)
+        for step in steps(replica, work.connection.current):
+            planned = planner.plan(replica, step, look.exceptions[replica.name], now_us=now, limit=None)
+            if not planned.changes:
+                continue
+            requests = sum(
+                _add_calls(rehearsal, db, _renderer(work, replica), mapping, entered=entered)
+                for mapping in work.mappings
+                for entered in (False, True)
+            )
+            rehearsal.requests += min(requests, 1) if rehearsal.whole_list else requests
+
+
+def _renderer(work: Work, replica: ReplicaState) -> Renderer:
+    return Renderer(
+        generation=0,
+        level=replica.level,
+        calls=work.connection.calls,
+        envelope=work.envelope(evaluated_at_us=0, planned_at_us=0),
+        mappings=work.mappings,
+        group_needs_a_user=work.type.group_needs_a_user,
+    )
+
+
+def _add_calls(rehearsal: Rehearsal, db: duckdb.DuckDBPyConnection, renderer: Renderer, mapping: CompiledMapping, *, entered: bool) -> int:
+    """Count what one mapping would send of the planned changes in one direction; the requests that takes."""
+    total = int(db.execute("select count(*) from owed where value = ?", [entered]).fetchall()[0][0])
+    query = f"select address, value, email from owed where value = ? order by address limit {SAMPLE}"
+    sample = db.execute(query, [entered]).fetchall()
+    records = [record for record, problem in renderer.records(mapping, iter(sample), 0) if not problem]
+    if not records:
+        return 0
+    rehearsal.is_exact &= total == len(sample)
+    scale = total / len(sample)
+    counts = rehearsal.entered if entered else rehearsal.exited
+    counts.update({call: round(count * scale) for call, count in Counter(record.call for record in records).items()})
+    weight = sum(len(record.body) + 1 for record in records) / len(records)
+    room = max(1, min(rehearsal.limits.max_batch_records, int(rehearsal.limits.max_batch_bytes / weight)))
+    lanes = Counter(record.lane for record in records)
+    return sum(math.ceil(count * scale / room) for count in lanes.values())

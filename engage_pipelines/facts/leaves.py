@@ -1,4 +1,7 @@
-"""Bits of single conditions: every distinct one of all definitions, asked once, in one query per event name and trait key."""
+"""Bits of single conditions: every distinct one of all definitions, asked once, in one scan per event name and trait key.
+
+Where the rows of a scan do not add up exactly, or a condition is of another kind, it is asked by a query of its own.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,8 +13,10 @@ from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import EngageError, StateError
 from engage_pipelines.domain.query.tree import Comparison, Events, Trait
 from engage_pipelines.facts.bits import Bits, Universe, ids_of
-from engage_pipelines.facts.compile import LeafQuery, event_queries, trait_queries, without_rows
+from engage_pipelines.facts.compile import LeafQuery, event_queries, events_of, trait_queries, without_rows
+from engage_pipelines.facts.counting import Found, count_events, last_traits
 from engage_pipelines.facts.session import FactsSession
+from engage_pipelines.facts.tally import Places, is_counted, places_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +39,68 @@ def ask(session: FactsSession, universes: dict[Level, Universe], leaves: Iterabl
     """The bits of all conditions given. A condition on events is about users; one on traits is of the level it comes with."""
     wanted = dict.fromkeys(leaves)
     result = LeafBits()
-    events = [leaf for _, leaf in wanted if isinstance(leaf.scalar.source, Events)]
-    for query in event_queries(events, session.events):
-        _run(session, query, {Level.USER: universes[Level.USER]}, result)
-    by_level = {level: {leaf for each, leaf in wanted if each is level} for level in Level}
-    traits = [leaf for _, leaf in wanted if isinstance(leaf.scalar.source, Trait)]
-    for query in trait_queries(traits, session.at_us):
-        levels = {level: universes[level] for level in Level if by_level[level] & set(query.leaves)}
-        _run(session, query, levels, result)
+    linked = columns_of(session, f"SELECT subject, member FROM {session.merged_subjects}")
+    subjects, members = ids_of(linked["subject"]), ids_of(linked["member"])
+    places = {level: places_of(universe.members, subjects, members) for level, universe in universes.items()}
+    asking = _Asking(session, universes, places, result)
+    asking.events(dict.fromkeys(leaf for _, leaf in wanted if isinstance(leaf.scalar.source, Events)))
+    by_key: dict[str, dict[Level, dict[Comparison, None]]] = {}
+    for level, leaf in wanted:
+        if isinstance(leaf.scalar.source, Trait):
+            by_key.setdefault(leaf.scalar.source.path[0], {}).setdefault(level, {})[leaf] = None
+    for key, by_level in by_key.items():
+        asking.trait(key, by_level)
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    session: FactsSession
+    universes: Mapping[Level, Universe]
+    places: Mapping[Level, Places]
+    result: LeafBits
+
+    def events(self, leaves: Iterable[Comparison]) -> None:
+        by_name: dict[str, list[Comparison]] = {}
+        others: list[Comparison] = []
+        for leaf in leaves:
+            if is_counted(leaf):
+                by_name.setdefault(events_of(leaf).name, []).append(leaf)
+            else:
+                others.append(leaf)
+        for name, group in by_name.items():
+            try:
+                found = count_events(self.session, name, group, self.places[Level.USER])
+            except duckdb.Error as error:
+                self._fail(Level.USER, group, error)
+            else:
+                others += self._keep(Level.USER, found)
+        for query in event_queries(others, self.session.events):
+            _run(self.session, query, {Level.USER: self.universes[Level.USER]}, self.result)
+
+    def trait(self, key: str, by_level: Mapping[Level, Iterable[Comparison]]) -> None:
+        leaves = list(dict.fromkeys(leaf for each in by_level.values() for leaf in each))
+        try:
+            found = last_traits(self.session, key, leaves, {level: self.places[level] for level in by_level})
+        except duckdb.Error as error:
+            for level in by_level:
+                self._fail(level, leaves, error)
+            return
+        for level, each in found.items():
+            for query in trait_queries(self._keep(level, each), self.session.at_us):
+                _run(self.session, query, {level: self.universes[level]}, self.result)
+
+    def _keep(self, level: Level, found: Found) -> list[Comparison]:
+        """Remember what was found; the conditions that have to be asked otherwise."""
+        for leaf, truths in found.truths.items():
+            if truths is not None:
+                self.result.bits[level, leaf] = self.universes[level].bits(truths[:-1])
+        if found.any_row:
+            _remember(next(iter(found.truths)), level, self.result)
+        return [leaf for leaf, truths in found.truths.items() if truths is None]
+
+    def _fail(self, level: Level, leaves: Iterable[Comparison], error: duckdb.Error) -> None:
+        self.result.errors.update({(level, leaf): _unreadable(error) for leaf in leaves})
 
 
 def columns_of(session: FactsSession, sql: str) -> Mapping[str, object]:
@@ -50,10 +108,13 @@ def columns_of(session: FactsSession, sql: str) -> Mapping[str, object]:
     try:
         return session.connection.execute(sql).fetchnumpy()
     except duckdb.Error as error:
-        first_line = str(error).splitlines()[0]
-        raise StateError(
-            f"the facts could not be read: {first_line}", "See whether files and memory are in order, then try again."
-        ) from error
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: duckdb.Error) -> StateError:
+    return StateError(
+        f"the facts could not be read: {str(error).splitlines()[0]}", "See whether files and memory are in order, then try again."
+    )
 
 
 def _run(session: FactsSession, query: LeafQuery, universes: dict[Level, Universe], result: LeafBits) -> None:
@@ -66,15 +127,15 @@ def _run(session: FactsSession, query: LeafQuery, universes: dict[Level, Univers
         positions, known = universe.positions(ids_of(columns["member"]))
         positions = positions[known]
         if len(positions):
-            _remember(query, level, result)
+            _remember(query.leaves[0], level, result)
         for number, leaf in enumerate(query.leaves):
             flags = np.full(universe.size, without_rows(leaf, session.at_us), dtype=np.bool_)
             flags[positions] = np.asarray(columns[f"b{number}"], dtype=np.bool_)[known]
             result.bits[level, leaf] = universe.bits(flags)
 
 
-def _remember(query: LeafQuery, level: Level, result: LeafBits) -> None:
-    source = query.leaves[0].scalar.source
+def _remember(leaf: Comparison, level: Level, result: LeafBits) -> None:
+    source = leaf.scalar.source
     if isinstance(source, Events):
         result.seen_events.add(source.name)
     elif isinstance(source, Trait):

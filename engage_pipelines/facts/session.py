@@ -45,6 +45,7 @@ _VIEWS = {
     "subjects_seen": "SELECT * FROM subjects_known WHERE first_at <= {at}",
     "trait_rows": """
         SELECT {member} AS member, s.key, s.ts, s.message_id, s.value, s.level FROM {traits} s {of_member} WHERE s.ts <= {at}""",
+    "traits_given": "SELECT s.subject, s.key, s.ts, s.value FROM {traits} s WHERE s.ts <= {at}",
     "emails": """
         SELECT member, id, ts, message_id FROM (
             SELECT member, CASE WHEN json_type(value) = 'VARCHAR' THEN value ->> '$' END AS id, ts, message_id
@@ -96,6 +97,18 @@ class FactsSession:
     def events(self) -> EventSource:
         """Where evaluation reads the rows of events from."""
         return self.source or EventSource(self.at_us)
+
+    @property
+    def trait_values(self) -> str:
+        """SQL for the rows of traits: subject, key, ts, value."""
+        if self.source is None:
+            return "(SELECT member AS subject, key, ts, value FROM trait_rows)"
+        return "traits_given"
+
+    @property
+    def merged_subjects(self) -> str:
+        """SQL for the subjects that belong to another member than themselves: subject, member."""
+        return "member_of" if self.events.is_merged else "(SELECT 0::BIGINT AS subject, 0::BIGINT AS member LIMIT 0)"
 
     def materialize(self, view: str) -> None:
         """Keep the rows of a view from here on, where they are read more than once."""

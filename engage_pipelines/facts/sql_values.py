@@ -154,6 +154,10 @@ class ReadValue:
         return self._way("exact")
 
     @property
+    def millionths(self) -> str:
+        return self._way("millionths")
+
+    @property
     def inexact(self) -> str:
         """Something, when there is a number and it is not exact."""
         return self.keep(3, f"CASE WHEN {self.number} IS NOT NULL AND {self.exact} IS NULL THEN true END")

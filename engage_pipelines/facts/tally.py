@@ -1,0 +1,287 @@
+"""Conditions answered by counting rows into an array with one place per member, instead of grouping them.
+
+The engine says of each row whose it is and which conditions it meets; adding up is done here. It knows the conditions whose rows can be
+added up in any order: counts, sums and averages of exact decimals, least and greatest numbers, first and last values. What it cannot add
+up exactly (a tie of first values that differ, a sum of doubles) it leaves to a query of its own, see `compile`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engage_pipelines.domain.query.comparing import has_each, holds_for
+from engage_pipelines.domain.query.tree import As, Comparator, Comparison, Events, Number, Reduce, Text, Where, all_comparisons
+from engage_pipelines.domain.query.values import number_of
+from engage_pipelines.facts.bits import Flags
+
+Positions = NDArray[np.int32]
+Doubles = NDArray[np.float64]
+
+_ORDERS = {
+    Comparator.GREATER_THAN: np.greater,
+    Comparator.AT_LEAST: np.greater_equal,
+    Comparator.LESS_THAN: np.less,
+    Comparator.AT_MOST: np.less_equal,
+}
+_EQUALITIES = (Comparator.EQUALS, Comparator.DIFFERS, Comparator.ONE_OF, Comparator.NONE_OF)
+_PRESENCES = (Comparator.EXISTS, Comparator.ABSENT)
+EXACT_BELOW = 2.0**53
+"""Whole numbers below it are added up exactly as doubles, in any order."""
+
+
+def is_counted(leaf: Comparison) -> bool:
+    """Whether the condition can be answered here; funnels cannot, since the rows they follow are sought by member."""
+    source, reducer = leaf.scalar.source, leaf.scalar.reducer
+    if not isinstance(source, Events) or not reducer or any(_is_funnel(each) for each in source.filters):
+        return False
+    if reducer.argument and has_each(reducer.argument.path):
+        return False
+    compares = leaf.comparator in (*_ORDERS, *_EQUALITIES, *_PRESENCES) and all(_number(each) is not None for each in leaf.arguments)
+    match reducer.kind:
+        case Reduce.COUNT | Reduce.FIRST | Reduce.LAST:
+            return True
+        case Reduce.SUM | Reduce.AVG:
+            return compares
+        case Reduce.MIN | Reduce.MAX:
+            return reducer.read_as is not As.STRING and compares and leaf.comparator not in _EQUALITIES
+        case _:
+            return False
+
+
+def _is_funnel(each: object) -> bool:
+    return isinstance(each, Where) and any(isinstance(inner.scalar.source, Events) for inner in all_comparisons(each.condition))
+
+
+def _number(argument: object) -> float | None:
+    match argument:
+        case Number(value):
+            return float(value)
+        case Text(text):
+            return number_of(text)
+        case _:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A batch of rows: the place of each one's member, and columns by name; the last place is that of nobody."""
+
+    places: Positions
+    columns: dict[str, NDArray[np.generic]]
+
+    def those(self, condition: str) -> tuple[Positions, Flags | slice]:
+        """The places of the rows that meet the condition in a column, or of all for ''."""
+        if not condition:
+            return self.places, slice(None)
+        flags = self.columns[condition].view(np.bool_)
+        return self.places[flags], flags
+
+
+# ---- arrays that rows are added up in
+
+
+class Sum(Protocol):
+    """Something that rows are added to, batch by batch."""
+
+    def add(self, rows: Rows) -> None: ...
+
+
+@dataclass
+class AnyRow:
+    """Whether a member has a row that meets the condition."""
+
+    size: int
+    condition: str
+
+    def __post_init__(self) -> None:
+        self.flags = np.zeros(self.size + 1, dtype=np.bool_)
+
+    def add(self, rows: Rows) -> None:
+        self.flags[rows.those(self.condition)[0]] = True
+
+
+@dataclass
+class HowMany:
+    """How many rows of a member meet the condition."""
+
+    size: int
+    condition: str
+
+    def __post_init__(self) -> None:
+        self.counts = np.zeros(self.size + 1, dtype=np.int32)
+
+    def add(self, rows: Rows) -> None:
+        self.counts += np.bincount(rows.those(self.condition)[0], minlength=self.size + 1).astype(np.int32)
+
+
+@dataclass
+class Total:
+    """The sum of a column of millionths, and how many there are; `is_exact` turns false when it may be off by a bit."""
+
+    size: int
+    condition: str
+    column: str
+    is_exact: bool = True
+
+    def __post_init__(self) -> None:
+        self.sums = np.zeros(self.size + 1, dtype=np.float64)
+        self.magnitudes = self.sums
+        self.counts = np.zeros(self.size + 1, dtype=np.int32)
+
+    def add(self, rows: Rows) -> None:
+        places, chosen = rows.those(self.condition)
+        values = np.asarray(rows.columns[self.column], dtype=np.float64)[chosen]
+        present = ~np.isnan(values)
+        if not present.all():
+            places, values = places[present], values[present]
+        if not len(values):
+            return
+        if not np.isfinite(values).all():
+            self.is_exact = False
+            return
+        if values.min() < 0 and self.magnitudes is self.sums:
+            self.magnitudes = self.sums.copy()
+        if self.magnitudes is not self.sums:
+            self.magnitudes += np.bincount(places, np.abs(values), minlength=self.size + 1)
+        self.sums += np.bincount(places, values, minlength=self.size + 1)
+        self.counts += np.bincount(places, minlength=self.size + 1).astype(np.int32)
+        self.is_exact = self.is_exact and bool(self.magnitudes[:-1].max(initial=0.0) < EXACT_BELOW)
+
+
+@dataclass
+class LastRow:
+    """What the last row of a member that meets the condition says in other columns; with `first`, the first.
+
+    `clashes`: members of whom two rows of that instant say different things.
+    """
+
+    size: int
+    condition: str
+    truths: Sequence[str]
+    first: bool = False
+
+    def __post_init__(self) -> None:
+        self.at = np.full(self.size + 1, np.iinfo(np.int64).min, dtype=np.int64)
+        self.values = np.zeros((len(self.truths), self.size + 1), dtype=np.bool_)
+        self.clashes = np.zeros(self.size + 1, dtype=np.bool_)
+
+    @property
+    def has_any(self) -> Flags:
+        return self.at != np.iinfo(np.int64).min
+
+    def add(self, rows: Rows) -> None:
+        places, chosen = rows.those(self.condition)
+        if not len(places):
+            return
+        ts = np.asarray(rows.columns["ts"], dtype=np.int64)[chosen]
+        ts = -ts if self.first else ts
+        said = [rows.columns[name].view(np.bool_)[chosen] for name in self.truths]
+        if not (ts[1:] >= ts[:-1]).all():
+            order = np.argsort(ts, kind="stable")
+            places, ts, said = places[order], ts[order], [each[order] for each in said]
+        last = np.full(self.size + 1, -1, dtype=np.int64)
+        last[places] = np.arange(len(places))  # of equal places the later one stays
+        self._merge(places, ts, said, last)
+
+    def _merge(self, places: Positions, ts: NDArray[np.int64], said: list[Flags], last: NDArray[np.int64]) -> None:
+        tied = np.flatnonzero(ts == ts[last[places]])
+        there = np.flatnonzero(last >= 0)
+        rows = last[there]
+        newer, equal = ts[rows] > self.at[there], ts[rows] == self.at[there]
+        self.clashes[there[newer]] = False
+        for values, each in zip(self.values, said, strict=True):
+            tied_places = places[tied]
+            clashing = tied_places[each[tied] != each[last[tied_places]]]
+            relevant = ts[last[clashing]] >= self.at[clashing]
+            self.clashes[clashing[relevant]] = True
+            self.clashes[there[equal][each[rows[equal]] != values[there[equal]]]] = True
+            values[there[newer]] = each[rows[newer]]
+        self.at[there[newer]] = ts[rows[newer]]
+
+
+# ---- truths by member
+
+
+def truths_of_counts(leaf: Comparison, counts: NDArray[np.int32], at_us: int) -> Flags:
+    """The truth for each count, by the reference meaning of every count that there is."""
+    highest = int(counts.max(initial=0))
+    if highest < 10_000:
+        return np.fromiter((holds_for(leaf, each, at_us=at_us) for each in range(highest + 1)), dtype=np.bool_)[counts]
+    different, where = np.unique(counts, return_inverse=True)
+    return np.fromiter((holds_for(leaf, int(each), at_us=at_us) for each in different), dtype=np.bool_)[where]
+
+
+def needs_one_row(leaf: Comparison, at_us: int) -> bool:
+    """Whether one row is as good as many: the truth of a count does not change beyond 1."""
+    numbers = [number for each in leaf.arguments if (number := _number(each)) is not None]
+    if len(numbers) < len(leaf.arguments) or any(number > 1 for number in numbers):
+        return False
+    return holds_for(leaf, 1, at_us=at_us) == holds_for(leaf, 2, at_us=at_us)
+
+
+def truths_of_numbers(leaf: Comparison, values: Doubles, present: Flags) -> Flags:
+    """The truth for each number; a number that is not present is a missing one."""
+    given = [number for each in leaf.arguments if (number := _number(each)) is not None]
+    match leaf.comparator:
+        case Comparator.EXISTS:
+            return present
+        case Comparator.ABSENT:
+            return ~present
+        case Comparator.EQUALS | Comparator.ONE_OF:
+            return present & np.isin(values, given)
+        case Comparator.DIFFERS:
+            return present & ~np.isin(values, given)
+        case Comparator.NONE_OF:
+            return ~(present & np.isin(values, given))
+        case _:
+            return present & _ORDERS[leaf.comparator](values, given[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Extreme:
+    """A comparison of a least or greatest number as a question whether there is a row: `is_any` of them meets `row`, or else none does."""
+
+    row: Comparator
+    is_any: bool
+
+
+def extreme(leaf: Comparison) -> Extreme:
+    """The greatest is more than 5 when some value is; it is at most 5 when there are values and none is more."""
+    reducer = leaf.scalar.reducer
+    assert reducer
+    if leaf.comparator in _PRESENCES:
+        return Extreme(Comparator.EXISTS, leaf.comparator is Comparator.EXISTS)
+    upwards = leaf.comparator in (Comparator.GREATER_THAN, Comparator.AT_LEAST)
+    if upwards == (reducer.kind is Reduce.MAX):
+        return Extreme(leaf.comparator, True)
+    opposite = {
+        Comparator.GREATER_THAN: Comparator.AT_MOST,
+        Comparator.AT_LEAST: Comparator.LESS_THAN,
+        Comparator.LESS_THAN: Comparator.AT_LEAST,
+        Comparator.AT_MOST: Comparator.GREATER_THAN,
+    }
+    return Extreme(opposite[leaf.comparator], False)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The place of each subject's member among the sorted members of a level; nobody's place is the last one, `size`."""
+
+    table: Positions
+    size: int = field(default=0)
+
+    def of(self, subjects: NDArray[np.int64]) -> Positions:
+        return self.table[np.minimum(subjects, len(self.table) - 1)]
+
+
+def places_of(members: NDArray[np.int64], linked: NDArray[np.int64], linked_to: NDArray[np.int64]) -> Places:
+    """Places among `members` of all subjects, of which those in `linked` belong to the members in `linked_to`."""
+    size = len(members)
+    highest = max(int(members.max(initial=0)), int(linked.max(initial=0)), int(linked_to.max(initial=0)))
+    table = np.full(highest + 2, size, dtype=np.int32)
+    table[members] = np.arange(size, dtype=np.int32)
+    table[linked] = table[linked_to]
+    return Places(table, size)

@@ -23,7 +23,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from engage_pipelines.computing.explain import Clause, explain
+from engage_pipelines.computing.explain import Clause, why
 from engage_pipelines.computing.history import History
 from engage_pipelines.computing.kept_members import changes_sql, members_sql, reading
 from engage_pipelines.computing.member_names import describe, find_member
@@ -175,8 +175,7 @@ class Project:
         """Why a member is in or not: one row per clause as written, outermost first, with its depth, outcome and what it saw."""
         question = self._question(key, "user", at, keys_only=True)
         with self.desk.session(question.at_us) as session:
-            named = find_member(session, member, question.audience.level)
-            found = explain(session, question.audience, named.member, level=named.level, context=question.context)
+            found = why(session, question, find_member(session, member, question.audience))
         rows = [(depth, clause.text, clause.outcome, _seen(clause)) for depth, clause in _flat(found.clause)]
         return pd.DataFrame(rows, columns=["depth", "clause", "outcome", "seen"])
 

@@ -7,8 +7,7 @@ import click
 
 from engage_pipelines.cli.desk import open_desk
 from engage_pipelines.cli.output import instant_text, output_option, show_json
-from engage_pipelines.computing.explain import Clause, Example, Explanation, UsersSeen
-from engage_pipelines.computing.explain import explain as ask
+from engage_pipelines.computing.explain import Clause, Example, Explanation, UsersSeen, why
 from engage_pipelines.computing.kept_members import Standing, standing
 from engage_pipelines.computing.member_names import find_member, names_of
 from engage_pipelines.domain.query.values import Json, text_form
@@ -31,8 +30,8 @@ def explain(key: str, member: str, *, at: str | None, output: str) -> None:
     desk = open_desk()
     question = desk.question(key=key, at_us=None if at is None else read_instant(at))
     with desk.session(question.at_us) as session:
-        named = find_member(session, member, question.audience.level)
-        found = ask(session, question.audience, named.member, level=named.level, context=question.context)
+        named = find_member(session, member, question.audience)
+        found = why(session, question, named)
         names = names_of(session, {named.member, *_mentioned(found.clause)})
     kept = standing(desk.history(key).until(question.at_us), named.member, named.level)
     told = {
@@ -119,13 +118,13 @@ def _lines(clause: Clause, names: Mapping[int, str], indent: str) -> Iterator[st
         for example in _examples(clause.users):
             yield f"{'':<5}  {deeper}{names.get(example.member, example.member)}:"
             yield from _lines(example.clause, names, deeper + _INDENT)
-    elif clause.kind == "comparison":
-        yield f"{outcome}{clause.text}"
-        yield from (f"{'':<5}  {deeper}{line}" for line in _seen(clause.seen))
-    else:
+    elif clause.parts:
         yield f"{outcome}{_HEADS[clause.kind]}"
         for part in clause.parts:
             yield from _lines(part, names, deeper)
+    else:
+        yield f"{outcome}{clause.text}"
+        yield from (f"{'':<5}  {deeper}{line}" for line in _seen(clause.seen))
 
 
 def _users(clause: Clause) -> str:
@@ -137,7 +136,11 @@ def _users(clause: Clause) -> str:
 
 
 def _seen(seen: Mapping[str, Json]) -> Iterator[str]:
-    if "event" in seen:
+    if "identifiers" in seen:
+        held = seen["identifiers"]
+        assert isinstance(held, dict)
+        yield "has " + ", ".join(f"{count} {kind}" for kind, count in held.items())
+    elif "event" in seen:
         yield f"{seen['rows']} {seen['event']!r} in all"
         filters = seen["filters"]
         assert isinstance(filters, list)
@@ -152,7 +155,7 @@ def _seen(seen: Mapping[str, Json]) -> Iterator[str]:
         value = seen["values"] if "values" in seen else seen["value"]
         since = f", set at {seen['set_at']}" if seen["set_at"] else ""
         yield f"value: {_value(value)}{since}{_window(seen)}"
-    else:
+    elif "value" in seen:
         yield f"value: {_value(seen['value'])}"
 
 

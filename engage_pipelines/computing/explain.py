@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from engage_pipelines.computing.member_names import Named
 from engage_pipelines.computing.profiles import Subject, load_subject, memberships_for
-from engage_pipelines.domain.computation import Audience, Level
+from engage_pipelines.computing.questions import Question
+from engage_pipelines.computing.suppress import find_suppressed
+from engage_pipelines.domain.computation import EXTERNAL_IDS, Audience, Level
 from engage_pipelines.domain.query import Definition, parse, to_text
 from engage_pipelines.domain.query.comparing import bounds, holds_for
+from engage_pipelines.domain.query.history import count_events_since
 from engage_pipelines.domain.query.meaning import Asked, account_matches, reduced, rows_by_filter, user_matches
 from engage_pipelines.domain.query.printer import condition_text, scalar_text
 from engage_pipelines.domain.query.tree import (
@@ -44,12 +48,14 @@ _DATED = frozenset(
         Comparator.AFTER_NEXT,
     }
 )
+_HELD = "SELECT kind, count(*) FROM identifiers WHERE member = $member AND kind IN (SELECT unnest($kinds)) GROUP BY kind"
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive on purpose: arithmetic on UTC alone
 
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One part of a definition. `kind` is and, or, not, any, all, comparison, or accounts; `seen` holds what a comparison looked at.
+    """One part of a definition, or of what stands beside it. `kind` is and, or, not, any, all or comparison; accounts (of a user, who is in
+    an audience of accounts through any of them); admission and suppression (who can be a member at all). `seen` holds what was looked at.
 
     | comparison of | seen |
     |---|---|
@@ -57,6 +63,8 @@ class Clause:
     | a trait | trait, value (values with `$`), set_at; from and to where the comparator is about time |
     | membership | audience, member |
     | a literal | value |
+    | admission | identifiers: of each kind asked for, how many the member has |
+
     Instants are ISO 8601 in UTC; a bound beyond the years 1 to 9999 is None.
     """
 
@@ -101,15 +109,40 @@ class Explanation:
         return self.clause.outcome
 
 
-def explain(session: FactsSession, audience: Audience, member: int, *, level: Level, context: Sequence[Audience] = ()) -> Explanation:
+def explain(
+    session: FactsSession,
+    audience: Audience,
+    member: int,
+    *,
+    level: Level,
+    context: Sequence[Audience] = (),
+    is_suppressed: bool = False,
+) -> Explanation:
     """Why the member is in or not, as of the session's instant. `level` is that of the member: a user is in an audience of accounts
     through any of their accounts. Raises DefinitionError.
     """
     definition = parse(audience.definition, level=audience.level)
     desk = _Desk(session, definition, audience, tuple(each for each in context if each.key != audience.key))
-    if level is Level.USER and audience.level is Level.ACCOUNT:
-        return Explanation(member, level, to_text(definition), session.at_us, desk.through_accounts(member))
-    return Explanation(member, level, to_text(definition), session.at_us, desk.of(member))
+    parts = [desk.through_accounts(member) if level is not audience.level else desk.of(member)]
+    if audience.level is Level.USER and audience.external_ids != EXTERNAL_IDS:
+        parts.append(_admission(session, member, audience.external_ids))
+    if is_suppressed:
+        parts.append(Clause("suppression", "is not suppressed", outcome=False))
+    outcome = all(part.outcome for part in parts)
+    whole = parts[0] if len(parts) == 1 else Clause("and", parts[0].text, outcome, parts=tuple(parts))
+    return Explanation(member, level, to_text(definition), session.at_us, whole)
+
+
+def why(session: FactsSession, question: Question, named: Named) -> Explanation:
+    """Why someone who was named is in the audience of a question, or not."""
+    suppressed = named.level is Level.USER and named.member in find_suppressed(session, question.suppressed).members
+    return explain(session, question.audience, named.member, level=named.level, context=question.context, is_suppressed=bool(suppressed))
+
+
+def _admission(session: FactsSession, member: int, external_ids: Sequence[str]) -> Clause:
+    found = dict(session.connection.execute(_HELD, {"member": member, "kinds": list(external_ids)}).fetchall())
+    seen: dict[str, Json] = {"identifiers": {kind: found.get(kind, 0) for kind in external_ids}}
+    return Clause("admission", f"holds one of {', '.join(external_ids)}", bool(found), seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +169,7 @@ class _Desk:
     def _clauses(self, members: Sequence[int]) -> list[Clause]:
         memberships = memberships_for(self.session, self.definition, (*self.context, self.audience))
         asked = Asked(self.session.at_us, self.audience.empty_accounts, memberships.of_users)
-        explainer = _Explainer(asked)
+        explainer = _Explainer(asked, self.audience.events_since_us)
         condition, level = self.definition.condition, self.definition.level
         subjects = [load_subject(self.session, member, self.definition, memberships) for member in members]
         return [explainer.clause(condition, subject, level) for subject in subjects]
@@ -144,7 +177,16 @@ class _Desk:
 
 @dataclass(frozen=True, slots=True)
 class _Explainer:
+    """Conditions as they are written are shown; as they are meant, when events count from an instant on, they are judged."""
+
     asked: Asked
+    since_us: int | None
+
+    def _meant(self, condition: Condition, level: Level) -> Condition:
+        return count_events_since(Definition(level, condition), self.since_us, at_us=self.asked.at_us).condition
+
+    def _account_matches(self, condition: Condition, account: Subject) -> bool:
+        return account_matches(self._meant(condition, Level.ACCOUNT), account.profile, self.asked)
 
     def clause(self, condition: Condition, subject: Subject, level: Level) -> Clause:
         text = condition_text(condition)
@@ -158,16 +200,17 @@ class _Explainer:
                 inner = self.clause(part, subject, level)
                 return Clause("not", text, not inner.outcome, parts=(inner,))
             case AnyUser(part) | AllUsers(part):
-                outcome = account_matches(condition, subject.profile, self.asked)
+                outcome = self._account_matches(condition, subject)
                 return Clause("any" if isinstance(condition, AnyUser) else "all", text, outcome, users=self._users(part, subject))
             case Comparison():
                 if level is Level.ACCOUNT and self._is_about_users(condition):
-                    outcome = account_matches(condition, subject.profile, self.asked)
+                    outcome = self._account_matches(condition, subject)
                     return Clause("any", text, outcome, users=self._users(condition, subject))
                 return self._comparison(condition, subject, text)
 
     def _users(self, part: Condition, account: Subject) -> UsersSeen:
-        outcomes = [user_matches(part, user.profile, self.asked) for user in account.users]
+        meant = self._meant(part, Level.USER)
+        outcomes = [user_matches(meant, user.profile, self.asked) for user in account.users]
 
         def first(wanted: bool) -> Example | None:
             found = next((user for user, outcome in zip(account.users, outcomes, strict=True) if outcome is wanted), None)
@@ -192,12 +235,18 @@ class _Explainer:
 
     def _events(self, comparison: Comparison, events: Events, subject: Subject, text: str) -> Clause:
         assert comparison.scalar.reducer
-        steps = rows_by_filter(events, subject.profile.rows, self.asked.at_us)
+        meant = self._meant(comparison, Level.USER)
+        assert isinstance(meant, Comparison)
+        assert isinstance(meant.scalar.source, Events)
+        steps = rows_by_filter(meant.scalar.source, subject.profile.rows, self.asked.at_us)
         value = reduced(comparison.scalar.reducer, steps[-1])
         filters = [
             {"filter": _filter_text(events, each), **self._filter_window(each), "rows": len(rows)}
-            for each, rows in zip(events.filters, steps[1:], strict=True)
+            for each, rows in zip(events.filters, steps[1:], strict=False)
         ]
+        if self.since_us is not None:
+            window = {"from": iso(self.since_us), "to": iso(self.asked.at_us)}
+            filters.append({"filter": "the history that the audience counts", **window, "rows": len(steps[-1])})
         stamps = [row.ts for row in steps[-1]]
         seen: dict[str, Json] = {
             "event": events.name,

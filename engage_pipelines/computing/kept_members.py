@@ -102,7 +102,7 @@ def _signed(db: duckdb.DuckDBPyConnection, history: History, versions: tuple[Ver
 
 def _details(rows: str, level: Level) -> str:
     columns = ", ".join(
-        f"arg_min(substr(address, {len(kind) + 2}), first_order) filter (starts_with(address, '{kind}:')) as {kind}"
+        f"arg_min(substr(address, {len(kind) + 2}), first_order) filter (current and starts_with(address, '{kind}:')) as {kind}"
         for kind in IDENTIFIERS[level]
     )
-    return f"select member, {columns} from ({rows}) where level = '{level}' and current group by member"
+    return f"select member, {columns} from ({rows}) where level = '{level}' group by member"

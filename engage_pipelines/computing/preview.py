@@ -1,6 +1,7 @@
 """Previews: how many and who would be in an audience as of an instant, beside others, beside its current version, and over time.
 
-Nothing is kept. Everything is as of the instant of the question: traits, links and memberships as they were then.
+Nothing is kept. Everything is as of the instant of the question: traits, links and memberships as they were then. Suppressed people are
+left out, whenever they were suppressed.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from engage_pipelines.computing.compute import rows_of
 from engage_pipelines.computing.history import History, Version
 from engage_pipelines.computing.member_names import IDENTIFIERS, names_of
 from engage_pipelines.computing.questions import Desk, Question, found_members
+from engage_pipelines.computing.suppress import Suppressed, find_suppressed
 from engage_pipelines.domain.computation import EmptyAccounts, Level
 from engage_pipelines.domain.errors import NotFoundError
 from engage_pipelines.facts.bits import Ids, ids_of
@@ -104,6 +106,7 @@ class Preview:
     question: Question
     members: Members
     warnings: tuple[str, ...]
+    suppressed: Suppressed
 
     @property
     def level(self) -> Level:
@@ -138,7 +141,7 @@ class Preview:
             raise NotFoundError(f"There is no audience {key!r}.", did_you_mean(key, known, otherwise="See `engage audience list`."))
         other = known[key]
         found = found_members(evaluate(self.session, [other], context=(*self.question.context, self.question.audience))[other.key])
-        return overlap_of((self.level, self.members), (other.level, found))
+        return overlap_of((self.level, self.members), (other.level, self.suppressed.take_out(found)))
 
     def against(self, history: History, *, sample: int = 10) -> AgainstVersion:
         """Against the current version, exactly as publishing would compare them."""
@@ -162,7 +165,8 @@ class Preview:
 def preview(session: FactsSession, question: Question) -> Preview:
     """Who would be in. Raises the EngageError of a definition that cannot be evaluated."""
     found = evaluate(session, [question.audience], context=question.context)[question.audience.key]
-    return Preview(session, question, found_members(found), found.warnings)
+    suppressed = find_suppressed(session, question.suppressed)
+    return Preview(session, question, suppressed.take_out(found_members(found)), found.warnings, suppressed)
 
 
 def overlap_of(one: tuple[Level, Members], other: tuple[Level, Members]) -> Overlap:

@@ -14,6 +14,7 @@ from engage_pipelines.facts.session import FactsSession, open_session
 from engage_pipelines.registry.computations import as_audience, audiences_of, find_audience
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.lookup import list_spaces
+from engage_pipelines.registry.suppression import list_suppressed
 from engage_pipelines.settings import Settings
 
 DRAFT = "_draft"
@@ -49,12 +50,14 @@ class Desk:
             space = next((one for one in list_spaces(c) if one.key == self.space), None)
             context = () if space is None else audiences_of(c, space.id)
             pinned = None if space is None else space.evaluate_at
+            suppressed = () if space is None else tuple((row.kind, row.id) for row in list_suppressed(c, space.id))
             now = self.database.now_us(c)
             saved = None if key is None else as_audience(find_audience(c, space.id if space is not None else "", key))
         audience = _drafted(saved, draft)
         parse(audience.definition, level=audience.level)
         others = tuple(one for one in context if one.key != audience.key)
-        return Question(audience, others, self.space, at_us if at_us is not None else pinned if pinned is not None else now)
+        instant = at_us if at_us is not None else pinned if pinned is not None else now
+        return Question(audience, others, instant, suppressed)
 
     def history(self, key: str) -> History:
         """The versions of an audience. Raises NotFoundError with the nearest key."""
@@ -73,12 +76,12 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: an audience, the others it may refer to, and the instant."""
+    """What is asked: an audience, the others it may refer to, the instant, and who is kept out whatever is said (kind, id)."""
 
     audience: Audience
     context: tuple[Audience, ...]
-    space: str
     at_us: int
+    suppressed: tuple[tuple[str, str], ...] = ()
 
 
 def found_members(found: Evaluated) -> Members:

@@ -13,7 +13,7 @@ from engage_pipelines.domain.computation import Audience, EmptyAccounts, Level
 from engage_pipelines.domain.query import to_text
 from engage_pipelines.facts.evaluate import evaluate
 from engage_pipelines.testing.plain_facts import Facts, open_engine, session_of
-from engage_pipelines.testing.random_definitions import AT_US, definitions, facts
+from engage_pipelines.testing.random_definitions import AT_US, HOUR_US, definitions, facts
 
 EXAMPLES = max(1, int(os.environ.get("ENGAGE_TEST_EXAMPLES", "200")) // 2)
 AUDIENCES = (("ua", Level.USER), ("ub", Level.USER), ("aa", Level.ACCOUNT))
@@ -38,7 +38,8 @@ def test_the_verdict_is_membership(engine: duckdb.DuckDBPyConnection, given_fact
     audiences: list[Audience] = []
     for number, (key, level) in enumerate(AUDIENCES):
         definition = data.draw(definitions(level, [each for each, _ in AUDIENCES[:number]]), label=key)
-        audiences.append(Audience(key, key, level, to_text(definition), data.draw(st.sampled_from(EmptyAccounts))))
+        empty, since = data.draw(st.sampled_from(EmptyAccounts)), data.draw(st.sampled_from([None, None, AT_US - HOUR_US, AT_US + 1]))
+        audiences.append(Audience(key, key, level, to_text(definition), empty, events_since_us=since))
         note(f"{key}: {audiences[-1].definition}")
     session = session_of(given_facts, AT_US, engine)
     found = evaluate(session, audiences)

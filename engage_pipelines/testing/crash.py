@@ -1,0 +1,264 @@
+"""Real syncs in real processes that are killed: a world to deliver from, a witness to deliver to, and the tally of what went wrong.
+
+    with Ground(home, database_url) as ground:
+        ground.publish(members)
+        ground.run(die_at_commit=7)          # SIGKILL before the seventh transaction of the run is committed
+        ground.run(kill_after_s=0.2)         # SIGKILL from outside
+        ground.run_until_done()
+        ground.tally()
+
+A nursery (`python -m engage_pipelines.testing.crash`) has everything imported and forks a process for each run, before it opens anything;
+so a run is a process of its own that costs no start. Leases are short, so that a killed owner is not waited for long.
+"""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from engage_pipelines.computing.publish import Evaluation, publish
+from engage_pipelines.delivery.runtime import Runtime
+from engage_pipelines.delivery.sync import Sync
+from engage_pipelines.destinations.catalog import destination_types
+from engage_pipelines.domain.computation import Level
+from engage_pipelines.domain.errors import BusyError, EngageError
+from engage_pipelines.domain.ownership import LeaseTimes
+from engage_pipelines.registry import computations, connections, destinations
+from engage_pipelines.registry.change import Registry, open_registry
+from engage_pipelines.registry.database import Database
+from engage_pipelines.registry.ids import random_id
+from engage_pipelines.registry.requests import Stamp, after_publish
+from engage_pipelines.registry.spaces import NewSpace, create_space
+from engage_pipelines.settings import read_settings
+from engage_pipelines.testing.faults import Faults, Rates
+from engage_pipelines.testing.receiver import Receiver
+
+KEY = "vips"
+TIMES = LeaseTimes(ttl_s=1.0, heartbeat_s=0.2, request_deadline_s=0.8)
+MAX_CHANGES = 15
+FAILED = 3
+"""How a run ends that failed in words: it is tried again."""
+
+
+class Witness(Receiver):
+    """A receiver that remembers under which id each state was taken, in order."""
+
+    def __init__(self, faults: Faults) -> None:
+        super().__init__(faults=faults)
+        self.taken: dict[tuple[str, str], list[tuple[bool, str]]] = {}
+
+    def _apply(self, call: dict[str, Any]) -> None:
+        traits = call.get("traits") or call.get("properties") or {}
+        self.taken.setdefault((call["type"], str(call["userId"])), []).append((traits[KEY], call["messageId"]))
+        super()._apply(call)
+
+    def doubled(self) -> int:
+        """How often a state was taken again under another id, with no other state in between."""
+        pairs = ((a, b) for states in self.taken.values() for a, b in itertools.pairwise(states))
+        return sum(a[0] == b[0] and a[1] != b[1] for a, b in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a destination got wrong, and how many records it was sent again under the same id."""
+
+    lost: int
+    doubled: int
+    inversions: int
+    resends: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended: its exit code, negative for a signal, and what it said."""
+
+    code: int
+    said: str
+
+
+@dataclass
+class Ground:
+    """A connection of `KEY` to a witness, on a database of its own or a given one."""
+
+    home: Path
+    database_url: str | None = None
+    rates: Rates = field(default_factory=Rates)
+
+    def __enter__(self) -> Self:
+        settings = read_settings(_environment(self.home, self.database_url))
+        if self.database_url:
+            database = Database(self.database_url, check_schema=False)
+            database.upgrade()
+            database.close()
+        self.registry: Registry = open_registry(settings, types=destination_types())
+        self.snapshots = settings.snapshots_dir
+        self.witness = Witness(Faults(self.rates))
+        self.witness.__enter__()
+        self._connect()
+        arguments = [sys.executable, "-m", "engage_pipelines.testing.crash", str(self.home), self.database_url or "", self.connection_id]
+        self._nursery = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 (our own)
+        self.members: set[str] = set()
+        self.everyone: set[str] = set()
+        self._numbers: dict[str, int] = {}
+        self._evaluated_at = 1_700_000_000_000_000
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        assert self._nursery.stdin is not None
+        assert self._nursery.stdout is not None
+        self._nursery.stdin.close()
+        self._nursery.wait()
+        self._nursery.stdout.close()
+        self.witness.__exit__(None, None, None)
+        self.registry.database.close()
+
+    def publish(self, members: Collection[str]) -> None:
+        """Publish a version with these user ids."""
+        self.members, self.everyone = set(members), self.everyone | set(members)
+        self._evaluated_at += 3_600_000_000
+        self._numbers |= {m: len(self._numbers) + n for n, m in enumerate(sorted(self.members - self._numbers.keys()), start=1)}
+        row = "('user', 'user_id:{}', {}, true, false, 1::smallint, 1::smallint)"
+        rows = ", ".join(row.format(m, self._numbers[m]) for m in sorted(self.members))
+        fresh = f"select * from (values {rows}) t(level, address, member, current, sole, first_order, last_order)"
+        evaluation = Evaluation(self.audience.id, self.audience.level, self.audience.definition, self._evaluated_at, "", False, fresh)
+        with duckdb.connect() as db:
+            publish(
+                db,
+                self.registry.database,
+                self.snapshots / self.space.key / KEY,
+                evaluation,
+                tell_connections=lambda c, id_, n: after_publish(c, id_, n, Stamp(self._evaluated_at, "crash")),
+            )
+
+    def run(
+        self, *, die_at_commit: int = 0, kill_after_s: float = 0.0, after_requests: int = 0, signal_number: int = signal.SIGKILL
+    ) -> Ended:
+        """Run the sync in a process of its own, and end it as asked; it ends by itself otherwise."""
+        assert self._nursery.stdin is not None
+        assert self._nursery.stdout is not None
+        self._nursery.stdin.write(f"{die_at_commit}\n")
+        self._nursery.stdin.flush()
+        pid = int(self._nursery.stdout.readline())
+        over = threading.Event()
+        killer = threading.Thread(target=self._kill, args=(pid, over, kill_after_s, after_requests, signal_number))
+        killer.start()
+        said: list[str] = []
+        while not (line := self._nursery.stdout.readline()).startswith("ended "):
+            said.append(line)
+        over.set()
+        killer.join()
+        return Ended(int(line.split()[1]), "".join(said))
+
+    def run_until_done(self, tries: int = 60) -> None:
+        """Run until a run ends well."""
+        for _ in range(tries):
+            if self.run().code == 0:
+                return
+        raise AssertionError("the sync does not come to its end")
+
+    def tally(self) -> Tally:
+        """What the witness makes of it, after a run that ended well."""
+        state = self.witness.state()
+        holds = {user: traits[KEY] for user, traits in state["users"].items()}
+        wrong = sum(holds.get(user, False) != (user in self.members) for user in self.everyone)
+        return Tally(wrong, self.witness.doubled(), state["inversions"], state["duplicates"])
+
+    def _kill(self, pid: int, over: threading.Event, after_s: float, after_requests: int, number: int) -> None:
+        if not after_s and not after_requests:
+            return
+        begun = self.witness.state()["requests"]
+        if after_s:
+            over.wait(after_s)
+        while after_requests and not over.is_set() and self.witness.state()["requests"] < begun + after_requests:
+            over.wait(0.002)
+        # the nursery reaps a process only before it begins the next: the number is still its own
+        if not over.is_set():
+            os.kill(pid, number)
+
+    def _connect(self) -> None:
+        secret = self.home.resolve() / "write_key"
+        secret.write_text("key")
+        secret.chmod(0o600)
+        with self.registry.change() as change:
+            self.space = create_space(change, NewSpace(random_id("crash")))
+            self.audience = computations.create_audience(
+                change, self.space, computations.NewAudience(KEY, Level.USER, "trait('plan') = 'business'")
+            )
+            new = destinations.NewDestination(
+                key="crm", type="segment", name="CRM", settings={"write_key": f"file:{secret}", "endpoint": self.witness.url}
+            )
+            destinations.create_destination(change, self.space, new)
+            connected = connections.connect(change, self.space, connections.NewConnection(KEY, "crm", calls=("identify", "track")))
+        self.connection_id = connected.connection.id
+
+
+def _environment(home: Path, database_url: str | None) -> dict[str, str]:
+    own = {"ENGAGE_HOME": str(home), "ENGAGE_ACTOR": "crash"}
+    return own | ({"ENGAGE_DATABASE_URL": database_url} if database_url else {})
+
+
+def _sync(home: Path, database_url: str | None, connection_id: str, die_at_commit: int) -> int:
+    """The work of one process."""
+    settings = read_settings(_environment(home, database_url))
+    registry = open_registry(settings, types=destination_types())
+    runtime = replace(Runtime(settings, registry), max_changes=MAX_CHANGES, lease_times=TIMES)
+    if die_at_commit:
+        _die_at_commit(die_at_commit)
+    try:
+        for number in range(100):
+            sync = Sync(runtime, connection_id, None, run_id=f"run-{os.getpid()}-{number}", log=_say)
+            sync.plan()
+            sync.send("user")
+            if not sync.settle().more_owed:
+                return 0
+    except (EngageError, BusyError) as error:
+        _say(str(error))
+    return FAILED
+
+
+def _die_at_commit(number: int) -> None:
+    left = number
+
+    def die(_connection: sa.Connection) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    event.listen(sa.Engine, "commit", die)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def nursery(home: Path, database_url: str | None, connection_id: str) -> None:
+    """For each line, the commit to die at or 0, fork a run; say its number, and at its end how it ended."""
+    child = 0
+    for line in sys.stdin:
+        if child:
+            os.waitpid(child, 0)
+        child = os.fork()
+        if child == 0:
+            code = _sync(home, database_url, connection_id, int(line))
+            sys.stdout.flush()
+            os._exit(code)
+        _say(str(child))
+        end = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        assert end is not None
+        _say(f"ended {end.si_status if end.si_code == os.CLD_EXITED else -end.si_status}")
+
+
+if __name__ == "__main__":
+    nursery(Path(sys.argv[1]), sys.argv[2] or None, sys.argv[3])

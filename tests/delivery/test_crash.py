@@ -1,0 +1,57 @@
+"""Real processes that are killed in mid-sync, and what the destination got wrong of it: nothing."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from engage_pipelines.registry import tables as t
+from engage_pipelines.testing.crash import MAX_CHANGES, Ground
+from engage_pipelines.testing.faults import Rates
+
+PEOPLE = [f"u{number:02}" for number in range(30)]
+LOSES_ANSWERS = Rates(p_ghost=0.1, p_half=0.05, seed=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def test_killed_runs_lose_nothing_and_double_nothing_under_a_new_id(database: str, tmp_path: Path, request: pytest.FixtureRequest):
+    url = request.getfixturevalue("postgres_url") if database == "postgres" else None
+    with Ground(tmp_path, url, LOSES_ANSWERS) as ground:
+        ends: list[Callable[[], int]] = [
+            lambda: ground.run(die_at_commit=8).code,
+            lambda: ground.run(after_requests=2).code,
+            lambda: ground.run(die_at_commit=17).code,
+        ]
+        kills = 0
+        for number, end in enumerate(ends if database == "sqlite" else ends[1:2]):
+            ground.publish(PEOPLE[number * 5 :])
+            kills += end() == -signal.SIGKILL
+        ground.publish(PEOPLE[2::3])
+        ground.run_until_done()
+        tally = ground.tally()
+        faults = ground.witness.state()["faults"]
+    assert (tally.lost, tally.doubled, tally.inversions) == (0, 0, 0)
+    assert kills
+    assert tally.resends <= MAX_CHANGES * (kills + sum(faults.values()))
+
+
+@pytest.mark.slow
+def test_a_run_that_is_asked_to_stop_ends_at_a_batch_boundary_and_says_where_it_stands(tmp_path: Path):
+    with Ground(tmp_path, rates=Rates(p_slow=1.0, slow_s=0.15)) as ground:
+        ground.publish(PEOPLE)
+        ended = ground.run(after_requests=3, signal_number=signal.SIGTERM)
+        assert ended.code == -signal.SIGTERM
+        assert "stopped sent=" in ended.said
+        with ground.registry.database.read() as c:
+            owed = c.execute(sa.select(t.sync_request.c.error, t.sync_request.c.started_at)).one()
+            lease_until = c.execute(sa.select(t.connection.c.lease_until)).scalar_one()
+            now = ground.registry.database.now_us(c)
+        assert owed.error.startswith("The run was asked to stop: generation ")
+        assert owed.started_at is None
+        assert lease_until <= now
+        ground.run_until_done()
+        tally = ground.tally()
+    assert (tally.lost, tally.doubled, tally.inversions, tally.resends) == (0, 0, 0, 0)

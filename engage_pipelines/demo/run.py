@@ -2,16 +2,18 @@
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from engage_pipelines.demo.processes import dagster_daemon, signals_as_exits
 from engage_pipelines.demo.report import Sent, table
 from engage_pipelines.demo.story import DAY_US, WRITE_KEY, Demo
 from engage_pipelines.destinations.catalog import destination_types
-from engage_pipelines.domain.errors import StateError
+from engage_pipelines.domain.errors import BusyError, StateError
 from engage_pipelines.registry.change import open_registry
 from engage_pipelines.settings import Settings, child_environment
 from engage_pipelines.testing.receiver import Receiver
@@ -23,9 +25,13 @@ HOUR_US = 3_600_000_000
 def run_demo(settings: Settings, root: Path, console: Console) -> bool:
     """Tell the story; True when every destination holds what was computed. Whatever was started is gone afterwards.
 
-    Raises StateError when ENGAGE_HOME holds something that no demo made, or when a step fails.
+    Raises StateError when ENGAGE_HOME holds something that no demo made, or when a step fails, BusyError while another demo runs.
     """
-    folder = _fresh_home(settings.home)
+    with _alone(settings.home):
+        return _run(settings, root, console, _fresh_home(settings.home))
+
+
+def _run(settings: Settings, root: Path, console: Console, folder: Path) -> bool:
     began = time.monotonic()
     end_us = time.time_ns() // 1000 // HOUR_US * HOUR_US - DAY_US
     # the daemon's children find the write key in their environment, as they would in production
@@ -56,6 +62,21 @@ def _show(demo: Demo, title: str, before: Sequence[Sent], console: Console) -> t
     shown, after = demo.report(before)
     console.print(table(title, shown))
     return all(line.agrees for line in shown), after
+
+
+@contextmanager
+def _alone(home: Path) -> Generator[None]:
+    """Raises BusyError while another demo works on the same home."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(home.with_name(f"{home.name}.demo.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise BusyError(f"Another demo works on {home}.", "Wait for it, or set ENGAGE_HOME to another folder.") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _fresh_home(home: Path) -> Path:

@@ -100,6 +100,9 @@ def test_registry_ledger_and_dagster_move_and_a_restart_of_the_server_loses_noth
         assert receiver.members("payers") == paying(first)
         product.wait_until_up_to_date()
         assert product.json("status")[0]["sent"] == len(paying(first))
+        found = {one["check"]: one for one in product.json("doctor")}
+        assert found["database"]["what"].startswith("PostgreSQL 1")
+        assert {one["state"] for one in found.values()} == {"ok"}, found
 
         second = plans(lambda n: n % 3 == 0)
         product.json("ingest", str(write_calls(tmp_path / "2.jsonl", second, 2)))

@@ -51,7 +51,7 @@ class Attempt:
             now = self.registry.database.now_us(c)
             c.execute(sa.update(t.connection).where(t.connection.c.id == self.connection_id).values(skipped=skipped))
             self._finish(c, Ended("yielded" if more_owed else "done"))
-            if retry_at_us is not None and not more_owed:
+            if retry_at_us is not None and not more_owed and not self._is_wanted(c):
                 request_id = owe_sync(c, self.connection_id, "sync", self._stamp(now))
                 c.execute(sa.update(t.sync_request).where(t.sync_request.c.id == request_id).values(not_before=max(retry_at_us, now)))
 
@@ -65,6 +65,12 @@ class Attempt:
         """When the run began."""
         row = self._row(c)
         return int(row.started_at or 0) if row else 0
+
+    def _is_wanted(self, c: sa.Connection) -> bool:
+        """Whether somebody asked for a sync meanwhile: that one goes at once, and owes again at its end what has to wait."""
+        r = t.sync_request.c
+        waiting = sa.and_(r.connection_id == self.connection_id, r.state == "owed", r.started_at.is_(None))
+        return c.execute(sa.select(r.id).where(waiting)).first() is not None
 
     def _row(self, c: sa.Connection) -> sa.Row[tuple[object, ...]] | None:
         r = t.sync_request.c

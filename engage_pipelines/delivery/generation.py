@@ -125,9 +125,22 @@ def settle(hands: Hands, generation: GenerationRow, level: str) -> Mapping[str, 
         with planner_of(work, level) as planner:
             result = replace(result, clear=[*result.clear, *planner.stale_left_out(exceptions, settled)])
     state.settle(hands.lease, generation, settled, result, now_us=now)
-    if not result.keep:
-        work.path(generation.id).unlink(missing_ok=True)
+    _drop_files(hands, {generation.id, *(row.generation for row in exceptions)})
     return result.counts
+
+
+def give_up(hands: Hands, generation: GenerationRow) -> None:
+    """Abandon a generation that was never opened, with the file that its planner may have left."""
+    state.abandon(hands.lease, generation.id)
+    hands.work.path(generation.id).unlink(missing_ok=True)
+
+
+def _drop_files(hands: Hands, numbers: set[int]) -> None:
+    """Of these settled generations only files stay whose records are kept as exceptions."""
+    with hands.work.runtime.database.read() as c:
+        needed = state.generations_of_exceptions(c, hands.work.connection.id)
+    for number in numbers - needed:
+        hands.work.path(number).unlink(missing_ok=True)
 
 
 def _deliver_list(hands: Hands, generation: GenerationRow, level: str) -> None:

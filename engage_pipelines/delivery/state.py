@@ -187,6 +187,12 @@ def load_exceptions(c: sa.Connection, connection_id: str, replica: str) -> list[
     ]
 
 
+def generations_of_exceptions(c: sa.Connection, connection_id: str) -> set[int]:
+    """The generations whose files hold the payloads of the connection's exceptions."""
+    e = t.exception.c
+    return set(c.execute(sa.select(e.generation).where(e.connection_id == connection_id).distinct()).scalars())
+
+
 @dataclass(frozen=True, slots=True)
 class Failures:
     """What a connection keeps as exceptions: `dead` were refused, `waiting` are tried again from `retry_at_us` on."""

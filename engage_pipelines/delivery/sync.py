@@ -153,7 +153,7 @@ class Sync:
         if left is None:
             return []
         if left.state == "planning":
-            state.abandon(hands.lease, left.id)
+            generations.give_up(hands, left)
             self._log(f"generation={left.id} abandoned: it was never opened, nothing of it was sent")
             return []
         self._log(f"generation={left.id} resumed")

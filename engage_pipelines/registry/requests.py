@@ -39,6 +39,9 @@ def owe_sync(c: sa.Connection, connection_id: str, kind: str, stamp: Stamp) -> s
     )
     owed = c.execute(sa.select(sync_request.c.id).where(waiting).order_by(sync_request.c.created_at)).scalars().first()
     if owed is not None:
+        # one that never failed only waits for the time of a record that is tried again; what is asked for now does not
+        unfailed = sa.and_(sync_request.c.id == owed, sync_request.c.failures == 0)
+        c.execute(sync_request.update().where(unfailed).values(not_before=0))
         return owed
     request_id = stamp.new_id("req")
     values = {"id": request_id, "connection_id": connection_id, "kind": str(kind), "state": "owed"}
@@ -61,8 +64,10 @@ def compute_is_owed(c: sa.Connection, space_id: str, computation_id: str) -> boo
 
 
 def told_replicas(c: sa.Connection, connection_id: str) -> set[str]:
-    """The replicas that hold something outside already."""
-    return set(c.execute(sa.select(base.c.replica).where(base.c.connection_id == connection_id, base.c.version > 0)).scalars())
+    """The replicas that hold something outside already, or may: a run may have begun to tell of them."""
+    told = sa.and_(base.c.connection_id == connection_id, sa.or_(base.c.version > 0, connection.c.token > 0))
+    joined = base.join(connection, connection.c.id == base.c.connection_id)
+    return set(c.execute(sa.select(base.c.replica).select_from(joined).where(told)).scalars())
 
 
 def raise_resync(c: sa.Connection, connection_id: str, names: Iterable[str] | None = None) -> set[str]:

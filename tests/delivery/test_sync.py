@@ -9,7 +9,7 @@ from engage_pipelines.delivery.send import NoAnswerError, PausedError
 from engage_pipelines.destinations.base import Accepted, Backoff, Bisect, Pause, Stop
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import EngageError, SyncStoppedError
-from engage_pipelines.registry import connections
+from engage_pipelines.registry import connections, mappings
 from engage_pipelines.registry import tables as t
 from tests.delivery.world import Killed, World
 
@@ -275,3 +275,47 @@ def test_a_record_that_its_mapping_fails_on_is_kept_and_the_others_go(world: Wor
     assert world.recorder.members() == {"u2"}
     assert report.dead_letters == 1
     assert "cannot make a payload" in world.rows(t.exception)[0].reason
+
+
+def test_a_mapping_enabled_while_a_run_is_under_way_sends_everyone_in_the_next(world: World):
+    world.audience()
+    world.destination()
+    connection_id = world.connect(calls=("identify", "track")).connection.id
+    row = next(row for row in world.rows(t.mapping) if row.name.startswith("track"))
+    with world.registry.change() as change:
+        to = _both(world, change)[1]
+        row = mappings.disable_mapping(change, to, row) or row
+    world.publish(FIVE)
+
+    def enable_in_mid_run(_batch):
+        world.recorder.script = lambda _batch: Accepted()
+        with world.registry.change() as change:
+            mappings.enable_mapping(change, to, mappings.find_mapping(change.c, to, row.name))
+        return Accepted()
+
+    world.recorder.script = enable_in_mid_run
+    world.sync_until_done(connection_id)
+    tracked = {record["userId"] for record in world.recorder.records if record["type"] == "track"}
+    assert tracked == {"u1", "u2", "u3", "u4", "u5"}
+
+
+def test_a_new_version_does_not_wait_for_the_time_of_a_retry(world: World, connected: str):
+    world.publish(FIVE)
+    world.recorder.script = lambda batch: Backoff("no answer") if any(r["userId"] == "u3" for r in batch) else Accepted()
+    world.sync_until_done(connected)
+    (waiting,) = world.owed()
+    assert waiting.not_before > world.time.now_us
+    world.publish(FIVE | {6: ["user_id:u6"]})
+    assert all(row.not_before <= world.time.now_us for row in world.owed())
+
+
+def test_files_stay_only_for_records_that_are_kept(world: World, connected: str):
+    world.recorder.script = lambda batch: Accepted({i: "no" for i, r in enumerate(batch) if r["userId"] == "u2"})
+    world.publish(FIVE)
+    world.sync_until_done(connected)
+    (kept,) = world.rows(t.exception)
+    assert [path.stem for path in world.runtime.settings.generations_dir.glob("*.parquet")] == [str(kept.generation)]
+    world.recorder.script = lambda _batch: Accepted()
+    world.publish({n: FIVE[n] for n in (1, 3, 4, 5)})
+    world.sync_until_done(connected)
+    assert list(world.runtime.settings.generations_dir.glob("*.parquet")) == []

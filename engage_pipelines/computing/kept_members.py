@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from secrets import token_hex
 
 import duckdb
 
@@ -10,6 +11,7 @@ from engage_pipelines.computing.history import History, Version
 from engage_pipelines.computing.member_names import IDENTIFIERS
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import StateError
+from engage_pipelines.facts.store import state_errors
 
 _VERSIONS_AT_ONCE = 50
 
@@ -29,7 +31,9 @@ class Standing:
 @contextmanager
 def reading(history: History) -> Generator[duckdb.DuckDBPyConnection]:
     """A connection to read versions with. Raises StateError when their files cannot be read."""
-    with duckdb.connect() as connection:
+    # what does not fit in memory goes beside the versions, not into the folder that somebody happens to work in
+    spill = history.folder / f".spill-{token_hex(8)}"
+    with state_errors(history.folder), duckdb.connect(config={"temp_directory": str(spill)}) as connection:
         try:
             yield connection
         except duckdb.IOException as error:

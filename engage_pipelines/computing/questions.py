@@ -1,7 +1,8 @@
 """What is asked of the facts without keeping an answer: an audience or a text, in a space, as of an instant."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from engage_pipelines.domain.errors import EngageError, UsageError
 from engage_pipelines.domain.query import parse
 from engage_pipelines.facts.evaluate import Evaluated, Members
 from engage_pipelines.facts.session import FactsSession, open_session
+from engage_pipelines.facts.store import state_errors
 from engage_pipelines.registry.computations import as_audience, audiences_of, find_audience
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.lookup import list_spaces
@@ -69,9 +71,12 @@ class Desk:
     def folder(self, key: str) -> Path:
         return self.settings.snapshots_dir / self.space / key
 
-    def session(self, at_us: int) -> FactsSession:
-        """The facts of the space as of that instant; to be closed."""
-        return open_session(self.settings.facts_dir, self.space, at_us=at_us)
+    @contextmanager
+    def session(self, at_us: int) -> Generator[FactsSession]:
+        """The facts of the space as of that instant. Raises StateError when they cannot be read."""
+        facts = self.settings.facts_dir
+        with state_errors(facts / self.space), open_session(facts, self.space, at_us=at_us) as session:
+            yield session
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,6 +206,25 @@ def test_what_a_spreadsheet_would_run_gets_an_apostrophe(tmp_path: Path, say: En
     compute_all(settings, open_tests_registry(settings), ["bad"])
     assert "'=HYPERLINK(1)" in say("export", "bad").out
     assert "\n=HYPERLINK(1)" in say("export", "bad", "--raw").out
+
+
+# ---- faults
+
+
+def test_files_that_are_gone_are_told_without_a_traceback(say: Engage, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(home, tmp_path / "home")
+    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
+    shutil.rmtree(tmp_path / "home" / "snapshots" / "default" / "buyers" / "1")
+    said = say("export", "buyers", "--version", "1")
+    assert (said.code, said.out) == (1, "")
+    assert "backup" in said.err
+    for file in (tmp_path / "home" / "facts" / "default").glob("**/*.parquet"):
+        file.unlink()
+    for command in (("explain", "buyers", "u-00001"), ("preview", "buyers", "--details"), ("overlap", "buyers", "business")):
+        said = say(*command)
+        assert (said.code, said.out) == (1, "")
+        assert said.err.startswith("Error: ")
+        assert "Traceback" not in said.err
 
 
 # ---- mistakes

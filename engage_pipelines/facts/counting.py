@@ -21,6 +21,7 @@ from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.facts.sql_values import ReadValue, predicate, quote_text
 from engage_pipelines.facts.tally import (
     AnyRow,
+    Distinct,
     HowMany,
     LastRow,
     Places,
@@ -58,6 +59,8 @@ class _Scan:
     at_us: int
     outputs: dict[str, str] = field(default_factory=dict)
     sums: dict[object, Sum] = field(default_factory=dict)
+    codes: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By column of texts, a number for each text seen."""
 
     def flag(self, condition: str) -> str:
         """The column that is 1 where the condition holds, '' when it always does."""
@@ -120,7 +123,7 @@ def _add_up(
     listed = "".join(f", {expression} AS {name}" for expression, name in scan.outputs.items())
     found = [False] * len(places)
     for batch in _batches(session, f"SELECT subject{ts}{listed} FROM ({rows})"):
-        arrays = {name: _array(batch.column(name)) for name in batch.schema.names}
+        arrays = {name: _array(batch.column(name), scan.codes.get(name)) for name in batch.schema.names}
         subjects = np.asarray(arrays.pop("subject"), dtype=np.int64)
         for number, (each, one) in enumerate(zip(places, (scan, *others), strict=True)):
             given = Rows(each.of(subjects), arrays)
@@ -135,8 +138,12 @@ def _batches(session: FactsSession, query: str) -> Iterator[pa.RecordBatch]:  # 
     yield from reader
 
 
-def _array(column: object) -> NDArray[np.generic]:
-    return column.to_numpy(zero_copy_only=False)  # type: ignore[attr-defined,no-any-return]
+def _array(column: pa.Array, codes: dict[str, int] | None) -> NDArray[np.generic]:  # pyright: ignore[reportUnknownParameterType]
+    if codes is None:
+        return column.to_numpy(zero_copy_only=False)
+    encoded = column.dictionary_encode()
+    known = np.fromiter((codes.setdefault(text, len(codes)) for text in encoded.dictionary.to_pylist()), dtype=np.int32)
+    return np.append(known, np.int32(-1))[encoded.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)]
 
 
 # ---- what is to be added up for a condition
@@ -155,6 +162,11 @@ def _answer(leaf: Comparison, scan: _Scan, columns: Columns) -> Answer:
         case Reduce.SUM | Reduce.AVG:
             made = Total(scan.size, scan.flag(condition), scan.column(value.millionths))
             return _total(leaf, reducer, scan.sum(made, condition, value.document, value.path))
+        case Reduce.UNIQUE_COUNT:
+            texts = scan.column(value.text)
+            scan.codes.setdefault(texts, {})
+            distinct = scan.sum(Distinct(scan.size, scan.flag(condition), texts), condition, value.document, value.path)
+            return lambda: truths_of_counts(leaf, distinct.counts(), scan.at_us)
         case Reduce.MIN | Reduce.MAX:
             return _extreme(leaf, value, scan, condition)
         case _:

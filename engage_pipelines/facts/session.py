@@ -32,7 +32,7 @@ from engage_pipelines.facts.store import Manifest, open_engine, read_manifest, r
 _TABLES = {
     "users": """
         SELECT DISTINCT {member} AS member FROM subjects_seen s {of_member} WHERE s.kind = 'user'
-        UNION SELECT member FROM emails""",
+        UNION SELECT member FROM trait_rows WHERE key = 'email' AND level = 'user' AND starts_with(value, '"') AND value <> '""'""",
     "accounts": "SELECT s.subject AS member FROM subjects_seen s WHERE s.kind = 'account'",
     "account_users": """
         SELECT l.account, l.member FROM (

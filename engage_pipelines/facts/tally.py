@@ -1,8 +1,8 @@
 """Conditions answered by counting rows into an array with one place per member, instead of grouping them.
 
 The engine says of each row whose it is and which conditions it meets; adding up is done here. It knows the conditions whose rows can be
-added up in any order: counts, sums and averages of exact decimals, least and greatest numbers, first and last values. What it cannot add
-up exactly (a tie of first values that differ, a sum of doubles) it leaves to a query of its own, see `compile`.
+added up in any order: counts, also of different values, sums and averages of exact decimals, least and greatest numbers, first and last
+values. What it cannot add up exactly (a tie of first values that differ, a sum of doubles) it leaves to a query of its own, see `compile`.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def is_counted(leaf: Comparison) -> bool:
         return False
     compares = leaf.comparator in (*_ORDERS, *_EQUALITIES, *_PRESENCES) and all(_number(each) is not None for each in leaf.arguments)
     match reducer.kind:
-        case Reduce.COUNT | Reduce.FIRST | Reduce.LAST:
+        case Reduce.COUNT | Reduce.FIRST | Reduce.LAST | Reduce.UNIQUE_COUNT:
             return True
         case Reduce.SUM | Reduce.AVG:
             return compares
@@ -114,7 +114,32 @@ class HowMany:
         self.counts = np.zeros(self.size + 1, dtype=np.int32)
 
     def add(self, rows: Rows) -> None:
-        self.counts += np.bincount(rows.those(self.condition)[0], minlength=self.size + 1).astype(np.int32)
+        np.add.at(self.counts, rows.those(self.condition)[0], np.int32(1))
+
+
+@dataclass
+class Distinct:
+    """How many different values rows of a member have in a column of codes, which are below 0 where there is none."""
+
+    size: int
+    condition: str
+    column: str
+    pairs: list[NDArray[np.int64]] = field(default_factory=list)
+
+    def add(self, rows: Rows) -> None:
+        places, chosen = rows.those(self.condition)
+        codes = np.asarray(rows.columns[self.column], dtype=np.int64)[chosen]
+        there = codes >= 0
+        self.pairs.append(_unique(places[there].astype(np.int64) << 32 | codes[there]))
+
+    def counts(self) -> NDArray[np.int32]:
+        pairs = _unique(np.concatenate(self.pairs)) if self.pairs else np.zeros(0, dtype=np.int64)
+        return np.bincount(pairs >> 32, minlength=self.size + 1).astype(np.int32)
+
+
+def _unique(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    values.sort()
+    return values[np.concatenate((values[:1] == values[:1], values[1:] != values[:-1]))]
 
 
 @dataclass
@@ -145,9 +170,9 @@ class Total:
         if values.min() < 0 and self.magnitudes is self.sums:
             self.magnitudes = self.sums.copy()
         if self.magnitudes is not self.sums:
-            self.magnitudes += np.bincount(places, np.abs(values), minlength=self.size + 1)
-        self.sums += np.bincount(places, values, minlength=self.size + 1)
-        self.counts += np.bincount(places, minlength=self.size + 1).astype(np.int32)
+            np.add.at(self.magnitudes, places, np.abs(values))
+        np.add.at(self.sums, places, values)
+        np.add.at(self.counts, places, np.int32(1))
         self.is_exact = self.is_exact and bool(self.magnitudes[:-1].max(initial=0.0) < EXACT_BELOW)
 
 
@@ -167,6 +192,7 @@ class LastRow:
         self.at = np.full(self.size + 1, np.iinfo(np.int64).min, dtype=np.int64)
         self.values = np.zeros((len(self.truths), self.size + 1), dtype=np.bool_)
         self.clashes = np.zeros(self.size + 1, dtype=np.bool_)
+        self._last = np.zeros(self.size + 1, dtype=np.int32)
 
     @property
     def has_any(self) -> Flags:
@@ -182,24 +208,23 @@ class LastRow:
         if not (ts[1:] >= ts[:-1]).all():
             order = np.argsort(ts, kind="stable")
             places, ts, said = places[order], ts[order], [each[order] for each in said]
-        last = np.full(self.size + 1, -1, dtype=np.int64)
-        last[places] = np.arange(len(places))  # of equal places the later one stays
-        self._merge(places, ts, said, last)
+        self._merge(places, ts, said)
 
-    def _merge(self, places: Positions, ts: NDArray[np.int64], said: list[Flags], last: NDArray[np.int64]) -> None:
-        tied = np.flatnonzero(ts == ts[last[places]])
-        there = np.flatnonzero(last >= 0)
-        rows = last[there]
-        newer, equal = ts[rows] > self.at[there], ts[rows] == self.at[there]
+    def _merge(self, places: Positions, ts: NDArray[np.int64], said: list[Flags]) -> None:
+        """Rows in the order of time: only the last one of each member counts, and those of the same instant that differ from it."""
+        numbers = np.arange(len(places), dtype=np.int32)
+        self._last[places] = numbers  # of equal places the later one stays
+        last_of_each = self._last[places]
+        rows = np.flatnonzero(last_of_each == numbers)
+        there, at = places[rows], ts[rows]
+        newer, equal = at > self.at[there], at == self.at[there]
         self.clashes[there[newer]] = False
+        tied = np.flatnonzero((last_of_each != numbers) & (ts == ts[last_of_each]) & (ts >= self.at[places]))
         for values, each in zip(self.values, said, strict=True):
-            tied_places = places[tied]
-            clashing = tied_places[each[tied] != each[last[tied_places]]]
-            relevant = ts[last[clashing]] >= self.at[clashing]
-            self.clashes[clashing[relevant]] = True
+            self.clashes[places[tied[each[tied] != each[last_of_each[tied]]]]] = True
             self.clashes[there[equal][each[rows[equal]] != values[there[equal]]]] = True
             values[there[newer]] = each[rows[newer]]
-        self.at[there[newer]] = ts[rows[newer]]
+        self.at[there[newer]] = at[newer]
 
 
 # ---- truths by member

@@ -1,5 +1,7 @@
 """`engage connect` and `engage disconnect`: joining audiences to destinations."""
 
+from collections.abc import Sequence
+
 import click
 
 from engage_pipelines.cli.opening import open_registry
@@ -22,13 +24,22 @@ from engage_pipelines.registry.lookup import find_space
 @click.option("--identify", is_flag=True, help="Send an Identify call for each user.")
 @click.option("--track", is_flag=True, help="Send Audience Entered and Audience Exited for each user.")
 @click.option("--backfill/--no-backfill", default=None, help="Send the present members, or only those who come and go from now on.")
+@click.option(
+    "--id",
+    "ids",
+    multiple=True,
+    metavar="KIND[:first|last|all[:NAME]]",
+    help="Enter people by this identifier; NAME is a trait or property that holds it too. A connection that is there changes.",
+)
 @click.option("--wait", is_flag=True, help="End when the backfill is settled; exit code 1 when it failed.")
 @click.option("--dry-run", is_flag=True, help="Say what would be made and sent, and write nothing.")
-def connect(audience: str, destination: str, *, backfill: bool | None, wait: bool, dry_run: bool, **calls: bool) -> None:
+def connect(
+    audience: str, destination: str, *, backfill: bool | None, ids: Sequence[str], wait: bool, dry_run: bool, **calls: bool
+) -> None:
     """Connect AUDIENCE to DESTINATION, or resume the connection that is paused."""
     registry = open_registry()
     chosen = [call for call in CALLS if calls[call]]
-    new = NewConnection(audience, destination, chosen, backfill)
+    new = NewConnection(audience, destination, chosen, backfill, ids or None)
     if dry_run:
         from engage_pipelines.cli.rehearse import say_rehearsal  # noqa: PLC0415 - brings DuckDB, connecting needs none of it
 
@@ -46,6 +57,9 @@ def connect(audience: str, destination: str, *, backfill: bool | None, wait: boo
 def _say(audience: str, destination: str, type_key: str, made: Connected) -> None:
     if made.resumed:
         click.echo(f"Resumed {audience} -> {destination}; what changed meanwhile is owed.")
+    elif made.ids_changed:
+        click.echo(f"{audience} -> {destination} enters {', '.join(made.connection.options['id_sync'])} from now on.")
+        click.echo(f"  who is in already stays as told; to send everyone again: engage resync {audience} {destination}")
     else:
         calls = " and ".join(call.title() for call in made.connection.calls)
         owed = "every member is owed" if made.request_id else "only later changes are sent"

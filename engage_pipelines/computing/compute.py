@@ -163,7 +163,7 @@ class _Computing:
 def rows_of(session: FactsSession, members: Members, level: Level) -> str:
     """SQL for the rows of a version: every identifier a destination may match a member by.
 
-    An anonymous id counts only for a member without a user id, and of e-mail addresses only the present one.
+    An anonymous id is there only for a member without a user id. An e-mail address that is not the present one is there as not current.
     """
     db = session.connection
     for name, ids in (("users_in", members.users), ("accounts_in", members.accounts)):
@@ -171,12 +171,14 @@ def rows_of(session: FactsSession, members: Members, level: Level) -> str:
         db.execute(f"create or replace temp table {name} as select member from {name}_array")
         db.unregister(f"{name}_array")
     accounts = _identifiers("account", "accounts_in", "kind = 'group_id'", "false") if level is Level.ACCOUNT else None
-    users = _identifiers("user", "users_in", "kind <> 'group_id' and current and (kind <> 'anonymous_id' or sole)", "sole")
+    users = _identifiers(
+        "user", "users_in", "kind <> 'group_id' and (current or kind = 'email') and (kind <> 'anonymous_id' or sole)", "sole"
+    )
     return f"{accounts} union all {users}" if accounts else users
 
 
 def _identifiers(level: str, members: str, condition: str, sole: str) -> str:
-    return f"""select '{level}' as level, kind || ':' || id as address, member, true as current, {sole} as sole,
+    return f"""select '{level}' as level, kind || ':' || id as address, member, current, {sole} as sole,
             row_number() over (partition by member, kind order by first_at, id)::smallint as first_order,
             row_number() over (partition by member, kind order by last_at desc, id)::smallint as last_order
         from (select i.*, not bool_or(kind = 'user_id') over (partition by member) as sole

@@ -13,6 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from engage_pipelines.delivery.state import ExceptionRow
+from engage_pipelines.domain.id_sync import IdRule, Strategy
 from engage_pipelines.domain.protocol import (
     ExceptionKind,
     ExceptionState,
@@ -32,24 +33,61 @@ MEMORY_LIMIT = "512MB"
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Which rows of a version count as addresses of a replica; `kinds` in order of preference."""
+    """Which rows of a version count as addresses of a replica; `kinds` in order of preference.
+
+    With `rules` of ID sync entries go to the rows that they pick. Where there are or were rules, `told` are all kinds that were ever
+    entered: exits go to every address of these that left, whatever the rules pick now.
+    """
 
     level: str
     kinds: tuple[str, ...]
     with_former: bool
+    rules: tuple[IdRule, ...] = ()
+    told: tuple[str, ...] = ()
 
     def where(self) -> str:
         """The condition on a version's row; where user ids are preferred, other identifiers count only for members without one."""
+        return self.touched() if self.told else self._usual()
+
+    def _usual(self) -> str:
         first, *others = self.kinds
         needs_sole = "sole and " if first == "user_id" else ""
         tests = [f"starts_with(address, '{first}:')", *(f"({needs_sole}starts_with(address, '{kind}:'))" for kind in others)]
         former = "" if self.with_former else " and current"
         return f"level = '{self.level}'{former} and ({' or '.join(tests)})"
 
+    def picks(self) -> str:
+        """The condition on a version's row that is to be entered."""
+        if not self.rules:
+            return self._usual()
+        return f"level = '{self.level}' and ({' or '.join(_picked(rule) for rule in self.rules)})"
+
+    @property
+    def tables(self) -> "_Tables":
+        return _Tables(stays="stays", told="told") if self.told else _Tables()
+
     def touched(self) -> str:
         """The condition on a change: any row of these kinds, whatever else it says."""
-        tests = " or ".join(f"starts_with(address, '{kind}:')" for kind in self.kinds)
+        tests = " or ".join(f"starts_with(address, '{kind}:')" for kind in self.told or self.kinds)
         return f"level = '{self.level}' and ({tests})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """Addresses by what they are looked at for: entered at the target or the base, and there to be told of at the target or the base."""
+
+    want: str = "want"
+    had: str = "had"
+    stays: str = "want"
+    told: str = "had"
+
+
+def _picked(rule: IdRule) -> str:
+    """What a member no longer has counts for `all` alone, but e-mail addresses: a profile keeps every one it ever had."""
+    of_kind = f"starts_with(address, '{rule.kind}:')"
+    if rule.strategy is Strategy.ALL:
+        return of_kind
+    return f"({of_kind} and {rule.strategy}_order = 1{'' if rule.kind == 'email' else ' and current'})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +117,7 @@ class Planner:
         """Leave the step's changes in the table `owed`, at most `limit` of them, and say which range they cover."""
         self._load_exceptions(exceptions, now_us)
         self._load_sets(replica, step)
-        self.db.execute(f"create or replace table owed as {_owed(replica, step)}")
+        self.db.execute(f"create or replace table owed as {_owed(replica, step, self._counted.tables)}")
         span = self._cut(step.range, limit)
         count = self._one("select count(*) from owed")
         if count:
@@ -116,7 +154,7 @@ class Planner:
     def members(self, n: int, chunk: int = 10_000) -> Iterator[list[tuple[str, str | None]]]:
         """Address and e-mail of everyone in a version, in order of address."""
         cursor = self.db.cursor()
-        cursor.execute(f"""select r.address, e.email from ({self._rows(n, "true")}) r
+        cursor.execute(f"""select r.address, e.email from ({self._picked(n, "true")}) r
             left join ({_emails(self._chain.rows(n), "true")}) e using (member) order by r.address""")
         while rows := cursor.fetchmany(chunk):
             yield rows
@@ -125,7 +163,7 @@ class Planner:
         """Members of the version that have no identifier the destination can match by."""
         rows = self._chain.rows(n)
         query = f"""select count(distinct member) from ({rows}) where level = '{self._counted.level}'
-            and member not in (select member from ({rows}) where {self._counted.where()})"""
+            and member not in (select member from ({rows}) where {self._counted.picks()})"""
         return self._one(query)
 
     def _load_exceptions(self, exceptions: Sequence[ExceptionRow], now_us: int) -> None:
@@ -154,20 +192,31 @@ class Planner:
         touched += f" union select address from ({changes}) where {self._counted.touched()} and {within}"
         self.db.execute(f"create or replace table touched as {touched}")
         within = f"{within} and address in (select address from touched)"
-        self.db.execute(f"create or replace table want as {self._rows(step.target, within)}")
-        self.db.execute(f"create or replace table had as {self._rows(base.version, within)}")
-        self.db.execute("delete from had where address in (select address from known where left_out)")
-        past = "select address, member from had"
+        self.db.execute(f"create or replace table want as {self._picked(step.target, within)}")
+        self.db.execute(f"create or replace table had as {self._picked(base.version, within)}")
+        if self._counted.told:
+            self.db.execute(f"create or replace table stays as {self._rows(step.target, within)}")
+            self.db.execute(f"create or replace table told as {self._rows(base.version, within)}")
+        tables = self._counted.tables
+        for table in {tables.had, tables.told}:
+            self.db.execute(f"delete from {table} where address in (select address from known where left_out)")
+        past = f"select address, member from {tables.told}"
         if first < base.version:
-            gained = self._chain.changes(first, base.version)
+            gained = self._chain.changes(first, base.version - 1)
             past += f" union all {self._rows(first, within)}"
             past += f" union all select address, member from ({gained}) where sign > 0 and {self._counted.where()}"
             past += f" and {within}"
         self.db.execute(f"create or replace table past as select address, min(member) as member from ({past}) group by address")
 
     def _rows(self, n: int, within: str) -> str:
-        counted = f"select address, member from ({self._chain.rows(n)}) where {self._counted.where()} and {within}"
-        return f"select address, min(member) as member from ({counted}) group by address"
+        return self._addresses_where(n, f"{self._counted.where()} and {within}")
+
+    def _picked(self, n: int, within: str) -> str:
+        return self._addresses_where(n, f"{self._counted.picks()} and {within}")
+
+    def _addresses_where(self, n: int, condition: str) -> str:
+        """Each address once, with the smallest of its members."""
+        return f"select address, min(member) as member from ({self._chain.rows(n)}) where {condition} group by address"
 
     def _cut(self, span: Range, limit: int | None) -> Range:
         if limit is None:
@@ -214,18 +263,19 @@ def _within(span: Range) -> str:
     return f"address >= '{lo}'{upper}"
 
 
-def _owed(replica: ReplicaState, step: Step) -> str:
+def _owed(replica: ReplicaState, step: Step, tables: _Tables) -> str:
     everyone = "true" if resends(replica, step) else "false"
     due_true = "(k.address is not null and not k.left_out and (k.value_false or k.retry))"
     due_false = "(k.address is not null and not k.left_out and (k.value_true or k.retry))"
-    entry = f"w.address is not null and {_sql(replica.sends_entries)} and (h.address is null or {everyone} or {due_true})"
-    leave = f"w.address is null and {_sql(replica.sends_exits)} and (p.address is not null or {due_false})"
-    told_before = "p.address is not null and h.address is null"
-    return f"""select t.address, w.address is not null as value,
-            ({told_before}) or (w.address is not null and {everyone}) as again,
-            coalesce(w.member, h.member, p.member) as member
-        from touched t left join want w using (address) left join had h using (address) left join past p using (address)
-            left join known k using (address)
+    want, had, stays, told = (f"{name}.address" for name in (tables.want, tables.had, tables.stays, tables.told))
+    entry = f"{want} is not null and {_sql(replica.sends_entries)} and ({had} is null or {everyone} or {due_true})"
+    leave = f"{stays} is null and {_sql(replica.sends_exits)} and (p.address is not null or {due_false})"
+    told_before = f"p.address is not null and case when {want} is not null then {had} else {told} end is null"
+    joins = " ".join(f"left join {name} using (address)" for name in dict.fromkeys((tables.want, tables.had, tables.stays, tables.told)))
+    return f"""select t.address, {want} is not null as value,
+            ({told_before}) or ({want} is not null and {everyone}) as again,
+            coalesce({tables.want}.member, {tables.told}.member, p.member) as member
+        from touched t {joins} left join past p using (address) left join known k using (address)
         where ({entry}) or ({leave})"""
 
 

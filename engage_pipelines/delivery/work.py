@@ -16,6 +16,7 @@ from engage_pipelines.delivery.state import ConnectionRow
 from engage_pipelines.destinations.base import DestinationType, MembershipAs, Settings, Target
 from engage_pipelines.domain.computation import ComputationRef
 from engage_pipelines.domain.connection import sample_records
+from engage_pipelines.domain.id_sync import rules_in
 from engage_pipelines.domain.instants import to_iso
 from engage_pipelines.domain.protocol import Aim, ReplicaState
 from engage_pipelines.domain.records import Envelope
@@ -51,8 +52,11 @@ class Work:
 
     def counted(self, level: str) -> Counted:
         """Which rows of a version count: vendors merge people, so a user property keeps the former addresses of members too."""
-        kinds = self.type.user_address_kinds if level == "user" else ("group_id",)
-        return Counted(level, kinds, self.type.takes_membership_as(self.settings) is MembershipAs.USER_PROPERTY)
+        with_former = self.type.takes_membership_as(self.settings) is MembershipAs.USER_PROPERTY
+        if level != "user":
+            return Counted(level, ("group_id",), with_former)
+        told = tuple(self.connection.options.get("id_kinds", ()))
+        return Counted(level, self.type.user_address_kinds, with_former, rules_in(self.connection.options), told)
 
     def outside(self, level: str, generation: int) -> Outside:
         side: Level = "account" if level == "account" else "user"
@@ -66,6 +70,7 @@ class Work:
             timestamp=to_iso(evaluated_at_us),
             sent_at=to_iso(planned_at_us),
             integrations=self.type.integrations(self.settings, self.connection.destination_name),
+            also_as=[(rule.kind, rule.map_to) for rule in rules_in(self.connection.options) if rule.map_to],
         )
 
     def directions(self) -> Mapping[str, frozenset[bool]]:

@@ -4,7 +4,7 @@ Source: the Segment spec (segment.com/docs/connections/spec) and Engage's docume
 the same change renders to the same bytes, however often it is rendered.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,12 +28,16 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What all records of one generation share: where they come from and go, and clock fields (ISO 8601) frozen when it was planned."""
+    """What all records of one generation share: where they come from and go, and clock fields (ISO 8601) frozen when it was planned.
+
+    `also_as` are pairs of an identifier and the trait or property that holds it too.
+    """
 
     computation: ComputationRef
     timestamp: str
     sent_at: str
     integrations: Mapping[str, bool]
+    also_as: Sequence[tuple[str, str]] = ()
 
 
 def _common(call: str, subject: Subject, envelope: Envelope, message_id: str) -> dict[str, Any]:
@@ -73,6 +77,8 @@ def identify(subject: Subject, envelope: Envelope, *, message_id: str, entered: 
     record = _common("identify", subject, envelope, message_id)
     traits: dict[str, Any] = {} if subject.email is None else {"email": subject.email}
     traits[envelope.computation.key] = entered
+    if envelope.also_as:
+        _name_again(traits, subject, envelope)
     record["traits"] = traits
     return record
 
@@ -84,7 +90,16 @@ def track(subject: Subject, envelope: Envelope, *, message_id: str, entered: boo
     if subject.email is not None:
         record["context"]["traits"] = {"email": subject.email}
     record["properties"] = {"audience_key": envelope.computation.key, envelope.computation.key: entered}
+    if envelope.also_as:
+        _name_again(record["properties"], subject, envelope)
     return record
+
+
+def _name_again(values: dict[str, Any], subject: Subject, envelope: Envelope) -> None:
+    for identifier, name in envelope.also_as:
+        value = getattr(subject, identifier)
+        if value is not None:
+            values[name] = value
 
 
 def group(subject: Subject, envelope: Envelope, *, message_id: str, entered: bool) -> dict[str, Any]:

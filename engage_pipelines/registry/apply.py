@@ -25,7 +25,7 @@ from engage_pipelines.registry.configuration import (
     SpaceEntry,
     settings_of,
 )
-from engage_pipelines.registry.connections import NewConnection, connect, pause
+from engage_pipelines.registry.connections import NewConnection, connect, pause, set_ids
 from engage_pipelines.registry.destinations import (
     NewDestination,
     create_destination,
@@ -220,7 +220,7 @@ def _connection(change: Change, of: Row, entry: ConnectionEntry) -> Applied:
     name = f"{entry.audience} -> {entry.destination}"
     there = live_connections(change.c, connection.c.computation_id == audience.id, connection.c.destination_id == to.id)
     if not there:
-        connect(change, of, NewConnection(entry.audience, entry.destination, entry.calls, entry.backfill))
+        connect(change, of, NewConnection(entry.audience, entry.destination, entry.calls, entry.backfill, entry.ids))
         if entry.paused:
             pause(change, of, audience, to)
         return Applied("connection", name, "created")
@@ -230,6 +230,8 @@ def _connection(change: Change, of: Row, entry: ConnectionEntry) -> Applied:
             f"The connection sends {', '.join(before.calls)}; its calls never change.",
             f"End it first: engage disconnect {entry.audience} {entry.destination} --remove",
         )
+    if entry.ids is not None:
+        set_ids(change, of, before, (audience, to), entry.ids)
     if entry.paused:
         pause(change, of, audience, to)
     elif entry.paused is False and before.state == "paused":

@@ -104,6 +104,7 @@ class ConnectionEntry(_Entry):
     destination: str
     calls: list[Literal["group", "identify", "track"]] = Field(default_factory=list[Literal["group", "identify", "track"]])
     backfill: bool | None = None
+    ids: list[str] | None = None
     paused: bool | None = None
 
 

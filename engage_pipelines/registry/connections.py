@@ -7,7 +7,8 @@ import sqlalchemy as sa
 
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.connection import RequestKind, State, choose_calls, replicas_of
-from engage_pipelines.domain.errors import ConflictError, NotFoundError
+from engage_pipelines.domain.errors import ConflictError, NotFoundError, UsageError
+from engage_pipelines.domain.id_sync import IdRule, parse_rules, stored
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.computations import connected_destinations, find_audience
 from engage_pipelines.registry.destinations import find_destination
@@ -25,22 +26,30 @@ from engage_pipelines.registry.types import supported_calls
 
 @dataclass(frozen=True, slots=True)
 class NewConnection:
-    """What to connect; no calls means the usual ones of the audience's level, `backfill` None means what the audience says."""
+    """What to connect; no calls means the usual ones of the audience's level, `backfill` None means what the audience says.
+
+    `ids` are rules of ID sync as texts (`email:last`); None keeps what there is, none at all means no strategy.
+    """
 
     audience: str
     destination: str
     calls: Sequence[str] = ()
     backfill: bool | None = None
+    ids: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """What connecting came to: `request_id` is the sync that is owed, None when nothing is; `mappings` are the presets made."""
+    """What connecting came to: `request_id` is the sync that is owed, None when nothing is; `mappings` are the presets made.
+
+    `ids_changed`: the connection was there, and sends other identifiers from now on.
+    """
 
     connection: Row
     resumed: bool
     request_id: str | None
     mappings: tuple[Row, ...] = ()
+    ids_changed: bool = False
 
 
 def list_connections(c: sa.Connection, space_id: str) -> list[Row]:
@@ -68,6 +77,10 @@ def connect(change: Change, space: Row, new: NewConnection) -> Connected:
     # two connects of the same pair: the second waits here and then sees the first
     change.lock(computation, of.id)
     there = live_connections(change.c, connection.c.computation_id == of.id, connection.c.destination_id == to.id)
+    if there and new.ids is not None:
+        there = [set_ids(change, space, there[0], (of, to), new.ids)]
+        if there[0].state != State.PAUSED:
+            return Connected(there[0], resumed=False, request_id=None, ids_changed=True)
     if there:
         return _resume(change, space, there[0], new)
     _check_first_of_type(change, space, of, to)
@@ -77,7 +90,7 @@ def connect(change: Change, space: Row, new: NewConnection) -> Connected:
         "computation_id": of.id,
         "destination_id": to.id,
         "calls": list(calls),
-        "options": {} if backfill else {"backfill": False},
+        "options": {**({} if backfill else {"backfill": False}), **_id_options(change, to, calls, new)},
         "state": str(State.ACTIVE),
         "external_target": free_target(change, space, of, to),
     }
@@ -93,6 +106,24 @@ def connect(change: Change, space: Row, new: NewConnection) -> Connected:
     if of.enabled and wants_version and not compute_is_owed(change.c, space.id, of.id):
         change.compute_soon(space.id, [of.id])
     return Connected(row, resumed=False, request_id=request_id, mappings=tuple(presets))
+
+
+def set_ids(change: Change, space: Row, row: Row, joined: tuple[Row, Row], ids: Sequence[str]) -> Row:
+    """Have a connection enter other identifiers from now on; what was entered before leaves with its owner. Nothing is sent for it.
+
+    `joined` are the audience and the destination. Raises UsageError for identifiers that the destination cannot match by.
+    """
+    of, to = joined
+    rules = _rules(change, to, row.calls, NewConnection(of.key, to.key, ids=ids))
+    before = row.options.get("id_sync", [])
+    if before == stored(rules):
+        return row
+    change.check_editable(row, f"The connection of {of.key!r} to {to.key!r}")
+    usual = change.type_of(to.type).user_address_kinds
+    told = {*(row.options.get("id_kinds") or usual), *(rule.kind for rule in rules)}
+    options = {**row.options, "id_sync": stored(rules), "id_kinds": sorted(told)}
+    change.record("update", _named(space, of, to), before={"id_sync": before}, after={"id_sync": stored(rules)})
+    return change.update(connection, row.id, {"options": options})
 
 
 def pause(change: Change, space: Row, of: Row, to: Row) -> Row:
@@ -152,6 +183,20 @@ def _resume(change: Change, space: Row, row: Row, new: NewConnection) -> Connect
         "resume", f"connection {space.key}/{new.audience} -> {new.destination}", before={"state": row.state}, after={"state": active.state}
     )
     return Connected(active, resumed=True, request_id=request_id)
+
+
+def _id_options(change: Change, to: Row, calls: Sequence[str], new: NewConnection) -> dict[str, list[str]]:
+    if not new.ids:
+        return {}
+    rules = _rules(change, to, calls, new)
+    return {"id_sync": stored(rules), "id_kinds": sorted(rule.kind for rule in rules)}
+
+
+def _rules(change: Change, to: Row, calls: Sequence[str], new: NewConnection) -> tuple[IdRule, ...]:
+    if not any(plan.level is Level.USER for plan in replicas_of(calls)):
+        raise UsageError("Identifiers are those of people, and the connection sends accounts alone.", "Leave them out, or add --identify.")
+    possible = change.type_of(to.type).user_address_kinds
+    return parse_rules(new.ids or (), possible=possible, audience=new.audience, destination=to.key)
 
 
 def _make_replicas(change: Change, row: Row, version: int) -> None:

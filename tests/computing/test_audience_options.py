@@ -140,3 +140,30 @@ def _iso(at_us: int) -> str:
     from engage_pipelines.domain.instants import to_iso
 
     return to_iso(at_us + 1_000)
+
+
+def test_a_connection_enters_the_addresses_of_its_strategy_and_takes_all_of_them_back(people: Desk) -> None:
+    people.ingest(
+        {"type": "identify", "userId": "u1", "traits": {"email": "old@x.test"}, "timestamp": "2025-01-01T00:00:00Z"},
+        {"type": "identify", "userId": "u1", "traits": {"email": "new@x.test"}},
+    )
+    made(people, "trait('plan') = 'paid'", "--filter-by", "user_id")
+    people.say("destination", "create", "list", "--type", "csv_file", "--set", "path=lists/{audience}.csv", "--set", "changes=true")
+    assert people.say("connect", "vips", "list", "--id", "email:last") == 0
+    people.sync()
+    assert _told(people) == [("email:new@x.test", True)]
+    people.say("profile", "suppress", "u1")
+    people.compute()
+    people.sync()
+    assert _told(people) == [("email:new@x.test", False), ("email:new@x.test", True), ("email:old@x.test", False)]
+
+
+def _told(desk: Desk) -> list[tuple[str, bool]]:
+    """Whom the files of changes name, and whether they entered."""
+    import csv
+
+    told: list[tuple[str, bool]] = []
+    for path in sorted(desk.settings.files_dir.rglob("*.csv")):
+        with path.open(encoding="utf-8", newline="") as lines:
+            told.extend((row["address"], row["change"] == "add") for row in csv.DictReader(lines))
+    return sorted(told)

@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 
 from engage_pipelines.delivery.plan import Counted, Planner
 from engage_pipelines.delivery.state import ExceptionRow
+from engage_pipelines.domain.id_sync import parse_rule
 from engage_pipelines.domain.protocol import (
     BaseRow,
+    Change,
     ExceptionKind,
     ExceptionState,
     Known,
     ReplicaState,
+    Step,
     cut,
     owed,
     steps,
@@ -153,3 +156,98 @@ def test_entries_that_the_current_version_lacks_are_marked_as_the_reference_says
     changes = owed(replica, step, Known(ids))
     found = dict(db.execute("select address, superseded from owed where superseded <> ''").fetchall())
     assert found == superseded(changes, step.target, 4, ids) == {"user_id:a": "overtaken", "user_id:c": "left_out"}
+
+
+# ---- ID sync: entries by strategy, exits for everything that left
+
+FullRow = tuple[str, int, bool, bool, int, int]
+"""An address, its member, current, sole, and its places by first and by last sight."""
+
+
+@st.composite
+def people(draw: st.DrawFn) -> list[FullRow]:
+    """Members with user ids and e-mail addresses in some order of sight; one e-mail address of each is the present one."""
+    rows: list[FullRow] = []
+    for member in sorted(draw(st.sets(st.integers(1, 3)))):
+        for kind in ("user_id", "email"):
+            values = draw(st.lists(st.sampled_from("abc"), unique=True, max_size=3))
+            last = draw(st.permutations(range(1, len(values) + 1)))
+            for place, value in enumerate(values):
+                current = kind == "user_id" or place == 0
+                rows.append((f"{kind}:{value}", member, current, False, place + 1, last[place]))
+    return rows
+
+
+def publish_people(db: duckdb.DuckDBPyConnection, folder: Path, versions: Sequence[Sequence[FullRow]]) -> Chain:
+    chain = Chain(folder)
+    columns = "level, address, member, current, sole, first_order, last_order"
+    for n, rows in enumerate(versions, start=1):
+        values = (
+            ", ".join(f"('user', '{a}', {m}, {c}, {s}, {first}, {last})" for a, m, c, s, first, last in rows)
+            or "('', '', 0, true, true, 1, 1)"
+        )
+        compare(db, chain, f"select * from (values {values}) t({columns}) where level <> ''", level="user")
+        write(db, chain, n, is_full=n == 1)
+        chain = Chain(folder, (*chain.versions, VersionFile(n, n == 1)))
+    return chain
+
+
+def owed_by_strategy(replica: ReplicaState, step: Step, picked: Known, told: Known) -> list[Change]:
+    """The reference: entries as if the picked addresses were the version, exits as if all of them were."""
+    past = set(told.ids(step.base.version)).union(*(told.ids(n) for n in range(step.base.exits_version, step.base.version)))
+    had = set(picked.ids(step.base.version))
+    entries = [Change(c.address, True, c.again or c.address in past - had) for c in owed(replica, step, picked) if c.value]
+    exits = [change for change in owed(replica, step, told) if not change.value]
+    return sorted([*entries, *exits], key=lambda change: change.address)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_entries_follow_the_strategy_and_exits_go_to_all_that_left(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
+    versions = data.draw(st.lists(people(), min_size=1, max_size=4))
+    rules = data.draw(st.sampled_from([["email:last"], ["email:first"], ["user_id:last", "email:all"], ["user_id:first"], []]))
+    parsed = tuple(parse_rule(text) for text in rules)
+    counted = Counted("user", ("user_id", "email"), with_former=True, rules=parsed, told=("email", "user_id"))
+    db = duckdb.connect()
+    chain = publish_people(db, tmp_path_factory.mktemp("versions"), versions)
+    stored = [
+        db.execute(f"select address, member, current, sole, first_order, last_order from ({chain.rows(n + 1)})").fetchall()
+        for n in range(len(versions))
+    ]
+
+    def is_picked(row: FullRow) -> bool:
+        address, _, current, sole, first, last = row
+        kind = address.split(":")[0]
+        if not parsed:
+            return kind == "user_id" or sole
+        rule = next((rule for rule in parsed if rule.kind == kind), None)
+        if rule is None or rule.strategy == "all":
+            return rule is not None
+        return (first if rule.strategy == "first" else last) == 1 and (current or kind == "email")
+
+    base = data.draw(st.integers(0, len(versions)))
+    replica = ReplicaState(
+        "users", "user", (BaseRow("", base, data.draw(st.integers(min(base, 1), base)), 0),), resync_no=data.draw(st.integers(0, 1))
+    )
+    picked = Known(lambda n: {row[0] for row in stored[n - 1] if is_picked(row)} if n else set())
+    told = Known(lambda n: {row[0] for row in stored[n - 1]} if n else set())
+    for step in steps(replica, len(versions)):
+        Planner(db, chain, counted).plan(replica, step, [], now_us=NOW, limit=None)
+        found = db.execute("select address, value, again from owed order by address").fetchall()
+        assert found == [(c.address, c.value, c.again) for c in owed_by_strategy(replica, step, picked, told)]
+
+
+def test_a_newer_address_is_entered_and_the_older_one_leaves_with_its_owner(tmp_path: Path):
+    old, new = ("email:old", 1, True, True, 1, 1), ("email:new", 1, True, True, 2, 1)
+    versions: list[list[FullRow]] = [[old], [("email:old", 1, False, True, 1, 2), new], []]
+    db = duckdb.connect()
+    chain = publish_people(db, tmp_path, versions)
+    counted = Counted("user", ("user_id", "email"), with_former=False, rules=(parse_rule("email:last"),), told=("email",))
+    seen: list[list[tuple[str, bool]]] = []
+    for base in (0, 1, 2):
+        replica = ReplicaState("users", "user", (BaseRow("", base, base),))
+        Planner(db, Chain(tmp_path, chain.versions[: base + 1]), counted).plan(
+            replica, steps(replica, base + 1)[0], [], now_us=NOW, limit=None
+        )
+        seen.append(db.execute("select address, value from owed order by address").fetchall())
+    assert seen == [[("email:old", True)], [("email:new", True)], [("email:new", False), ("email:old", False)]]

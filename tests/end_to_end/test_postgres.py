@@ -111,11 +111,12 @@ def test_registry_ledger_and_dagster_move_and_a_restart_of_the_server_loses_noth
         product.engage("audience", "compute", "payers")
         wait_for(lambda: receiver.state()["calls"]["identify"] > told, product)
         server.restart()
-        product.wait_until_up_to_date()
+        # the run that it ends is tried again after a minute, when its lease has run out
+        product.wait_until_up_to_date(240)
         assert receiver.members("payers") == paying(second)
         state = receiver.state()
-        changed = len(paying(first) ^ paying(second))
-        assert state["calls"]["identify"] - state["duplicates"] == told + changed
+        # what came twice came under its old id, which the receiver drops; nothing came under a new one
+        assert state["calls"]["identify"] == told + len(paying(first) ^ paying(second))
         assert state["inversions"] == 0
 
     assert (schemas_with(server.url, "sync_request"), schemas_with(server.url, "runs")) == (["public"], ["dagster"])

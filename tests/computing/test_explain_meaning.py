@@ -15,7 +15,7 @@ from engage_pipelines.facts.evaluate import evaluate
 from engage_pipelines.testing.plain_facts import Facts, open_engine, session_of
 from engage_pipelines.testing.random_definitions import AT_US, HOUR_US, definitions, facts
 
-EXAMPLES = max(1, int(os.environ.get("ENGAGE_TEST_EXAMPLES", "200")) // 2)
+EXAMPLES = max(1, int(os.environ.get("ENGAGE_TEST_EXAMPLES", "200")) // 4)
 AUDIENCES = (("ua", Level.USER), ("ub", Level.USER), ("aa", Level.ACCOUNT))
 
 

@@ -239,8 +239,10 @@ class History:
         """Nobody works and nothing is owed; what no enabled mapping would send is only looked at once an hour."""
         if self.owners or not self.outside.is_quiet:
             return False
-        sends = [{value for s in self.store.switches if s.enabled and s.level == level for value in s.sends} for level in (USER, ACCOUNT)]
-        looked_at = IDLE_S * SECOND_US if any(len(values) == 1 for values in sends) else None
+        sends = [
+            {v for s in self.store.switches if s.enabled and s.level == one.level for v in s.sends} for one in self.store.replicas.values()
+        ]
+        looked_at = IDLE_S * SECOND_US if any(len(values) < 2 for values in sends) else None
         wanted_at = self.store.wanted_at
         return wanted_at is None or (looked_at is not None and wanted_at - self.store.now >= looked_at)
 

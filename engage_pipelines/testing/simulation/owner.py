@@ -153,7 +153,7 @@ class Owner:
             return
         yield
         level = self.store.replicas[left.replica].level
-        waiting = [r for r in pending(self.store.files[left.id], left.ledger) if r.entered]
+        waiting = [r for r in pending(self._file(left), left.ledger) if r.entered]
         gone = self.rules.overtaken({r.address for r in waiting}, left.planned_under, view.current, lambda n: self.people.ids(level, n))
         rows = [LedgerRow(r.seq, r.seq, "overtaken", None, 0) for r in waiting if r.address in gone]
         if rows:
@@ -173,7 +173,7 @@ class Owner:
         changes = [change for change in changes if change.address in span]
         settled = settled_by(replica, step, span)
         if not changes:
-            self._nothing_owed(lease, view, row, settled, exceptions)
+            self._nothing_owed(lease, view, row, settled, set(idle(exceptions, span, now)))
             return None
         unsent = self.rules.superseded(changes, step.target, view.current, lambda n: self.people.ids(row.level, n))
         generation = self.store.reserve(lease.token, replica.name, settled, view.current)
@@ -189,8 +189,7 @@ class Owner:
         self.store.open(lease.token, generation, answers)
         return generation
 
-    def _nothing_owed(self, lease: Lease, view: View, row: Replica, settled: Settled, exceptions: list[ExceptionRow]) -> None:
-        waiting = set(idle(exceptions, settled.range, self.store.now))
+    def _nothing_owed(self, lease: Lease, view: View, row: Replica, settled: Settled, waiting: set[tuple[str, str]]) -> None:
         self.store.move_base(lease.token, row, settled, stale=self._stale(row, settled))
         for place in waiting & row.exceptions.keys():
             row.exceptions[place] = _later(row.exceptions[place], self.store.now + RETRY_AFTER_S[-1] * SECOND_US)
@@ -242,7 +241,7 @@ class Owner:
         yield
         row, now = self.store.replicas[generation.replica], self.store.now
         exceptions, ledger = list(row.exceptions.values()), list(generation.ledger)
-        records = self.store.files[generation.id]
+        records = self._file(generation)
         yield
         settled = generation.settled
         if not self.rules.as_planned:
@@ -259,6 +258,12 @@ class Owner:
         )
         self.checks.base_moved(row, settled, view.switches)
 
+    def _file(self, generation: Generation) -> list[FrozenRecord]:
+        """The records; a file that is gone ends the run in words, as where another owner has settled its generation."""
+        if generation.id not in self.store.files:
+            raise StopsError("the file is gone")
+        return self.store.files[generation.id]
+
     def _stale(self, row: Replica, settled: Settled) -> list[tuple[str, str]]:
         want = self.people.ids(row.level, settled.target)
         left_out = (e for e in row.exceptions.values() if e.kind is ExceptionKind.LEFT_OUT)
@@ -266,7 +271,7 @@ class Owner:
 
     def _deliver(self, lease: Lease, view: View, generation: Generation) -> Turns:
         sent = 0
-        waiting = list(pending(self.store.files[generation.id], generation.ledger))
+        waiting = list(pending(self._file(generation), generation.ledger))
         while waiting:
             size = next((n for n in range(1, len(waiting)) if waiting[n].lane != waiting[0].lane or n == BATCH), len(waiting))
             batch, waiting = waiting[:size], waiting[size:]

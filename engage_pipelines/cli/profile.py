@@ -1,18 +1,22 @@
 """`engage profile`: people who are to be left out of every audience, or forgotten."""
 
+import sys
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
 from engage_pipelines.cli.opening import open_database, open_registry
-from engage_pipelines.cli.output import instant_text, output_option, show
+from engage_pipelines.cli.output import instant_text, note, output_option, show
+from engage_pipelines.domain.errors import StateError, UsageError
 from engage_pipelines.registry import suppression
 from engage_pipelines.registry.lookup import find_space
 from engage_pipelines.registry.spaces import ensure_space
 from engage_pipelines.registry.suppression import KINDS, Profile, list_suppressed
 from engage_pipelines.settings import read_settings
 
+_LOOK_EVERY_S = 1.0
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -49,6 +53,45 @@ def suppress(id_: str, kind: str) -> None:
     with registry.change() as change:
         new = suppression.suppress(change, ensure_space(change), Profile(kind, id_))
     click.echo("Suppressed; the audiences are computed, and the exits follow." if new else "It is suppressed already.")
+
+
+@profile.command()
+@_profile_argument
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--wait", is_flag=True, help="Wait until the exits are sent, then erase.")
+@click.option("--without-exits", is_flag=True, help="Erase at once: exits that are yet to be sent never will be.")
+def erase(id_: str, kind: str, *, yes: bool, wait: bool, without_exits: bool) -> None:
+    """Forget the profile of USER_ID: it is suppressed, its exits are sent, then nothing of it stays. Run it until it is done."""
+    from engage_pipelines.computing.erase import eraser  # noqa: PLC0415 - brings DuckDB, and looking needs it not
+
+    if not yes and not sys.stdin.isatty():
+        raise UsageError("There is no terminal to ask on.", "Add --yes to erase without being asked.")
+    if not yes:
+        click.confirm("All facts about the profile go, and cannot be brought back. Erase it?", abort=True)
+    registry, person = open_registry(), Profile(kind, id_)
+    with registry.change() as change:
+        suppression.suppress(change, ensure_space(change), person)
+    one = eraser(read_settings(), registry, person)
+    if not without_exits:
+        _wait_for_exits(one.outstanding, wait=wait)
+    done = one.erase()
+    click.echo(f"Erased: {done.facts:,} rows of facts, {done.versions:,} of versions, {done.records:,} frozen records.")
+    if done.refused:
+        note(f"{done.refused:,} of its records had been refused by destinations: what they hold of it is theirs to take away.")
+
+
+def _wait_for_exits(outstanding: Callable[[], list[str]], *, wait: bool) -> None:
+    told: list[str] = []
+    while found := outstanding():
+        if not wait:
+            raise StateError(
+                f"Not erased yet, it is suppressed and the exits come first: {'; '.join(found)}.",
+                "Run it again then, or with --wait; --without-exits erases at once.",
+            )
+        if found != told:
+            note(f"Waiting: {'; '.join(found)}.")
+        told = found
+        time.sleep(_LOOK_EVERY_S)
 
 
 @profile.command()

@@ -83,6 +83,16 @@ class Database:
                 return self._upgrade()
         return self._upgrade()
 
+    def forget_deleted(self) -> None:
+        """Have nothing of deleted rows left in the files; on PostgreSQL its own vacuum does that in time. Raises BusyError."""
+        if not self.is_sqlite:
+            return
+        with in_words(self.name), self._engine.connect() as connection:
+            cursor = connection.connection.cursor()
+            for statement in ("PRAGMA query_only = OFF", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                cursor.execute(statement)
+            cursor.close()
+
     def close(self) -> None:
         self._engine.dispose()
 

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from engage_pipelines.registry.database import Database
-from engage_pipelines.registry.tables import metadata
+# before anything of it is imported: the suites that are shipped there assert as tests do
+pytest.register_assert_rewrite("engage_pipelines.testing")
+
+from engage_pipelines.registry.database import Database  # noqa: E402 - see above
+from engage_pipelines.registry.tables import metadata  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.register_assert_rewrite("engage_pipelines.testing")
-
-from engage_pipelines.destinations.sending.transport import close_idle_connections  # noqa: E402 (after the registration)
+from engage_pipelines.destinations.sending.transport import close_idle_connections
 
 
 @pytest.fixture(autouse=True)

@@ -179,14 +179,16 @@ def _settings(info: DestinationType, given: Sequence[str], ask: Sequence[str]) -
             raise UsageError(f"{name[:40]!r} is not a setting.", "Write --set NAME=VALUE.")
         if name in secret and not is_reference(value) and not value.startswith(("{", "[")):
             raise UsageError(f"{name} is a secret; on the command line others can read it.", f"Use --set {name}=env:NAME, or --ask {name}.")
-        settings[name] = _value(name, value)
+        settings[name] = _value(info, name, value)
     for name in ask:
         settings[name] = click.prompt(name, hide_input=True, err=True)
     return settings
 
 
-def _value(name: str, text: str) -> Any:
-    if not text.startswith(("{", "[")):
+def _value(info: DestinationType, name: str, text: str) -> Any:
+    field = info.settings_model.model_fields.get(name)
+    # a path such as {audience}.csv begins with a brace and is no JSON
+    if not text.startswith(("{", "[")) or (field is not None and field.annotation is str):
         return text
     try:
         return json.loads(text)

@@ -5,8 +5,8 @@ before in the same state is copied from the file it was frozen in, so that its i
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ class Renderer:
     envelope: Envelope
     mappings: tuple[CompiledMapping, ...]
     group_needs_a_user: bool
+    only_parts: Mapping[str, Collection[str]] = field(default_factory=dict[str, Collection[str]])
+    """Addresses that are owed some of their parts alone: the others were acknowledged in this very state."""
 
     def subject(self, address: str, email: str | None) -> Subject:
         """Whom an address names."""
@@ -74,6 +76,8 @@ class Renderer:
             subject = self.subject(address, email)
             for call in calls:
                 part = f"{CALL_LETTERS[call]}{mapping.ordinal}"
+                if address in self.only_parts and part not in self.only_parts[address]:
+                    continue
                 message_id = f"personas_{self.generation}:{seq}:{part}"
                 record = RENDER[call](subject, self.envelope, message_id=message_id, entered=entered)
                 if not mapping.matches(record):
@@ -128,7 +132,8 @@ def write(
 ) -> list[LedgerRow]:
     """Write the records of the planned changes; gives ledger rows for those that are frozen but not to be sent."""
     unsent: list[LedgerRow] = []
-    copies = _take_copies(db, exceptions, folder)
+    copies, only_parts = _take_copies(db, exceptions, folder)
+    renderer = replace(renderer, only_parts=only_parts)
     for entered in (False, True):
         for record in (copy for copy in copies if copy.entered is entered):
             writer.add(_at(record, writer.count))
@@ -141,21 +146,32 @@ def write(
     return unsent
 
 
-def _take_copies(db: duckdb.DuckDBPyConnection, exceptions: Sequence[ExceptionRow], folder: Path) -> list[FrozenRecord]:
-    """The records that are tried again as they were; their changes leave the table of what is rendered anew."""
+def _take_copies(
+    db: duckdb.DuckDBPyConnection, exceptions: Sequence[ExceptionRow], folder: Path
+) -> tuple[list[FrozenRecord], dict[str, set[str]]]:
+    """The records that are tried again as they were, and by address the parts that are tried again but have to be rendered anew.
+
+    An address of which nothing else is owed leaves the table of what is rendered.
+    """
     if not exceptions:
-        return []
+        return [], {}
     owed = db.execute("select address, value, again from owed where superseded = '' and address in (select address from known)").fetchall()
     changes = {address: Change(address, value, again) for address, value, again in owed}
+    tried = [
+        e for e in exceptions if e.address in changes and keeps_message_id(changes[e.address], ExceptionState(e.kind, e.value, e.retry_at))
+    ]
     by_file: dict[int, list[int]] = {}
-    for e in exceptions:
-        change = changes.get(e.address)
-        if change is not None and keeps_message_id(change, ExceptionState(e.kind, e.value, e.retry_at)):
-            by_file.setdefault(e.generation, []).append(e.seq)
+    for e in tried:
+        by_file.setdefault(e.generation, []).append(e.seq)
     copies = [record for number, seqs in sorted(by_file.items()) for record in generation_file.pick(folder / f"{number}.parquet", seqs)]
-    for address in {copy.address for copy in copies}:
+    copied = {(copy.address, copy.part) for copy in copies}
+    anew: dict[str, set[str]] = {e.address: set() for e in tried}
+    for e in tried:
+        if (e.address, e.part) not in copied:
+            anew[e.address].add(e.part)
+    for address in (address for address, parts in anew.items() if not parts):
         db.execute("delete from owed where address = ?", [address])
-    return copies
+    return copies, anew
 
 
 def _at(record: FrozenRecord, seq: int) -> FrozenRecord:

@@ -7,7 +7,7 @@
 | its mapping was changed, or the file of the record is gone | the same state, rendered anew under a new id |
 | its mapping was switched off or removed | nothing: it is not replayed, and stays as it is |
 
-What is rendered anew is the whole change of the address: of an Identify and a Track, both go out under new ids.
+Only the records that failed are sent: of an Identify that was refused and a Track that was taken, the Identify alone.
 """
 
 import re

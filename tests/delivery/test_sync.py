@@ -319,3 +319,19 @@ def test_files_stay_only_for_records_that_are_kept(world: World, connected: str)
     world.publish({n: FIVE[n] for n in (1, 3, 4, 5)})
     world.sync_until_done(connected)
     assert list(world.runtime.settings.generations_dir.glob("*.parquet")) == []
+
+
+def test_a_replay_after_mending_the_mapping_sends_only_the_part_that_failed(world: World):
+    world.audience()
+    world.destination()
+    connection = world.connect(calls=("identify", "track")).connection
+    world.recorder.script = lambda batch: Accepted({i: "no" for i, r in enumerate(batch) if r["type"] == "identify"})
+    world.publish({1: FIVE[1]})
+    assert world.sync(connection.id).dead_letters == 1
+    world.recorder.script = lambda _batch: Accepted()
+    with world.registry.database.write() as c:
+        c.execute(sa.update(t.exception).values(kind="retryable", retry_at=0, seq=-1))
+    world.recorder.batches.clear()
+    world.sync_until_done(connection.id)
+    assert [r["type"] for r in world.recorder.records] == ["identify"]
+    assert world.rows(t.exception) == []

@@ -3,7 +3,6 @@
 An audience that cannot be evaluated publishes nothing and says why; the others are published.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,11 @@ import sqlalchemy as sa
 
 from engage_pipelines.computing.publish import Evaluation, Published, publish
 from engage_pipelines.computing.suppress import Suppressed, find_suppressed
+from engage_pipelines.computing.unmoved import Inputs, Unmoved, find_unmoved
 from engage_pipelines.domain.computation import Audience, Level
 from engage_pipelines.domain.errors import EngageError, NotFoundError, StateError
 from engage_pipelines.facts.evaluate import Evaluated, Members, evaluate
+from engage_pipelines.facts.next_change import Clock
 from engage_pipelines.facts.session import FactsSession, open_session
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.change import Registry
@@ -68,11 +69,21 @@ def compute_audiences(settings: Settings, registry: Registry, space_key: str, ke
     everyone = {row.key: as_audience(row) for row in rows}
     asked = [everyone[key] for key in keys if key in everyone]
     wanted = [audience for audience in asked if audience.id not in space.waiting]
-    with open_session(settings.facts_dir, space.key, at_us=at_us) as session:
-        results = evaluate(session, wanted, context=tuple(everyone.values()))
-        checked_at = {row.id: row.checked_at for row in rows}
-        computing = _Computing(settings, registry, space, session, checked_at, find_suppressed(session, space.suppressed), log)
-        computed = [computing.finish(audience, results[audience.key]) for audience in wanted]
+    unmoved = find_unmoved(registry, rows, Inputs(settings.facts_dir, space.key, at_us, everyone, space.suppressed), wanted)
+    for audience in unmoved:
+        log(f"audience={audience} state=unchanged reason=inputs")
+    moved = [audience for audience in wanted if audience.key not in unmoved]
+    computed = [_as_before(each, at_us) for each in unmoved.values()]
+    if moved:
+        with open_session(settings.facts_dir, space.key, at_us=at_us) as session:
+            results = evaluate(session, moved, context=tuple(everyone.values()))
+            inputs = Inputs(settings.facts_dir, space.key, at_us, everyone, space.suppressed, session.fingerprint)
+            checked_at = {row.id: row.checked_at for row in rows}
+            suppressed = find_suppressed(session, space.suppressed)
+            computing = _Computing(settings, registry, space, session, checked_at, suppressed, inputs, Clock(session), log)
+            computed += [computing.finish(audience, results[audience.key]) for audience in moved]
+    places = {key: place for place, key in enumerate(keys)}
+    computed.sort(key=lambda each: places[each.key])
     missing = [
         Computed(key, "failed", at_us, error=NotFoundError(f"There is no audience {key!r} in space {space.key!r}."))
         for key in keys
@@ -80,6 +91,10 @@ def compute_audiences(settings: Settings, registry: Registry, space_key: str, ke
     ]
     waiting = [Computed(audience.key, "waiting", at_us) for audience in asked if audience.id in space.waiting]
     return computed + waiting + missing
+
+
+def _as_before(each: Unmoved, at_us: int) -> Computed:
+    return Computed(each.key, "unchanged", at_us, n=each.n, size=each.size, users=each.users, entered=0, exited=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +107,8 @@ class _Computing:
     session: FactsSession
     checked_at: Mapping[str, int | None]
     suppressed: Suppressed
+    inputs: Inputs
+    clock: Clock
     log: Log
 
     def finish(self, audience: Audience, result: Evaluated) -> Computed:
@@ -131,9 +148,10 @@ class _Computing:
             level=audience.level.value,
             definition=audience.definition,
             evaluated_at_us=self.session.at_us,
-            inputs_digest=self._inputs(audience),
+            inputs_digest=self.inputs.digest(audience),
             inputs_are_empty=not self.session.fingerprint,
             fresh=rows_of(self.session, self.suppressed.take_out(result.members), audience.level),
+            next_change_at_us=self.inputs.next_change(audience, self.clock),
         )
         return publish(
             self.session.connection,
@@ -142,11 +160,6 @@ class _Computing:
             evaluation,
             tell_connections=self._owe_syncs,
         )
-
-    def _inputs(self, audience: Audience) -> str:
-        """Another text whenever something else than time changes who is in."""
-        meant = (audience.definition, audience.empty_accounts, audience.external_ids, audience.events_since_us, self.space.suppressed)
-        return f"{self.session.fingerprint}:{hashlib.sha256(repr(meant).encode()).hexdigest()}"
 
     def folder(self, key: str) -> Path:
         return self.settings.snapshots_dir / self.space.key / key

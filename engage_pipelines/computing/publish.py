@@ -32,6 +32,7 @@ class Evaluation:
     inputs_digest: str
     inputs_are_empty: bool
     fresh: str
+    next_change_at_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,5 +155,10 @@ def _note(c: sa.Connection, evaluation: Evaluation, *, last_error: str | None) -
     c.execute(
         sa.update(t.computation)
         .where(t.computation.c.id == evaluation.computation_id)
-        .values(checked_at=evaluation.evaluated_at_us, inputs_digest=evaluation.inputs_digest, last_error=last_error)
+        .values(
+            checked_at=evaluation.evaluated_at_us,
+            inputs_digest=evaluation.inputs_digest,
+            next_change_at=evaluation.next_change_at_us,
+            last_error=last_error,
+        )
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engage_pipelines.facts.promotion import BOOLEAN, NUMBER, TEXT, Promoted
 from engage_pipelines.facts.sql_values import Reading, exact_sql, instant_sql, millionths_sql, number_sql, quote_path
-from engage_pipelines.facts.store import Manifest, file_rows
+from engage_pipelines.facts.store import Manifest, file_rows, relation
 
 _NEVER = {"number": "NULL::DOUBLE", "exact": "NULL::DECIMAL(18, 6)", "millionths": "'nan'::DOUBLE", "instant": "NULL::BIGINT"}
 _ROW_COLUMNS = ("ts", "message_id", "source", "properties", "context")
@@ -48,6 +48,21 @@ class EventSource:
             "SELECT coalesce(m.member, s.subject) AS member, s.* EXCLUDE (subject)"
             f" FROM ({rows}) s LEFT JOIN member_of m ON m.subject = s.subject"
         )
+
+    @property
+    def rows(self) -> str:
+        """SQL for all rows, also those that are not visible yet, without members."""
+        if self.manifest is None:
+            return "event_rows"
+        return relation(self.folder, "events", self.manifest.files("events"))
+
+    def instants(self) -> list[str]:
+        """SQL for the instants of everything that has one, in a column `ts`, visible or not."""
+        assert self.manifest
+        columns = {"events": "ts", "traits": "ts", "links": "ts", "memberships": "ts", "subjects": "first_at"}
+        return [
+            f"SELECT {column} AS ts FROM {relation(self.folder, table, self.manifest.files(table))}" for table, column in columns.items()
+        ]
 
     def _groups(self, readings: Mapping[Reading, str]) -> list[tuple[str, Mapping[Reading, Promoted]]]:
         """Files that have columns for the same of the readings, and those columns."""

@@ -91,12 +91,13 @@ class Rows:
             return JsonValue(f"{rows.alias}.{document}", source.path, self.keep)
         return ReadValue(document, source.path, self.columns.read, self.keep)
 
-    def elements(self, source: Property | Context) -> JsonValue | ReadValue:
-        """A value of which the JSON itself is read."""
+    def document(self, source: Property | Context) -> str:
+        """The column of JSON text that a value is in."""
         value = self.value(source)
-        if isinstance(value, ReadValue):
-            self.columns.needed.add(value.document)
-        return value
+        if isinstance(value, JsonValue):
+            return value.document
+        self.columns.needed.add(value.document)
+        return f"e.{value.document}"
 
     def column(self, name: str) -> str:
         if self.parent:
@@ -134,9 +135,8 @@ def _row_comparison(comparison: Comparison, rows: Rows) -> str:
     if isinstance(source, Property | Context):
         if not has_each(source.path):
             return predicate(comparison.comparator, rows.value(source), _given(comparison.arguments, rows), rows.at_us)
-        value = rows.elements(source)
         given = _given(comparison.arguments, replace(rows, keep=inline))
-        return rows.keep(1, predicate_each(comparison.comparator, value.document, value.path, given, rows.at_us))
+        return rows.keep(1, predicate_each(comparison.comparator, rows.document(source), source.path, given, rows.at_us))
     return "true" if holds_for(comparison, literal_value(comparison.scalar.source), at_us=rows.at_us) else "false"
 
 

@@ -116,6 +116,8 @@ def open_engine(spill: Path | None, *, memory: str = READ_MEMORY) -> duckdb.Duck
         "memory_limit": memory,
         "preserve_insertion_order": "false",
         "autoinstall_known_extensions": "false",
+        # files are read once, so keeping what was read only takes memory
+        "enable_external_file_cache": "false",
     }
     if spill is not None:
         settings["temp_directory"] = str(spill)

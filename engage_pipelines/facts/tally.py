@@ -30,6 +30,7 @@ _EQUALITIES = (Comparator.EQUALS, Comparator.DIFFERS, Comparator.ONE_OF, Compara
 _PRESENCES = (Comparator.EXISTS, Comparator.ABSENT)
 EXACT_BELOW = 2.0**53
 """Whole numbers below it are added up exactly as doubles, in any order."""
+FEW_CODES = 64
 
 
 def is_counted(leaf: Comparison) -> bool:
@@ -119,21 +120,36 @@ class HowMany:
 
 @dataclass
 class Distinct:
-    """How many different values rows of a member have in a column of codes, which are below 0 where there is none."""
+    """How many different values rows of a member have in a column of codes, which are below 0 where there is none.
+
+    A row of flags per code while codes are few; pairs of place and code, sorted, from then on.
+    """
 
     size: int
     condition: str
     column: str
     pairs: list[NDArray[np.int64]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        # memory that is never touched is never taken
+        self.flags = np.zeros((FEW_CODES, self.size + 1), dtype=np.bool_)
+
     def add(self, rows: Rows) -> None:
         places, chosen = rows.those(self.condition)
-        codes = np.asarray(rows.columns[self.column], dtype=np.int64)[chosen]
+        codes = np.asarray(rows.columns[self.column], dtype=np.int32)[chosen]
         there = codes >= 0
-        self.pairs.append(_unique(places[there].astype(np.int64) << 32 | codes[there]))
+        if not there.all():
+            places, codes = places[there], codes[there]
+        if not self.pairs and codes.max(initial=0) < FEW_CODES:
+            self.flags[codes, places] = True
+        else:
+            self.pairs.append(_unique(places.astype(np.int64) << 32 | codes))
 
     def counts(self) -> NDArray[np.int32]:
-        pairs = _unique(np.concatenate(self.pairs)) if self.pairs else np.zeros(0, dtype=np.int64)
+        if not self.pairs:
+            return self.flags.sum(axis=0, dtype=np.int32)
+        codes, places = np.nonzero(self.flags)
+        pairs = _unique(np.concatenate([*self.pairs, places << 32 | codes]))
         return np.bincount(pairs >> 32, minlength=self.size + 1).astype(np.int32)
 
 
@@ -193,6 +209,7 @@ class LastRow:
         self.values = np.zeros((len(self.truths), self.size + 1), dtype=np.bool_)
         self.clashes = np.zeros(self.size + 1, dtype=np.bool_)
         self._last = np.zeros(self.size + 1, dtype=np.int32)
+        self._latest = int(np.iinfo(np.int64).min)
 
     @property
     def has_any(self) -> Flags:
@@ -212,6 +229,14 @@ class LastRow:
 
     def _merge(self, places: Positions, ts: NDArray[np.int64], said: list[Flags]) -> None:
         """Rows in the order of time: only the last one of each member counts, and those of the same instant that differ from it."""
+        if ts[0] > self._latest and (ts[1:] > ts[:-1]).all():
+            self._latest = int(ts[-1])
+            self.at[places] = ts  # of equal places the later one stays
+            for values, each in zip(self.values, said, strict=True):
+                values[places] = each
+            self.clashes[places] = False
+            return
+        self._latest = max(self._latest, int(ts[-1]))
         numbers = np.arange(len(places), dtype=np.int32)
         self._last[places] = numbers  # of equal places the later one stays
         last_of_each = self._last[places]

@@ -188,3 +188,14 @@ def test_sums_of_money_are_exact_and_huge_values_are_no_error() -> None:
     with session_of(facts, AT) as session:
         results = evaluate(session, [user("a", "event('E').sum(property('p')) = 0.3"), user("b", "event('E').sum(property('p')) > 1000")])
     assert [each.members.users.tolist() for each in results.values() if each.members] == [[1], [2]]
+
+
+def test_what_follows_can_ask_about_the_elements_of_the_row_it_follows() -> None:
+    rows = [Row("A", AT - 10, "m1", {"m": [{"x": "abc"}]}), Row("B", AT - 5, "m2", {"m": [{"x": "no"}]})]
+    text = (
+        "event('A').where(event('B').within(parent: 2 hours).where(property(parent: 'm.$.x').starts_with('ab')).count() >= 1).count() >= 1"
+    )
+    with session_of(Facts([Member(1, [], rows)]), AT) as session:
+        found = evaluate(session, [user("a", text)])["a"]
+    assert found.members is not None, found.error
+    assert found.members.users.tolist() == [1]

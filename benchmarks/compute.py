@@ -1,0 +1,209 @@
+"""What evaluating audiences costs, beside what people would write by hand in DuckDB over the same columns.
+
+Run as `python benchmarks/compute.py [profiles] [events]`; 1,000,000 and 10,000,000 take minutes. Every line is a process of its own, so
+that its memory is its own: CPU seconds of the line's work alone, peak memory of its process, and the ratio to the floor of the same run.
+"""
+
+import gc
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import numpy as np
+
+from engage_pipelines.computing.compute import rows_of
+from engage_pipelines.domain.computation import Audience, Level
+from engage_pipelines.facts.evaluate import Members, evaluate
+from engage_pipelines.facts.sample_fast import END_US, EVENT_NAMES, generate_tables
+from engage_pipelines.facts.session import FactsSession, open_session
+from engage_pipelines.facts.store import read_manifest
+from engage_pipelines.snapshots.rows import Chain, VersionFile
+from engage_pipelines.snapshots.write import compare, write
+
+_DAY_US = 86_400_000_000
+_AT_US = END_US - 1
+# a condition in the query language, and the same by hand: {0} is the filter of the event name and what the language says of time
+LEAVES = (
+    ("event('{e}').within(7 days).count() >= 1", "count(*) FILTER ({n} AND {d7}) >= 1"),
+    ("event('{e}').within(30 days).count() >= 3", "count(*) FILTER ({n} AND {d30}) >= 3"),
+    ("event('{e}').within(60 days).count() < 1", "count(*) FILTER ({n} AND {d60}) < 1"),
+    ("event('{e}').where(property('category') = 'c3').count() >= 1", "count(*) FILTER ({n} AND {category} = 'c3') >= 1"),
+    ("event('{e}').within(30 days).where(property('total') > 50).count() >= 2", "count(*) FILTER ({n} AND {d30} AND {total} > 50) >= 2"),
+    ("event('{e}').sum(property('total')) >= 120", "sum({total}::DECIMAL(18, 6)) FILTER ({n}) >= 120"),
+    ("event('{e}').max(property('total')) > 95", "max({total}) FILTER ({n}) > 95"),
+    ("event('{e}').avg(property('quantity')) < 2", "avg({quantity}) FILTER ({n}) < 2"),
+    ("event('{e}').last(property('category')) = 'c1'", "arg_max({category}, ts) FILTER ({n}) = 'c1'"),
+    ("event('{e}').where(property('coupon').exists()).count() >= 1", "count(*) FILTER ({n} AND {coupon} IS NOT NULL) >= 1"),
+    ("event('{e}').where(property('page.path').contains('pric')).count() >= 2", "count(*) FILTER ({n} AND contains({path}, 'pric')) >= 2"),
+    ("event('{e}').unique(property('category')).count() >= 3", "count(DISTINCT {category}) FILTER ({n}) >= 3"),
+)
+_TRAITS = ("trait('plan') = 'business'", "trait('score') >= 500", "trait('plan').one_of('free', 'trial')")
+
+
+def audiences(number: int) -> list[Audience]:
+    """Each of two or three conditions; a hundred of them ask every condition on every event."""
+    made: list[Audience] = []
+    for place in range(number):
+        texts = [LEAVES[(place + shift * 5) % 12][0].format(e=EVENT_NAMES[(place // 12 + shift * 3 + place) % 10]) for shift in range(2)]
+        third = _TRAITS[place % 3] if place % 2 else "NOT " + LEAVES[(place * 7) % 12][0].format(e=EVENT_NAMES[(place + 7) % 10])
+        joined = f"{texts[0]} AND ({texts[1]} OR {third})"
+        made.append(Audience(f"a{place}", f"a{place}", Level.USER, joined))
+    return made
+
+
+def _columns(facts: Path) -> dict[str, str]:
+    manifest = read_manifest(facts / "default")
+    return {each.path[-1]: each.column for each in next(iter(manifest.promoted.values()))}
+
+
+def by_hand(facts: Path, leaves: list[str]) -> str:
+    """One query over everything: every condition of every audience as one FILTER."""
+    files = ", ".join(f"'{facts / 'default' / name}'" for name in read_manifest(facts / "default").files("events"))
+    links = ", ".join(f"'{facts / 'default' / name}'" for name in read_manifest(facts / "default").files("links"))
+    listed = ", ".join(f"{leaf} AS b{number}" for number, leaf in enumerate(leaves))
+    return f"""SELECT coalesce(l.to_subject, e.subject) AS member, {listed}
+        FROM read_parquet([{files}]) e
+        LEFT JOIN (SELECT from_subject, to_subject FROM read_parquet([{links}])) l ON l.from_subject = e.subject
+        WHERE ts <= {_AT_US} GROUP BY 1"""
+
+
+def _leaf_by_hand(facts: Path, place: int, event: str) -> str:
+    windows = {f"d{days}": f"ts >= {_AT_US - days * _DAY_US}" for days in (7, 30, 60)}
+    return LEAVES[place][1].format(n=f"event = '{event}'", **windows, **_columns(facts))
+
+
+# ---- what each line does; the work is measured, what comes before is not
+
+
+def _floor_all(facts: Path) -> Callable[[], object]:
+    leaves = [_leaf_by_hand(facts, place, event) for event in EVENT_NAMES for place in range(12)]
+    return lambda: _run_by_hand(facts, leaves)
+
+
+def _floor_one(facts: Path) -> Callable[[], object]:
+    return lambda: _run_by_hand(facts, [_leaf_by_hand(facts, 4, EVENT_NAMES[0]), _leaf_by_hand(facts, 0, EVENT_NAMES[1])])
+
+
+def _run_by_hand(facts: Path, leaves: list[str]) -> int:
+    with duckdb.connect(config={"temp_directory": str(facts / "spill")}) as engine:
+        listed = " + ".join(f"count(*) FILTER (b{number})" for number in range(len(leaves)))
+        return engine.execute(f"SELECT {listed} FROM ({by_hand(facts, leaves)})").fetchall()[0][0]
+
+
+def _ours(number: int, *, together: bool) -> Callable[[Path], Callable[[], object]]:
+    def prepare(facts: Path) -> Callable[[], object]:
+        wanted = audiences(number)
+        return lambda: [_evaluate(facts, each) for each in ([wanted] if together else [[one] for one in wanted])]
+
+    return prepare
+
+
+def _evaluate(facts: Path, wanted: list[Audience]) -> int:
+    with open_session(facts, "default", at_us=_AT_US) as session:
+        return sum(_sizes(session, wanted))
+
+
+def _sizes(session: FactsSession, wanted: list[Audience]) -> list[int]:
+    found = evaluate(session, wanted)
+    failed = [str(each.error) for each in found.values() if each.error]
+    if failed:
+        raise SystemExit(failed[0])
+    return [len(each.members.users) for each in found.values() if each.members]
+
+
+def _one_like_the_floor(facts: Path) -> Callable[[], object]:
+    text = f"{LEAVES[4][0].format(e=EVENT_NAMES[0])} AND {LEAVES[0][0].format(e=EVENT_NAMES[1])}"
+    one = replace(audiences(1)[0], definition=text)
+    return lambda: _evaluate(facts, [one])
+
+
+def _session_alone(facts: Path) -> Callable[[], object]:
+    return lambda: _evaluate(facts, [])
+
+
+def _publish(facts: Path, *, again: bool) -> Callable[[], object]:
+    """The rows of half of the people, a user id and an address each, compared and written; `again`: over a version of the same rows."""
+    session = open_session(facts, "default", at_us=_AT_US)
+    people = np.arange(1, session.connection.execute("SELECT count(*) FROM users").fetchall()[0][0], 2, dtype=np.int64)
+    fresh = rows_of(session, Members(people, people[:0]), Level.USER)
+    folder = facts / f"versions-{again}"
+    shutil.rmtree(folder, ignore_errors=True)
+    first = Chain(folder)
+
+    def publish(chain: Chain, n: int) -> None:
+        found = compare(session.connection, chain, fresh, level="user")
+        if found.changed_rows:
+            write(session.connection, chain, n, is_full=True)
+
+    if not again:
+        return lambda: publish(first, 1)
+    publish(first, 1)
+    return lambda: publish(Chain(folder, (VersionFile(1, is_full=True),)), 2)
+
+
+def _publish_first(facts: Path) -> Callable[[], object]:
+    return _publish(facts, again=False)
+
+
+def _publish_again(facts: Path) -> Callable[[], object]:
+    return _publish(facts, again=True)
+
+
+LINES: dict[str, tuple[str, Callable[[Path], Callable[[], object]]]] = {
+    "floor-one": ("by hand, 2 conditions, one query", _floor_one),
+    "one": ("1 audience, the same 2 conditions", _one_like_the_floor),
+    "session": ("opening the facts, no audience", _session_alone),
+    "floor-all": ("by hand, 120 conditions, one query", _floor_all),
+    "ten": ("10 audiences, shared scan", _ours(10, together=True)),
+    "ten-apart": ("10 audiences, one by one", _ours(10, together=False)),
+    "hundred": ("100 audiences, shared scan", _ours(100, together=True)),
+    "publish": ("publishing a first version", _publish_first),
+    "publish-again": ("comparing the same rows again", _publish_again),
+}
+FLOORS = {"one": "floor-one", "hundred": "floor-all", "ten": "floor-all", "ten-apart": "floor-all"}
+
+
+def _measure(line: str, facts: Path) -> None:
+    """Run as a process of its own; prints CPU seconds and the peak of memory before and after."""
+    work = LINES[line][1](facts)
+    gc.collect()
+    cpu, wall = time.process_time(), time.perf_counter()
+    work()
+    used, waited = time.process_time() - cpu, time.perf_counter() - wall
+    print(used, waited, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def main(profiles: int, events: int, kept: Path | None, lines: list[str]) -> None:
+    with tempfile.TemporaryDirectory(prefix="engage-bench-") as name:
+        facts = kept or Path(name)
+        if not (facts / "default").exists():
+            generate_tables(facts, "default", users=profiles, events=events)
+        print(f"{profiles:,} profiles, {events:,} events, {len(EVENT_NAMES)} event names")
+        print(f"{'':38}{'CPU s':>9}{'wall s':>9}{'peak MB':>9}{'floor = 1':>11}")
+        cpu: dict[str, float] = {}
+        for line in lines or LINES:
+            output = subprocess.run([sys.executable, __file__, "line", line, str(facts)], check=True, capture_output=True, text=True).stdout  # noqa: S603
+            used, waited, peak = map(float, output.split())
+            cpu[line] = used
+            floor = cpu.get(FLOORS.get(line, ""))
+            shown = f"{LINES[line][0]:38}{used:>9.2f}{waited:>9.2f}{peak:>9,.0f}{f'{used / floor:.2f}' if floor else '':>11}"
+            if line.startswith("publish"):
+                shown += f"{used * 1e6 / (profiles // 2 * 2):>10.2f}"
+            print(shown, flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["line"]:
+        _measure(sys.argv[2], Path(sys.argv[3]))
+    else:
+        numbers = [int(each) for each in sys.argv[1:3]]
+        folder = Path(sys.argv[3]) if len(sys.argv) > 3 else None
+        profiles, events = numbers or (100_000, 1_000_000)
+        main(profiles, events, folder, sys.argv[4:])

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from tests.delivery.world import World, make_world
 
 from engage_pipelines.computing.held import discard, release
 from engage_pipelines.domain.errors import NotFoundError
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.computations import find_audience
 from engage_pipelines.snapshots.rows import Chain, VersionFile
+from tests.delivery.world import World, make_world
 
 MANY = {n: [f"user_id:u{n}"] for n in range(300)}
 FEW = {1: ["user_id:u1"]}

@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -68,15 +68,20 @@ def with_driver(url: str) -> str:
     return url.replace("postgresql://", "postgresql+psycopg2://", 1)
 
 
+_NOTHING_LEFT = "DROP TABLE IF EXISTS own_members, own_people"
+
+
 @pytest.mark.postgres
 class TestListInPostgres(DestinationConformance):
     destination = SqlTable()
 
     @pytest.fixture(autouse=True)
-    def _database(self, postgres_server: str) -> None:
+    def _database(self, postgres_server: str) -> Iterator[None]:
         type(self).plain_url = postgres_server  # type: ignore[attr-defined]
         type(self).postgres = with_driver(postgres_server)  # type: ignore[attr-defined]
-        execute(self.postgres, "DROP TABLE IF EXISTS own_members, own_people")  # type: ignore[attr-defined]
+        execute(self.postgres, _NOTHING_LEFT)  # type: ignore[attr-defined]
+        yield
+        execute(self.postgres, _NOTHING_LEFT)  # type: ignore[attr-defined]
 
     def settings(self, url: str, folder: Path) -> Mapping[str, object]:
         return {"url": self.plain_url, "table": "own_members"}  # type: ignore[attr-defined]

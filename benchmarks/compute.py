@@ -18,7 +18,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from engage_pipelines.computing.compute import rows_of
+from engage_pipelines.computing.compute import rows_of, share_rows
 from engage_pipelines.domain.computation import Audience, Level
 from engage_pipelines.facts.evaluate import Members, evaluate
 from engage_pipelines.facts.sample_fast import END_US, EVENT_NAMES, generate_tables
@@ -132,6 +132,7 @@ def _publish(facts: Path, *, again: bool) -> Callable[[], object]:
     """The rows of half of the people, a user id and an address each, compared and written; `again`: over a version of the same rows."""
     session = open_session(facts, "default", at_us=_AT_US)
     people = np.arange(1, session.connection.execute("SELECT count(*) FROM users").fetchall()[0][0], 2, dtype=np.int64)
+    share_rows(session)
     fresh = rows_of(session, Members(people, people[:0]), Level.USER)
     folder = facts / f"versions-{again}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -146,6 +147,11 @@ def _publish(facts: Path, *, again: bool) -> Callable[[], object]:
         return lambda: publish(first, 1)
     publish(first, 1)
     return lambda: publish(Chain(folder, (VersionFile(1, is_full=True),)), 2)
+
+
+def _share(facts: Path) -> Callable[[], object]:
+    session = open_session(facts, "default", at_us=_AT_US)
+    return lambda: share_rows(session)
 
 
 def _publish_first(facts: Path) -> Callable[[], object]:
@@ -164,6 +170,7 @@ LINES: dict[str, tuple[str, Callable[[Path], Callable[[], object]]]] = {
     "ten": ("10 audiences, shared scan", _ours(10, together=True)),
     "ten-apart": ("10 audiences, one by one", _ours(10, together=False)),
     "hundred": ("100 audiences, shared scan", _ours(100, together=True)),
+    "share": ("rows of everyone, once a run", _share),
     "publish": ("publishing a first version", _publish_first),
     "publish-again": ("comparing the same rows again", _publish_again),
 }

@@ -27,6 +27,8 @@ from engage_pipelines.registry.suppression import list_suppressed
 from engage_pipelines.settings import Settings
 
 Log = Callable[[str], None]
+_SHARED_FROM = 2
+"""When more audiences than these are computed at once, it pays to tell the rows of all users first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ def compute_audiences(settings: Settings, registry: Registry, space_key: str, ke
             checked_at = {row.id: row.checked_at for row in rows}
             suppressed = find_suppressed(session, space.suppressed)
             computing = _Computing(settings, registry, space, session, checked_at, suppressed, inputs, Clock(session), log)
+            if len(moved) > _SHARED_FROM:
+                share_rows(session)
             computed += [computing.finish(audience, results[audience.key]) for audience in moved]
     places = {key: place for place, key in enumerate(keys)}
     computed.sort(key=lambda each: places[each.key])
@@ -183,20 +187,36 @@ def rows_of(session: FactsSession, members: Members, level: Level) -> str:
         db.register(f"{name}_array", pa.table({"member": pa.array(ids, pa.int64())}))
         db.execute(f"create or replace temp table {name} as select member from {name}_array")
         db.unregister(f"{name}_array")
-    accounts = _identifiers("account", "accounts_in", "kind = 'group_id'", "false") if level is Level.ACCOUNT else None
-    users = _identifiers(
-        "user", "users_in", "kind <> 'group_id' and (current or kind = 'email') and (kind <> 'anonymous_id' or sole)", "sole"
+    if level is Level.USER:
+        return f"select * from {_user_rows(session)} semi join users_in using (member)"
+    accounts = _identifiers("account", "(from identifiers semi join accounts_in using (member))", "kind = 'group_id'", "false")
+    return f"{accounts} union all select * from {_user_rows(session)} semi join users_in using (member)"
+
+
+def share_rows(session: FactsSession) -> None:
+    """Tell the rows of all users once, for many audiences."""
+    session.connection.execute(f"create temp table everyones_rows as {_EVERYONE}")
+
+
+def _user_rows(session: FactsSession) -> str:
+    """The rows of users as a relation; of those who are in alone unless they are shared."""
+    shared = session.connection.execute("select 1 from duckdb_tables() where table_name = 'everyones_rows'").fetchall()
+    return (
+        "everyones_rows" if shared else f"({_EVERYONE.replace('from identifiers', 'from identifiers semi join users_in using (member)')})"
     )
-    return f"{accounts} union all {users}" if accounts else users
 
 
-def _identifiers(level: str, members: str, condition: str, sole: str) -> str:
+def _identifiers(level: str, identifiers: str, condition: str, sole: str) -> str:
     return f"""select '{level}' as level, kind || ':' || id as address, member, current, {sole} as sole,
             row_number() over (partition by member, kind order by first_at, id)::smallint as first_order,
             row_number() over (partition by member, kind order by last_at desc, id)::smallint as last_order
-        from (select i.*, not bool_or(kind = 'user_id') over (partition by member) as sole
-              from identifiers i semi join {members} using (member))
+        from (select *, not bool_or(kind = 'user_id') over (partition by member) as sole from {identifiers})
         where {condition}"""
+
+
+_EVERYONE = _identifiers(
+    "user", "(from identifiers)", "kind <> 'group_id' and (current or kind = 'email') and (kind <> 'anonymous_id' or sole)", "sole"
+)
 
 
 def _load(registry: Registry, space_key: str) -> tuple[Space, list[Row], int]:

@@ -35,34 +35,81 @@ class Difference:
 def compare(connection: duckdb.DuckDBPyConnection, chain: Chain, fresh: str, *, level: str) -> Difference:
     """Compare `fresh` (SQL giving the version columns) with the newest version of the chain.
 
-    Leaves `fresh_rows` and `changed_rows` as temporary tables in the connection, for `write`. An address that its owner no longer has
+    Leaves `fresh_rows` and `changed_rows` as temporary relations in the connection, for `write`. An address that its owner no longer has
     stays, as not current, while the owner is a member: vendors merge people, so what was once told of it is still theirs.
     """
-    before = chain.rows(chain.versions[-1].n) if chain.versions else NO_ROWS
     run = connection.execute
-    run(f"create or replace temp table rows_before as {before}")
-    run(f"create or replace temp table fresh_only as select {COLUMNS} from ({fresh})")
-    run(f"""create or replace temp table fresh_rows as
-        select {COLUMNS} from fresh_only
-        union all
-        select b.level, b.address, b.member, false as current, b.sole, b.first_order, b.last_order from rows_before b
-        where exists (select 1 from fresh_only f where f.level = b.level and f.member = b.member)
+    for name in ("rows_before", "fresh_only", "fresh_rows", "changed_rows", "leaving", "kept"):
+        run(f"drop view if exists {name}" if _is_view(connection, name) else f"drop table if exists {name}")
+    run(f"create temp table fresh_only as select {COLUMNS} from ({fresh})")
+    if not chain.versions:
+        run(f"create temp view rows_before as {NO_ROWS}")
+        _same_as_fresh(connection, changed=f"select {COLUMNS}, 1::tinyint as sign from fresh_only")
+        fingerprint = _fingerprint(connection, "fresh_only")
+        size, users = _counts(connection, level)
+        return Difference(size, users, size, 0, fingerprint.rows, fingerprint.digest)
+    run(f"create temp table rows_before as {chain.rows(chain.versions[-1].n)}")
+    fingerprint = _fingerprint(connection, "fresh_only")
+    size, users = _counts(connection, level)
+    if fingerprint == _fingerprint(connection, "rows_before"):
+        _same_as_fresh(connection, changed=f"select {COLUMNS}, 0::tinyint as sign from fresh_only limit 0")
+        return Difference(size, users, 0, 0, 0, fingerprint.digest)
+    _difference(connection)
+    entered, exited, changed = run(_MOVED, [level, level]).fetchall()[0]
+    return Difference(size, users, entered, exited, changed, _fingerprint(connection, "fresh_rows").digest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fingerprint:
+    """How many rows, and what two sums over their hashes say: the same for the same rows in any order."""
+
+    rows: int
+    digest: str
+
+
+def _fingerprint(connection: duckdb.DuckDBPyConnection, table: str) -> _Fingerprint:
+    hashes = f"select hash({COLUMNS}) as h, hash(member, address, {COLUMNS}) as g from {table}"
+    query = f"select count(*), coalesce(bit_xor(h), 0), coalesce(sum(g), 0)::varchar from ({hashes})"
+    rows, mixed, total = connection.execute(query).fetchall()[0]
+    return _Fingerprint(rows, f"{mixed:016x}{int(total) % 2**64:016x}")
+
+
+def _counts(connection: duckdb.DuckDBPyConnection, level: str) -> tuple[int, int]:
+    """Members at the level of the computation, and users."""
+    found = dict(connection.execute("select level, count(distinct member) from fresh_only group by 1").fetchall())
+    return found.get(level, 0), found.get("user", 0)
+
+
+def _same_as_fresh(connection: duckdb.DuckDBPyConnection, *, changed: str) -> None:
+    connection.execute(f"create temp view fresh_rows as select {COLUMNS} from fresh_only")
+    connection.execute(f"create temp view changed_rows as {changed}")
+
+
+_NOT_CURRENT = COLUMNS.replace("current", "false as current")
+_MOVED = """with old as (select distinct member from leaving where level = $1), new as (
+        select distinct member from changed_rows where level = $1 and sign > 0)
+    select (select count(*) from new where member not in (select member from rows_before where level = $2)),
+           (select count(*) from old where member not in (select member from fresh_only where level = $2)),
+           (select count(*) from changed_rows)"""
+
+
+def _difference(connection: duckdb.DuckDBPyConnection) -> None:
+    """What differs, from the rows that are on one side alone; most are on both."""
+    run = connection.execute
+    run(f"create temp table leaving as select {COLUMNS} from rows_before anti join fresh_only using ({COLUMNS})")
+    run(f"""create temp table kept as select {COLUMNS} from leaving l
+        where exists (select 1 from fresh_only f where f.level = l.level and f.member = l.member)
           and not exists (select 1 from fresh_only f
-              where f.level = b.level and f.member = b.member and f.address = b.address and f.sole = b.sole)""")
-    run(f"""create or replace temp table changed_rows as
-        select {COLUMNS}, sum(sign)::tinyint as sign from (
-            select {COLUMNS}, 1 as sign from fresh_rows union all select {COLUMNS}, -1 from rows_before)
-        group by {COLUMNS} having sum(sign) <> 0""")
-    members = "select distinct member from {0} where level = $1"
-    (counts,) = run(
-        f"""with old as ({members.format("rows_before")}), new as ({members.format("fresh_rows")})
-        select (select count(*) from new), (select count(distinct member) from fresh_rows where level = 'user'),
-               (select count(*) from new anti join old using (member)), (select count(*) from old anti join new using (member)),
-               (select count(*) from changed_rows),
-               (select coalesce(printf('%032x', bit_xor(md5_number(concat_ws('|', {COLUMNS})))), '') from fresh_rows)""",
-        [level],
-    ).fetchall()
-    return Difference(*counts)
+              where f.level = l.level and f.member = l.member and f.address = l.address and f.sole = l.sole)""")
+    run(f"""create temp table changed_rows as
+        select {COLUMNS}, 1::tinyint as sign from fresh_only anti join rows_before using ({COLUMNS})
+        union all select {_NOT_CURRENT}, 1 from kept where current
+        union all select {COLUMNS}, -1 from leaving anti join (from kept where not current) using ({COLUMNS})""")
+    run(f"create temp view fresh_rows as select {COLUMNS} from fresh_only union all select {_NOT_CURRENT} from kept")
+
+
+def _is_view(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+    return bool(connection.execute("select 1 from duckdb_views() where view_name = $1 and temporary", [name]).fetchall())
 
 
 def wants_full(chain: Chain, changed_rows: int, connection: duckdb.DuckDBPyConnection) -> bool:
@@ -78,7 +125,7 @@ def wants_full(chain: Chain, changed_rows: int, connection: duckdb.DuckDBPyConne
 
 
 def write(connection: duckdb.DuckDBPyConnection, chain: Chain, n: int, *, is_full: bool) -> None:
-    """Put the tables that `compare` left behind on disk as version `n`, by rename. Raises StateError when the disk refuses."""
+    """Put the relations that `compare` left behind on disk as version `n`, by rename. Raises StateError when the disk refuses."""
     aside = chain.folder / f".writing-{n}"
     try:
         shutil.rmtree(aside, ignore_errors=True)

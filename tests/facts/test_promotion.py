@@ -64,7 +64,7 @@ def engine() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-@settings(max_examples=max(1, EXAMPLES // 10), deadline=None, suppress_health_check=[*HealthCheck])
+@settings(max_examples=max(1, EXAMPLES // 10), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     given_facts=facts(),
     wanted=st.lists(event_definitions(), min_size=10, max_size=10),

@@ -1,0 +1,66 @@
+"""Comparing fresh rows with a version says what plain Python says, on random rows."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engage_pipelines.snapshots.rows import COLUMNS, Chain, VersionFile
+from engage_pipelines.snapshots.write import compare, write
+
+Row = tuple[str, str, int, bool, bool, int, int]
+_ROWS = st.dictionaries(
+    st.tuples(st.sampled_from(["user", "account"]), st.sampled_from("abc"), st.integers(1, 4), st.booleans()),
+    st.tuples(st.booleans(), st.integers(1, 2), st.integers(1, 2)),
+    max_size=12,
+).map(lambda found: {(level, address, member, more[0], sole, *more[1:]) for (level, address, member, sole), more in found.items()})
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(config={"threads": 1}) as connection:
+        yield connection
+
+
+def _key(row: Row) -> tuple[str, str, int, bool]:
+    return row[0], row[1], row[2], row[4]
+
+
+def _with_those_that_stay(fresh: set[Row], before: set[Row]) -> set[Row]:
+    """An address that a member no longer has stays, as not current, while the member is in."""
+    members, keys = {(row[0], row[2]) for row in fresh}, {_key(row) for row in fresh}
+    return fresh | {(*row[:3], False, *row[4:]) for row in before if (row[0], row[2]) in members and _key(row) not in keys}
+
+
+def _sql(engine: duckdb.DuckDBPyConnection, rows: set[Row]) -> str:
+    columns = list(zip(*sorted(rows), strict=True)) or [[]] * 7
+    kinds = (pa.string(), pa.string(), pa.int64(), pa.bool_(), pa.bool_(), pa.int16(), pa.int16())
+    arrays = [pa.array(list(column), kind) for column, kind in zip(columns, kinds, strict=True)]
+    engine.register("given_rows", pa.Table.from_arrays(arrays, names=COLUMNS.split(", ")))
+    return "select * from given_rows"
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(before=_ROWS, fresh=_ROWS, level=st.sampled_from(["user", "account"]), keep=st.booleans())
+def test_what_differs(
+    engine: duckdb.DuckDBPyConnection, tmp_path_factory: pytest.TempPathFactory, before: set[Row], fresh: set[Row], level: str, keep: bool
+) -> None:
+    fresh = fresh | before if keep and len({_key(row) for row in fresh | before}) == len(fresh | before) else fresh
+    folder: Path = tmp_path_factory.mktemp("versions") / "a"
+    compare(engine, Chain(folder), _sql(engine, before), level=level)
+    write(engine, Chain(folder), 1, is_full=True)
+    chain = Chain(folder, (VersionFile(1, is_full=True),))
+    found = compare(engine, chain, _sql(engine, fresh), level=level)
+
+    now = _with_those_that_stay(fresh, before)
+    signed = {(*row, 1) for row in now - before} | {(*row, -1) for row in before - now}
+    assert sorted(engine.execute(f"select {COLUMNS} from fresh_rows").fetchall()) == sorted(now)
+    assert sorted(engine.execute(f"select {COLUMNS}, sign from changed_rows").fetchall()) == sorted(signed)
+    old, new = ({row[2] for row in rows if row[0] == level} for rows in (before, now))
+    assert (found.size, found.entered, found.exited) == (len(new), len(new - old), len(old - new))
+    assert found.users == len({row[2] for row in now if row[0] == "user"})
+    assert found.changed_rows == len(signed)

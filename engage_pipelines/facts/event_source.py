@@ -77,7 +77,7 @@ class EventSource:
             ]
             groups.setdefault(tuple(found), []).append(name)
         if not groups:
-            return [("(SELECT * FROM event_rows LIMIT 0) t(subject, event, ts, message_id, properties, context, source, kind)", {})]
+            return [(relation(self.folder, "events", ()), {})]
         return [(self._rows(names), dict(found)) for found, names in groups.items()]
 
     def _rows(self, names: Sequence[str]) -> str:

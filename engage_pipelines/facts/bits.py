@@ -12,6 +12,7 @@ Bits = NDArray[np.uint8]
 Ids = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
+
 def ids_of(column: object) -> Ids:
     """A column of member ids as DuckDB hands it out."""
     return np.asarray(column, dtype=np.int64)

@@ -47,7 +47,7 @@ def main() -> None:
         (Path(folder) / "floor").mkdir()
         root = Path(folder) / "root"
         root.mkdir()
-        (root / "workspace.yaml").write_text(WORKSPACE.format(floor=ROOT / "benchmarks" / "floor_location.py"))
+        (root / "workspace.yaml").write_text(WORKSPACE.format(floor=ROOT / "benchmarks" / "floor" / "location.py"))
         (root / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
         with dagster_daemon(root, child_environment(ENGAGE_HOME=folder, CONNECT_KEY=KEY), Path(folder) / "daemon.log"):
             _until(lambda: _version(registry) is not None, 180)

@@ -74,7 +74,8 @@ _DATES_HELD = (
     "2011-03-14T07:06:40-0000",
     "1901-01-01T00:00",
 )
-_NUMBERS_HELD = (0, 1, 2, 5, 5.0, 0.1, 0.2, 0.3, -1, 10, 1e16, 123456789012.25, 1e-7, 10**25, "1e999", "0.1")
+# from 1e16 on and below 1e-4 the text of a number is not the same everywhere (1e+16, 10000000000000000.0), and no reference says which
+_NUMBERS_HELD = (0, 1, 2, 5, 5.0, 0.1, 0.2, 0.3, -1, 10, 1e15, 123456789012.25, 1e-4, 10**25, "1e999", "0.1")
 
 
 # ---- facts

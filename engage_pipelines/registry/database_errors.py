@@ -11,7 +11,7 @@ from sqlalchemy import exc
 from engage_pipelines.domain.errors import BusyError, ConflictError, EngageError, StateError
 
 _BUSY = (BusyError, "{name} is locked by another process.", "Wait for it to finish, or end it, and try again.")
-_FULL = (StateError, "The disk that holds {name} is full; nothing was changed.", "Free some space and try again.")
+_FULL = (StateError, "{name} lies on a disk that is full; nothing was changed.", "Free some space and try again.")
 _NO_DATABASE = (
     StateError,
     "{name} is not a database of ours, or it is damaged.",

@@ -8,12 +8,12 @@ import duckdb
 from engage_pipelines.cli.opening import open_database, open_registry
 from engage_pipelines.cli.output import note, show_json
 from engage_pipelines.computing import held
-from engage_pipelines.delivery.state import load_versions
 from engage_pipelines.domain.errors import NotFoundError
 from engage_pipelines.registry.computations import find_audience
 from engage_pipelines.registry.lookup import find_space
+from engage_pipelines.registry.versions import published_versions
 from engage_pipelines.settings import read_settings
-from engage_pipelines.snapshots.rows import Chain, VersionFile
+from engage_pipelines.snapshots.rows import Chain
 
 _CHUNK = 10_000
 
@@ -27,10 +27,10 @@ def members(key: str, *, output: str) -> None:
     with open_database(settings).read() as c:
         space = find_space(c, settings.space)
         audience = find_audience(c, space.id, key)
-        versions = load_versions(c, audience.id)
+        versions = published_versions(c, audience.id)
     if audience.current_version is None:
         raise NotFoundError(f"Audience {key!r} has no published version yet.", f"Compute it: engage audience compute {key}")
-    chain = Chain(settings.snapshots_dir / space.key / key, tuple(VersionFile(n, is_full) for n, is_full in versions))
+    chain = Chain.of(settings.snapshots_dir / space.key / key, versions)
     names = _names(chain, audience.current_version, audience.level)
     if output == "json":
         show_json({"version": audience.current_version, "members": list(names)})

@@ -19,9 +19,10 @@ from engage_pipelines.registry.change import Registry
 from engage_pipelines.registry.computations import list_audiences, waiting_for_destinations
 from engage_pipelines.registry.lookup import Row, find_space
 from engage_pipelines.registry.suppression import Profile, forget
+from engage_pipelines.registry.versions import published_versions
 from engage_pipelines.settings import Settings
 from engage_pipelines.snapshots.erase import erase_from_versions, erase_records
-from engage_pipelines.snapshots.rows import Chain, VersionFile
+from engage_pipelines.snapshots.rows import Chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +124,7 @@ class _Outside:
         return self.c.execute(sa.select(e.address).where(waits).limit(1)).first() is not None
 
     def _chain(self, audience: Row) -> Chain:
-        v = t.version.c
-        query = sa.select(v.n, v.is_full).where(v.computation_id == audience.id, v.state == "published").order_by(v.n)
-        return Chain(self.folder / audience.key, tuple(VersionFile(row.n, bool(row.is_full)) for row in self.c.execute(query)))
+        return Chain.of(self.folder / audience.key, published_versions(self.c, audience.id))
 
     def _is_in(self, chain: Chain, n: int) -> bool:
         members = ", ".join(map(str, self.person.subjects)) or "NULL"

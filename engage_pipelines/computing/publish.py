@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from engage_pipelines.domain.errors import BusyError
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.database import Database
-from engage_pipelines.snapshots.rows import Chain, VersionFile
+from engage_pipelines.registry.versions import published_versions
+from engage_pipelines.snapshots.rows import Chain
 from engage_pipelines.snapshots.write import Difference, compare, sweep, wants_full, write
 
 HELD_WHEN_BELOW = 0.5
@@ -57,7 +58,7 @@ def publish(
     transaction. Raises BusyError when another process published meanwhile, StateError when the disk refuses.
     """
     with database.read() as c:
-        chain = _chain(c, evaluation.computation_id, folder)
+        chain = Chain.of(folder, published_versions(c, evaluation.computation_id))
     current = chain.versions[-1].n if chain.versions else 0
     difference = compare(db, chain, evaluation.fresh, level=evaluation.level)
     if chain.versions and not difference.changed_rows:
@@ -74,12 +75,6 @@ def publish(
             _flip(c, evaluation, current, n)
             tell_connections(c, evaluation.computation_id, n)
     return Published("held" if reason else "published", n, difference, reason)
-
-
-def _chain(c: sa.Connection, computation_id: str, folder: Path) -> Chain:
-    v = t.version.c
-    rows = c.execute(sa.select(v.n, v.is_full).where(v.computation_id == computation_id, v.state == "published").order_by(v.n))
-    return Chain(folder, tuple(VersionFile(row.n, bool(row.is_full)) for row in rows))
 
 
 def _reserve(database: Database, evaluation: Evaluation, folder: Path) -> int:

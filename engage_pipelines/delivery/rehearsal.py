@@ -25,7 +25,8 @@ from engage_pipelines.registry import connections
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.connections import Connected, NewConnection
 from engage_pipelines.registry.lookup import find_space
-from engage_pipelines.snapshots.rows import Chain, VersionFile
+from engage_pipelines.registry.versions import published_versions
+from engage_pipelines.snapshots.rows import Chain
 
 SAMPLE = 2_000
 
@@ -114,10 +115,7 @@ def _as_made(runtime: Runtime, change: Change, made: Connected) -> _Look:
         # secrets stay what they are in the registry: nothing is sent
         runtime.registry.desk.describe(type_, row.settings),
         compile_mappings(state.load_mappings(c, row), {action.key: (action.calls, action.batch_keys) for action in type_.actions}),
-        Chain(
-            runtime.settings.snapshots_dir / row.space_key / row.computation_key,
-            tuple(VersionFile(n, is_full) for n, is_full in state.load_versions(c, row.computation_id)),
-        ),
+        Chain.of(runtime.settings.snapshots_dir / row.space_key / row.computation_key, published_versions(c, row.computation_id)),
         state.load_resync_numbers(c, row.id),
     )
     replicas = work.replicas(c)

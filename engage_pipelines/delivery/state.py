@@ -124,13 +124,6 @@ def load_mappings(c: sa.Connection, connection: ConnectionRow) -> tuple[MappingR
     return tuple(MappingRow(r.id, r.name, r.trigger, r.action, r.fields, r.revision) for r in rows)
 
 
-def load_versions(c: sa.Connection, computation_id: str) -> list[tuple[int, bool]]:
-    """The published versions of a computation, oldest first, each with whether it is a full snapshot."""
-    v = t.version.c
-    rows = c.execute(sa.select(v.n, v.is_full).where(v.computation_id == computation_id, v.state == "published").order_by(v.n))
-    return [(row.n, bool(row.is_full)) for row in rows]
-
-
 def evaluated_at(c: sa.Connection, computation_id: str, n: int) -> int:
     """The instant that the version is as of."""
     v = t.version.c

@@ -20,7 +20,8 @@ from engage_pipelines.domain.id_sync import rules_in
 from engage_pipelines.domain.instants import to_iso
 from engage_pipelines.domain.protocol import Aim, ReplicaState
 from engage_pipelines.domain.records import Envelope
-from engage_pipelines.snapshots.rows import Chain, VersionFile
+from engage_pipelines.registry.versions import published_versions
+from engage_pipelines.snapshots.rows import Chain
 
 Level = Literal["account", "user"]
 
@@ -93,13 +94,10 @@ def open_work(runtime: Runtime, connection_id: str) -> Work:
     with runtime.database.read() as c:
         connection = state.load_connection(c, connection_id)
         rows = state.load_mappings(c, connection)
-        versions = state.load_versions(c, connection.computation_id)
+        versions = published_versions(c, connection.computation_id)
         resync_numbers = state.load_resync_numbers(c, connection_id)
     destination_type = runtime.type_of(connection.destination_type)
     settings: Settings = runtime.registry.desk.resolve(destination_type, connection.settings)
     actions = {action.key: (action.calls, action.batch_keys) for action in destination_type.actions}
-    chain = Chain(
-        runtime.settings.snapshots_dir / connection.space_key / connection.computation_key,
-        tuple(VersionFile(n, is_full) for n, is_full in versions),
-    )
+    chain = Chain.of(runtime.settings.snapshots_dir / connection.space_key / connection.computation_key, versions)
     return Work(runtime, connection, destination_type, settings, compile_mappings(rows, actions), chain, resync_numbers)

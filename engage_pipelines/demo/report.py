@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from rich.table import Table
 
 from engage_pipelines.registry import tables as t
+from engage_pipelines.registry.versions import published_versions
 from engage_pipelines.settings import Settings
-from engage_pipelines.snapshots.rows import Chain, VersionFile
+from engage_pipelines.snapshots.rows import Chain
 from engage_pipelines.testing.receiver import Receiver
 
 
@@ -103,16 +104,10 @@ def _connections(c: sa.Connection, settings: Settings) -> list[_Connection]:
     return [
         _Connection(
             row.id, row.key, row.level, row.current_version or 0, row.to, row.type, tuple(row.calls),
-            Chain(settings.snapshots_dir / row.space / row.key, _versions(c, row.computation_id)),
+            Chain.of(settings.snapshots_dir / row.space / row.key, published_versions(c, row.computation_id)),
         )
         for row in rows
     ]  # fmt: skip
-
-
-def _versions(c: sa.Connection, computation_id: str) -> tuple[VersionFile, ...]:
-    v = t.version.c
-    query = sa.select(v.n, v.is_full).where(v.computation_id == computation_id, v.state == "published").order_by(v.n)
-    return tuple(VersionFile(row.n, bool(row.is_full)) for row in c.execute(query))
 
 
 def _counts(c: sa.Connection, connection_id: str) -> Counter[str]:

@@ -16,8 +16,10 @@ it), or both. Signs add up: the rows of a version are those whose signs since th
 (level, address).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 COLUMNS = "level, address, member, current, sole, first_order, last_order"
 NO_ROWS = (
@@ -40,6 +42,11 @@ class Chain:
 
     folder: Path
     versions: tuple[VersionFile, ...] = ()
+
+    @classmethod
+    def of(cls, folder: Path, versions: Iterable[tuple[int, bool]]) -> Self:
+        """The chain of these numbers, each with whether it is a full snapshot, oldest first."""
+        return cls(folder, tuple(VersionFile(n, is_full) for n, is_full in versions))
 
     def rows(self, n: int) -> str:
         """SQL for the rows of version `n`; version 0 has none."""

@@ -11,7 +11,6 @@ import duckdb
 from engage_pipelines.cli.app import run
 from engage_pipelines.computing.compute import Computed, compute_audiences
 from engage_pipelines.delivery.runtime import Runtime
-from engage_pipelines.delivery.state import load_versions
 from engage_pipelines.delivery.sync import Sync
 from engage_pipelines.destinations.catalog import destination_types
 from engage_pipelines.registry import tables as t
@@ -20,6 +19,7 @@ from engage_pipelines.registry.change import Registry, open_registry
 from engage_pipelines.registry.computations import find_audience, list_audiences
 from engage_pipelines.registry.connections import list_connections
 from engage_pipelines.registry.lookup import find_space
+from engage_pipelines.registry.versions import published_versions
 from engage_pipelines.settings import Settings, read_settings
 from engage_pipelines.snapshots.rows import Chain, VersionFile
 
@@ -88,7 +88,7 @@ class Desk:
         with registry.database.read() as c:
             space = find_space(c)
             audience = find_audience(c, space.id, key)
-            versions = load_versions(c, audience.id)
+            versions = published_versions(c, audience.id)
         registry.database.close()
         chain = Chain(self.settings.snapshots_dir / space.key / key, tuple(VersionFile(number, full) for number, full in versions))
         rows = chain.rows(n or audience.current_version or 0)

@@ -6,6 +6,8 @@
 | ENGAGE_DATABASE_URL | registry and ledger, and Dagster's storage, as a SQLAlchemy URL | SQLite under ENGAGE_HOME |
 | ENGAGE_FILES_DIR | the only folder below which file destinations may write | `ENGAGE_HOME/files` |
 | ENGAGE_DAGSTER_URL | where the Dagster webserver listens, for links and for reloading definitions | `http://127.0.0.1:3000` |
+| ENGAGE_CONSOLE_URL | where people reach the console, for links to it | where `engage serve` listens unless told: `http://127.0.0.1:4000` |
+| ENGAGE_CONSOLE_LOGIN | `required`: the console asks for a token; `local`: not on a loopback address | `local` |
 | ENGAGE_SPACE | the space that commands mean when none is named | the only space there is |
 | ENGAGE_KEYS | keys that encrypt stored secrets, newest first, separated by commas | none: secrets must be references |
 | ENGAGE_ACTOR | who is recorded as the author of a change | the system's user name |
@@ -22,10 +24,17 @@ VARIABLES = (
     "ENGAGE_DATABASE_URL",
     "ENGAGE_FILES_DIR",
     "ENGAGE_DAGSTER_URL",
+    "ENGAGE_CONSOLE_URL",
+    "ENGAGE_CONSOLE_LOGIN",
     "ENGAGE_SPACE",
     "ENGAGE_KEYS",
     "ENGAGE_ACTOR",
 )
+
+CONSOLE_PORT = 4000
+CONSOLE_URL = f"http://127.0.0.1:{CONSOLE_PORT}"
+LOGIN_LOCAL = "local"
+LOGIN_REQUIRED = "required"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,8 @@ class Settings:
     space: str | None
     keys: tuple[str, ...]
     actor: str
+    console_url: str = CONSOLE_URL
+    console_login: str = LOGIN_LOCAL
 
     @property
     def facts_dir(self) -> Path:
@@ -69,6 +80,8 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         space=env.get("ENGAGE_SPACE") or None,
         keys=tuple(key.strip() for key in env.get("ENGAGE_KEYS", "").split(",") if key.strip()),
         actor=env.get("ENGAGE_ACTOR") or _user_name(),
+        console_url=(env.get("ENGAGE_CONSOLE_URL") or CONSOLE_URL).rstrip("/"),
+        console_login=env.get("ENGAGE_CONSOLE_LOGIN") or LOGIN_LOCAL,
     )
 
 

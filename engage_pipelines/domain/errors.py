@@ -5,6 +5,8 @@
     |-- DefinitionError              author of a query, trigger or mapping: carries line and column
     |-- ConfigurationError           author of YAML or settings
     |-- InputError                   whoever gave us a file or a folder
+    |-- LoginError                   whoever asks over HTTP: nobody knows who that is
+    |-- ForbiddenError               whoever asks over HTTP: their role or permission does not reach that far
     |-- NotFoundError                the named thing is not there
     |-- ConflictError                the change would break a rule (duplicate key, second configuration, one list twice)
     |-- BusyError                    another process is doing the same
@@ -48,6 +50,14 @@ class ConfigurationError(EngageError):
 
 class InputError(EngageError):
     """A file, folder or stream that cannot be read."""
+
+
+class LoginError(EngageError):
+    """Nobody knows who asks: no token, an unknown one, or one that ended."""
+
+
+class ForbiddenError(EngageError):
+    """Whoever asks may not do that."""
 
 
 class NotFoundError(EngageError):

@@ -307,3 +307,30 @@ suppression = sa.Table(
     sa.Column("at", Instant, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
 )
+
+api_token = sa.Table(
+    "api_token",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False, unique=True, comment="SHA-256 of the token, which is kept nowhere"),
+    sa.Column("role", sa.String(16), nullable=False, comment="reader, operator or admin"),
+    sa.Column("may_see_members", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("space_id", Id, sa.ForeignKey("space.id"), comment="set: valid in this space alone"),
+    sa.Column("expires_at", Instant),
+    sa.Column("last_used_at", Instant, comment="to the hour"),
+    sa.Column("revoked_at", Instant),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+console_session = sa.Table(
+    "console_session",
+    metadata,
+    sa.Column("digest", sa.String(64), primary_key=True, comment="SHA-256 of the cookie, which is kept nowhere"),
+    sa.Column(
+        "token_id", Id, sa.ForeignKey("api_token.id"), nullable=False, comment="what was logged in with; revoked, it ends the session"
+    ),
+    sa.Column("expires_at", Instant, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+)

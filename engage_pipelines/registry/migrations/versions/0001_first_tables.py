@@ -25,6 +25,8 @@ def upgrade() -> None:
     _sync_request()
     _mapping_revision()
     _suppression()
+    _api_token()
+    _console_session()
 
 
 def _audit() -> None:
@@ -418,4 +420,36 @@ def _suppression() -> None:
         sa.Column("actor", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["space_id"], ["space.id"], name="fk_suppression_space_id"),
         sa.PrimaryKeyConstraint("space_id", "kind", "id", name="pk_suppression"),
+    )
+
+
+def _api_token() -> None:
+    op.create_table(
+        "api_token",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False, comment="SHA-256 of the token, which is kept nowhere"),
+        sa.Column("role", sa.String(length=16), nullable=False, comment="reader, operator or admin"),
+        sa.Column("may_see_members", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("space_id", sa.String(length=64), nullable=True, comment="set: valid in this space alone"),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_used_at", sa.BigInteger(), nullable=True, comment="to the hour"),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["space_id"], ["space.id"], name="fk_api_token_space_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_api_token"),
+        sa.UniqueConstraint("digest", name="uq_api_token_digest"),
+    )
+
+
+def _console_session() -> None:
+    op.create_table(
+        "console_session",
+        sa.Column("digest", sa.String(length=64), nullable=False, comment="SHA-256 of the cookie, which is kept nowhere"),
+        sa.Column("token_id", sa.String(length=64), nullable=False, comment="what was logged in with; revoked, it ends the session"),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["token_id"], ["api_token.id"], name="fk_console_session_token_id"),
+        sa.PrimaryKeyConstraint("digest", name="pk_console_session"),
     )

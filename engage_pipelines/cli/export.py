@@ -1,23 +1,18 @@
 """`engage audience export`: the members of a version as a CSV or Parquet file."""
 
-import csv
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import click
 import duckdb
 
 from engage_pipelines.cli.desk import open_desk
 from engage_pipelines.cli.output import note
+from engage_pipelines.computing.export import write_csv
 from engage_pipelines.computing.history import History
 from engage_pipelines.computing.kept_members import identifiers_sql, members_sql, reading
-from engage_pipelines.destinations.csv_file import harmless
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import InputError, UsageError
-
-_CHUNK = 10_000
 
 
 @click.command()
@@ -60,7 +55,7 @@ def _export(history: History, query: str, file: Path | None, *, as_parquet: bool
     """How many rows were written; a file is put in place when it is whole."""
     if file is None:
         with reading(history) as db:
-            return _write_csv(db, query, sys.stdout, raw=raw)
+            return write_csv(db, query, sys.stdout, raw=raw)
     aside = file.with_name(f".{file.name}.part")
     try:
         with reading(history) as db:
@@ -68,25 +63,12 @@ def _export(history: History, query: str, file: Path | None, *, as_parquet: bool
                 rows = _write_parquet(db, query, aside)
             else:
                 with aside.open("w", encoding="utf-8", newline="") as out:
-                    rows = _write_csv(db, query, out, raw=raw)
+                    rows = write_csv(db, query, out, raw=raw)
         aside.replace(file)
     except OSError as error:
         raise InputError(f"{file} cannot be written: {error.strerror or error}.", "See to its folder and to free space.") from error
     finally:
         aside.unlink(missing_ok=True)
-    return rows
-
-
-def _write_csv(db: duckdb.DuckDBPyConnection, query: str, out: IO[str], *, raw: bool) -> int:
-    cursor = db.execute(f"select * exclude (member) from ({query})")
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([column[0] for column in cursor.description or ()])
-    rows = 0
-    while chunk := cursor.fetchmany(_CHUNK):
-        cells: list[Sequence[str]] = [["" if cell is None else str(cell) for cell in row] for row in chunk]
-        writer.writerows(cells if raw else [harmless(list(row)) for row in cells])
-        rows += len(chunk)
-    out.flush()
     return rows
 
 

@@ -1,13 +1,13 @@
-"""What connecting would come to, without doing it: the mappings that would be made, the calls that would be sent, in how many requests.
+"""What an action would come to, without doing it: the mappings that would be made, the calls that would be sent, in how many requests.
 
-The connection is made in a transaction that is rolled back, and planned by the planner that plans the real thing. Payloads are rendered for
-the first `SAMPLE` changes of a kind; where there are more, calls and requests are in proportion to those.
+The action is done in a transaction that is rolled back, and what follows is planned by the planner that plans the real thing. Payloads
+are rendered for the first `SAMPLE` changes of a kind; where there are more, calls and requests are in proportion to those.
 """
 
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,7 +77,12 @@ class _RolledBackError(Exception):
 
 def rehearse(runtime: Runtime, new: NewConnection) -> Rehearsal:
     """What `connections.connect` would come to in the registry's space; nothing is written. Raises what connecting would raise."""
-    look = _look(runtime, new)
+    return rehearse_act(runtime, lambda change: connections.connect(change, find_space(change.c, runtime.registry.space), new))
+
+
+def rehearse_act(runtime: Runtime, act: Callable[[Change], Connected]) -> Rehearsal:
+    """What the connection that `act` gives would send once that was done; nothing is written. Raises what the action would raise."""
+    look = _look(runtime, act)
     work = look.work
     rehearsal = Rehearsal(
         calls=work.connection.calls,
@@ -95,11 +100,10 @@ def rehearse(runtime: Runtime, new: NewConnection) -> Rehearsal:
     return rehearsal
 
 
-def _look(runtime: Runtime, new: NewConnection) -> _Look:
+def _look(runtime: Runtime, act: Callable[[Change], Connected]) -> _Look:
     try:
         with runtime.registry.change() as change:
-            made = connections.connect(change, find_space(change.c, runtime.registry.space), new)
-            raise _RolledBackError(_as_made(runtime, change, made))
+            raise _RolledBackError(_as_made(runtime, change, act(change)))
     except _RolledBackError as end:
         return end.look
 

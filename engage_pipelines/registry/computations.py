@@ -161,6 +161,15 @@ def used_by(c: sa.Connection, space_id: str, key: str) -> list[str]:
     return [row.key for row in rows if key in _references(row.definition, Level(row.level))]
 
 
+def users_of_each(c: sa.Connection, space_id: str) -> dict[str, list[str]]:
+    """By key, the keys of the audiences whose definitions refer to it."""
+    users: dict[str, list[str]] = {}
+    for row in list_audiences(c, space_id):
+        for key in _references(row.definition, Level(row.level)) - {row.key}:
+            users.setdefault(key, []).append(row.key)
+    return users
+
+
 def _check_key_is_free(c: sa.Connection, space: Row, key: str) -> None:
     taken = c.execute(sa.select(computation).where(computation.c.space_id == space.id, computation.c.key == key)).first()
     if taken is None:

@@ -74,9 +74,7 @@ def _add_settled(c: sa.Connection, found: dict[str, Figures], since_us: int) -> 
 
 def _add_open(c: sa.Connection, found: dict[str, Figures]) -> None:
     e = t.exception.c
-    kinds = (
-        sa.select(e.connection_id, e.kind, sa.func.count().label("n")).where(e.connection_id.in_(found)).group_by(e.connection_id, e.kind)
-    )
+    counted = sa.select(e.connection_id, e.kind, sa.func.count().label("n")).where(e.connection_id.in_(found))
     for row in c.execute(counted.group_by(e.connection_id, e.kind)):
         if row.kind == "rejected":
             found[row.connection_id].failed = row.n

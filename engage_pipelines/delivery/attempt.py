@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from engage_pipelines.delivery.send import PausedError
+from engage_pipelines.delivery.stopping import PausedError
 from engage_pipelines.domain.errors import BusyError, EngageError, SyncStoppedError
 from engage_pipelines.domain.ownership import SECOND_US
 from engage_pipelines.registry import tables as t

@@ -12,9 +12,9 @@ from engage_pipelines.delivery.lease import Lease
 from engage_pipelines.delivery.outcome import RETRY_AFTER_S, idle, outcome
 from engage_pipelines.delivery.plan import Planner, connect
 from engage_pipelines.delivery.render import Renderer, write
-from engage_pipelines.delivery.send import NoAnswerError, PausedError, Sender, pending
+from engage_pipelines.delivery.send import NoAnswerError, Sender, pending
 from engage_pipelines.delivery.state import GenerationRow, LedgerRow
-from engage_pipelines.delivery.stopping import StoppedError
+from engage_pipelines.delivery.stopping import PausedError, StoppedError
 from engage_pipelines.delivery.work import Work
 from engage_pipelines.destinations.base import Accepted, ListRow, Pause, Stop
 from engage_pipelines.domain.errors import SyncStoppedError

@@ -15,10 +15,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-import sqlalchemy as sa
-
 from engage_pipelines.delivery.generation_file import FrozenRecord
 from engage_pipelines.delivery.lease import Lease
+from engage_pipelines.delivery.pacing import Pacing
 from engage_pipelines.delivery.state import LedgerRow, acknowledge
 from engage_pipelines.delivery.stopping import StopFlag
 from engage_pipelines.destinations.base import (
@@ -34,10 +33,7 @@ from engage_pipelines.destinations.base import (
     Verdict,
 )
 from engage_pipelines.domain.errors import EngageError, SyncStoppedError
-from engage_pipelines.domain.ownership import SECOND_US
 from engage_pipelines.registry.database import Database
-from engage_pipelines.registry.tables import connection as connections
-from engage_pipelines.registry.tables import destination as destinations
 
 MAX_TRIES = 8
 TRIES_OF_A_HALF = 2
@@ -46,21 +42,12 @@ RUN_THAT_BISECTS = 4
 
 FIRST_BACKOFF_S = 1.0
 LONGEST_BACKOFF_S = 60.0
-LONGEST_WAIT_IN_RUN_S = 60.0
 FAILED_SHARE_THAT_STOPS = 0.2
 FAILED_SHARE_COUNTS_FROM = 1_000
 
 
 class NoAnswerError(EngageError):
     """The destination gave no answer that can be acted on; a later run goes on where this one stopped."""
-
-
-class PausedError(EngageError):
-    """The work stops cleanly at a batch boundary: the destination asked for a pause, or people paused the connection."""
-
-    def __init__(self, what: str, remedy: str = "", *, until_us: int | None = None) -> None:
-        super().__init__(what, remedy)
-        self.until_us = until_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +84,8 @@ class Sender:
         self._stop = stop
         self._sent = 0
         self._failed_alone = 0
+        declared = outside.type.limits_with(outside.settings).requests_per_s
+        self._pacing = Pacing(database, lease, outside.destination_id, usual_rate=declared, monotonic=clock.monotonic, sleep=self._wait)
 
     def send(self, records: Iterable[FrozenRecord], on_progress: Callable[[int], None]) -> None:
         """Send the records not yet acknowledged. Raises PausedError, StoppedError, SyncStoppedError or LeaseLostError, the ledger true."""
@@ -171,35 +160,15 @@ class Sender:
         )
         if not isinstance(verdict, Backoff):
             self._lease.answered()
+        self._pacing.heard(verdict)
         return verdict
 
     def _wait_until_allowed(self) -> None:
-        """Hold back while the destination asked for a pause; stop when people paused the connection, or the process is to stop."""
-        while True:
-            self._stop.check()
-            with self._database.read() as c:
-                state = c.execute(sa.select(connections.c.state).where(connections.c.id == self._lease.connection_id)).scalar_one()
-                until = c.execute(
-                    sa.select(destinations.c.paused_until).where(destinations.c.id == self._outside.destination_id)
-                ).scalar_one()
-                now = self._database.now_us(c)
-            if state != "active":
-                raise PausedError(f"The connection is {state}: the sync stopped at a batch boundary.", "Resume it to send the rest.")
-            if until is None or until <= now:
-                return
-            wait_s = (until - now) / SECOND_US
-            if wait_s > LONGEST_WAIT_IN_RUN_S:
-                raise PausedError(f"The destination asks everyone to wait for {wait_s:.0f} s.", "It is tried again then.", until_us=until)
-            self._wait(wait_s)
+        self._stop.check()
+        self._pacing.wait_until_allowed()
 
     def _pause(self, verdict: Pause) -> None:
-        with self._lease.write() as c:
-            until = self._database.now_us(c) + round(max(verdict.after_s, 0.001) * SECOND_US)
-            c.execute(
-                sa.update(destinations)
-                .where(destinations.c.id == self._outside.destination_id, sa.func.coalesce(destinations.c.paused_until, 0) < until)
-                .values(paused_until=until)
-            )
+        self._pacing.pause(verdict.after_s)
 
     def _wait(self, seconds: float) -> None:
         self._stop.sleep(seconds, self._clock.sleep)

@@ -21,6 +21,14 @@ class StoppedError(EngageError):
         super().__init__(f"The run was asked to stop{where}.", "The next run sends the rest.")
 
 
+class PausedError(EngageError):
+    """The work stops cleanly at a batch boundary: the destination asked for a pause or is left alone, or people paused the connection."""
+
+    def __init__(self, what: str, remedy: str = "", *, until_us: int | None = None) -> None:
+        super().__init__(what, remedy)
+        self.until_us = until_us
+
+
 class StopFlag:
     """Whether the process was asked to stop; one for all that a process does."""
 

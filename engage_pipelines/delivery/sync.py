@@ -16,6 +16,7 @@ from engage_pipelines.delivery import state
 from engage_pipelines.delivery.attempt import Attempt
 from engage_pipelines.delivery.generation import Hands
 from engage_pipelines.delivery.lease import acquire
+from engage_pipelines.delivery.pacing import gives_way
 from engage_pipelines.delivery.runtime import Runtime
 from engage_pipelines.delivery.state import GenerationRow
 from engage_pipelines.delivery.work import Work, open_work
@@ -91,7 +92,8 @@ class Sync:
                 # read only now: while the lease was waited for its owner moved the base, and people changed mappings
                 work = open_work(runtime, self._connection_id)
                 _check(work)
-                done = self._work_off(Hands(work, lease, self._log, self._attempt.failures() + 1), level)
+                with gives_way(runtime.database, self._connection_id, work.connection.destination_id):
+                    done = self._work_off(Hands(work, lease, self._log, self._attempt.failures() + 1), level)
         return LevelReport(len(done), _sum(done))
 
     def _work_off(self, hands: Hands, level: Level) -> list[Counts]:

@@ -72,9 +72,27 @@ destination = sa.Table(
     sa.Column("enabled", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column("imported_from", Id, comment="the destination whose settings were copied"),
     sa.Column("paused_until", Instant, comment="the vendor asked for a pause; holds for every process"),
+    sa.Column("max_requests_per_s", sa.Float, comment="the operator's own limit; null: the type's alone"),
     sa.Column("removed_at", Instant),
     _managed_by(),
     *_timestamps(),
+)
+
+pace = sa.Table(
+    "pace",
+    metadata,
+    sa.Column("destination_id", Id, sa.ForeignKey("destination.id"), primary_key=True),
+    sa.Column("next_at", Instant, nullable=False, server_default="0", comment="when the next permission to send holds"),
+    sa.Column("slowed_to", sa.Float, comment="requests per second after a 429; null: the usual rate"),
+    sa.Column("usual_rate", sa.Float, comment="where slowed_to climbs back to"),
+    sa.Column("slowed_at", Instant, nullable=False, server_default="0"),
+    sa.Column("raised_at", Instant, nullable=False, server_default="0"),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0", comment="requests in a row without a usable answer"),
+    sa.Column("failed_at", Instant, nullable=False, server_default="0"),
+    sa.Column("rests", sa.Integer, nullable=False, server_default="0", comment="runs in a row that gave up"),
+    sa.Column("rest_until", Instant, nullable=False, server_default="0", comment="nobody tries before"),
+    sa.Column("tried_by", Id, comment="the one connection that goes on trying"),
+    sa.Column("tried_until", Instant, nullable=False, server_default="0", comment="until when it is believed to be at it"),
 )
 
 computation = sa.Table(

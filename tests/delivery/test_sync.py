@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from engage_pipelines.delivery.send import NoAnswerError, PausedError
+from engage_pipelines.delivery.send import NoAnswerError
+from engage_pipelines.delivery.stopping import PausedError
 from engage_pipelines.destinations.base import Accepted, Backoff, Bisect, Pause, Stop
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import EngageError, SyncStoppedError

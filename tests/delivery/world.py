@@ -190,5 +190,5 @@ def make_world(home: Path) -> World:
     registry = Registry(database=database, types={recorder.key: recorder}, desk=SettingsDesk(Vault(), settings.files_dir), actor="test")
     with registry.change() as change:
         space = create_space(change, NewSpace("default"))
-    clock = Clock(sleep=time.sleep, jitter=lambda longest: longest)
+    clock = Clock(monotonic=lambda: time.now_us / 1_000_000, sleep=time.sleep, jitter=lambda longest: longest)
     return World(home, registry, recorder, Runtime(settings, registry, clock, max_changes=3), space, time)

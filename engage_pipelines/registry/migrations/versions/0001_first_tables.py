@@ -17,6 +17,7 @@ def upgrade() -> None:
     _compute_request()
     _source()
     _destination()
+    _pace()
     _version()
     _connection()
     _generation()
@@ -212,6 +213,7 @@ def _destination() -> None:
         sa.Column("enabled", sa.Boolean(), server_default=sa.true(), nullable=False),
         sa.Column("imported_from", sa.String(length=64), nullable=True, comment="the destination whose settings were copied"),
         sa.Column("paused_until", sa.BigInteger(), nullable=True, comment="the vendor asked for a pause; holds for every process"),
+        sa.Column("max_requests_per_s", sa.Float(), nullable=True, comment="the operator's own limit; null: the type's alone"),
         sa.Column("removed_at", sa.BigInteger(), nullable=True),
         sa.Column("managed_by", sa.Text(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -235,6 +237,26 @@ def _destination() -> None:
         unique=True,
         sqlite_where=sa.text("source_id IS NULL AND removed_at IS NULL"),
         postgresql_where=sa.text("source_id IS NULL AND removed_at IS NULL"),
+    )
+
+
+def _pace() -> None:
+    op.create_table(
+        "pace",
+        sa.Column("destination_id", sa.String(length=64), nullable=False),
+        sa.Column("next_at", sa.BigInteger(), server_default="0", nullable=False, comment="when the next permission to send holds"),
+        sa.Column("slowed_to", sa.Float(), nullable=True, comment="requests per second after a 429; null: the usual rate"),
+        sa.Column("usual_rate", sa.Float(), nullable=True, comment="where slowed_to climbs back to"),
+        sa.Column("slowed_at", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("raised_at", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("failures", sa.Integer(), server_default="0", nullable=False, comment="requests in a row without a usable answer"),
+        sa.Column("failed_at", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("rests", sa.Integer(), server_default="0", nullable=False, comment="runs in a row that gave up"),
+        sa.Column("rest_until", sa.BigInteger(), server_default="0", nullable=False, comment="nobody tries before"),
+        sa.Column("tried_by", sa.String(length=64), nullable=True, comment="the one connection that goes on trying"),
+        sa.Column("tried_until", sa.BigInteger(), server_default="0", nullable=False, comment="until when it is believed to be at it"),
+        sa.ForeignKeyConstraint(["destination_id"], ["destination.id"], name="fk_pace_destination_id"),
+        sa.PrimaryKeyConstraint("destination_id", name="pk_pace"),
     )
 
 

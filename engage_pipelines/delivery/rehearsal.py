@@ -58,10 +58,9 @@ class Rehearsal:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """The connection as the transaction had it before it was rolled back."""
+class Look:
+    """A connection as a transaction has it that is rolled back afterwards."""
 
-    made: Connected
     work: Work
     replicas: Sequence[ReplicaState]
     exceptions: Mapping[str, Sequence[ExceptionRow]]
@@ -70,9 +69,10 @@ class _Look:
 class _RolledBackError(Exception):
     """Ends the transaction of a rehearsal, and carries what was seen in it."""
 
-    def __init__(self, look: _Look) -> None:
+    def __init__(self, look: Look, made: Connected) -> None:
         super().__init__()
         self.look = look
+        self.made = made
 
 
 def rehearse(runtime: Runtime, new: NewConnection) -> Rehearsal:
@@ -82,13 +82,21 @@ def rehearse(runtime: Runtime, new: NewConnection) -> Rehearsal:
 
 def rehearse_act(runtime: Runtime, act: Callable[[Change], Connected]) -> Rehearsal:
     """What the connection that `act` gives would send once that was done; nothing is written. Raises what the action would raise."""
-    look = _look(runtime, act)
+    look, made = _look(runtime, act)
+    rehearsal = count(look)
+    rehearsal.resumed = made.resumed
+    rehearsal.presets = tuple(Preset(row.name, row.trigger) for row in made.mappings)
+    return rehearsal
+
+
+def count(look: Look) -> Rehearsal:
+    """What a connection would send as it was looked at."""
     work = look.work
     rehearsal = Rehearsal(
         calls=work.connection.calls,
         state=work.connection.state,
-        resumed=look.made.resumed,
-        presets=tuple(Preset(row.name, row.trigger) for row in look.made.mappings),
+        resumed=False,
+        presets=(),
         version=work.connection.current,
         limits=work.type.limits_with(work.settings),
         whole_list=work.type.writes_whole_list(work.settings),
@@ -100,33 +108,34 @@ def rehearse_act(runtime: Runtime, act: Callable[[Change], Connected]) -> Rehear
     return rehearsal
 
 
-def _look(runtime: Runtime, act: Callable[[Change], Connected]) -> _Look:
+def _look(runtime: Runtime, act: Callable[[Change], Connected]) -> tuple[Look, Connected]:
     try:
         with runtime.registry.change() as change:
-            raise _RolledBackError(_as_made(runtime, change, act(change)))
+            made = act(change)
+            raise _RolledBackError(look_at(runtime, change, made.connection.id), made)
     except _RolledBackError as end:
-        return end.look
+        return end.look, end.made
 
 
-def _as_made(runtime: Runtime, change: Change, made: Connected) -> _Look:
+def look_at(runtime: Runtime, change: Change, connection_id: str) -> Look:
+    """The connection as the open change has it; secrets stay what they are in the registry: nothing is sent."""
     c = change.c
-    row = state.load_connection(c, made.connection.id)
+    row = state.load_connection(c, connection_id)
     type_ = runtime.type_of(row.destination_type)
     work = Work(
         runtime,
         row,
         type_,
-        # secrets stay what they are in the registry: nothing is sent
         runtime.registry.desk.describe(type_, row.settings),
         compile_mappings(state.load_mappings(c, row), {action.key: (action.calls, action.batch_keys) for action in type_.actions}),
         Chain.of(runtime.settings.snapshots_dir / row.space_key / row.computation_key, published_versions(c, row.computation_id)),
         state.load_resync_numbers(c, row.id),
     )
     replicas = work.replicas(c)
-    return _Look(made, work, replicas, {replica.name: state.load_exceptions(c, row.id, replica.name) for replica in replicas})
+    return Look(work, replicas, {replica.name: state.load_exceptions(c, row.id, replica.name) for replica in replicas})
 
 
-def _add_replica(rehearsal: Rehearsal, look: _Look, replica: ReplicaState, scratch: Path) -> None:
+def _add_replica(rehearsal: Rehearsal, look: Look, replica: ReplicaState, scratch: Path) -> None:
     work = look.work
     now = work.runtime.now_us()
     with connect(scratch) as db:

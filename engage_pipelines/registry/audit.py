@@ -1,5 +1,7 @@
 """The audit log: every change of the control plane with who, when, and the values before and after, secrets as references or masked."""
 
+from collections.abc import Collection
+
 import sqlalchemy as sa
 
 from engage_pipelines.registry.lookup import Row
@@ -12,3 +14,13 @@ def list_audit(c: sa.Connection, *, containing: str | None = None, limit: int) -
     if containing is not None:
         query = query.where(audit.c.object.contains(containing, autoescape=True))
     return list(c.execute(query))
+
+
+def authors_of(c: sa.Connection, objects: Collection[str]) -> dict[str, tuple[str, str]]:
+    """By object who made it and who changed it last, for those that the log knows."""
+    first, last = sa.func.min(audit.c.id), sa.func.max(audit.c.id)
+    spans = sa.select(audit.c.object, first.label("first"), last.label("last")).where(audit.c.object.in_(objects)).group_by(audit.c.object)
+    span, one, other = spans.subquery(), audit.alias(), audit.alias()
+    joined = span.join(one, one.c.id == span.c.first).join(other, other.c.id == span.c.last)
+    rows = c.execute(sa.select(span.c.object, one.c.actor, other.c.actor.label("latest")).select_from(joined))
+    return {row.object: (row.actor, row.latest) for row in rows}

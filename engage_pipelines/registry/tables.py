@@ -311,7 +311,7 @@ audit = sa.Table(
     sa.Column("at", Instant, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("verb", sa.String(64), nullable=False),
-    sa.Column("object", sa.Text, nullable=False),
+    sa.Column("object", sa.Text, nullable=False, index=True),
     sa.Column("before", sa.JSON),
     sa.Column("after", sa.JSON),
 )

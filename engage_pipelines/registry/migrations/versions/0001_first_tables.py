@@ -42,6 +42,7 @@ def _audit() -> None:
         sa.Column("after", sa.JSON(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_audit"),
     )
+    op.create_index("ix_audit_object", "audit", ["object"], unique=False)
 
 
 def _base() -> None:

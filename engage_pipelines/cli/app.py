@@ -28,7 +28,8 @@ class Lazy:
 COMMANDS = {
     "ingest": Lazy("ingest", "ingest", "Read Segment-spec calls into the facts."),
     "events": Lazy("events", "events", "Look after the events that were read."),
-    "apply": Lazy("apply", "apply", "Apply the configuration in a folder of YAML files."),
+    "validate": Lazy("validate", "validate", "Look for mistakes in a folder of YAML files, without a database."),
+    "apply": Lazy("apply", "apply", "Apply a folder of YAML files, or a plan of it."),
     "space": Lazy("space", "space", "Spaces, the partitions of profiles."),
     "source": Lazy("source", "source", "Sources, whose destination configurations a space may import."),
     "destination": Lazy("destination", "destination", "Destinations and their types."),

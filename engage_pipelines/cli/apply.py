@@ -8,16 +8,18 @@ import click
 from engage_pipelines.cli.opening import open_registry
 from engage_pipelines.cli.output import output_option, show_json
 from engage_pipelines.registry.apply import apply_configuration
-from engage_pipelines.registry.configuration import read_folder
+from engage_pipelines.registry.owners import default_folder
+from engage_pipelines.registry.reading import read_configuration
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=".")
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.option("--prune", is_flag=True, help="Remove what the folder owned and no file of it holds any more.")
 @output_option
-def apply(folder: Path, *, output: str) -> None:
+def apply(folder: Path | None, *, prune: bool, output: str) -> None:
     """Apply every *.yaml and *.yml file in FOLDER, all or nothing. See docs/configuration.md."""
-    files = read_folder(folder)
-    done = apply_configuration(open_registry(), files)
+    configuration = read_configuration(folder or default_folder())
+    done = apply_configuration(open_registry(), configuration, prune=prune)
     if output == "json":
         show_json([{"kind": one.kind, "name": one.name, "verb": one.verb} for one in done])
         return

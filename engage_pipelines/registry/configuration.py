@@ -1,17 +1,13 @@
-"""Configuration files: what may stand in them (see docs/configuration.md), read and checked before anything is changed."""
+"""Configuration files: what may stand in them (see docs/configuration.md), as models that also make the JSON Schema for editors."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from engage_pipelines.domain.computation import Level
-from engage_pipelines.domain.errors import ConfigurationError, InputError
+from engage_pipelines.domain.errors import ConfigurationError
 from engage_pipelines.domain.query.instants import instant_us
 from engage_pipelines.registry.cadence import DEFAULT_CADENCE
-from engage_pipelines.registry.yaml_marks import Marked, Place, read_yaml
 
 _LEVELS = {"user": Level.USER, "USERS": Level.USER, "account": Level.ACCOUNT, "ACCOUNTS": Level.ACCOUNT}
 
@@ -46,72 +42,111 @@ def _level(value: object) -> Level:
     return _LEVELS[str(value)]
 
 
-class _Entry(BaseModel):
+_Instant = Annotated[int | None, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})]
+_Level = Annotated[Level, BeforeValidator(_level), WithJsonSchema({"enum": ["user", "account"]})]
+Call = Literal["group", "identify", "track"]
+
+
+class Entry(BaseModel):
+    """One thing in a file."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True, allow_inf_nan=False)
 
 
-class SpaceEntry(_Entry):
+class SpaceEntry(Entry):
+    """The partition of profiles that the things of the files belong to."""
+
+    key: str = Field(description="Never changes.")
+    name: str = Field("", description="What people read; the key unless said.")
+    evaluate_at: _Instant = Field(None, description="Evaluate as of this instant, like 2008-01-01T00:00:00Z; left out: as of now.")
+    one_configuration_per_type: Literal["space", "audience"] = Field(
+        "space", description="Whether a destination type may be there once per space or once per audience."
+    )
+
+
+class SourceDestinationEntry(Entry):
+    """A configuration of a destination on a source, which the space may import."""
+
     key: str
+    type: str = Field(description="See `engage destination catalog`.")
     name: str = ""
-    evaluate_at: Annotated[int | None, BeforeValidator(_instant)] = None
-    one_configuration_per_type: Literal["space", "audience"] = "space"
+    settings: dict[str, JsonValue] = Field(default_factory=dict, description="A secret is env:NAME or file:/path.")
 
 
-class SourceDestinationEntry(_Entry):
-    key: str
-    type: str
-    name: str = ""
-    settings: dict[str, JsonValue] = Field(default_factory=dict)
+class SourceEntry(Entry):
+    """Where calls come from; here the owner of configurations."""
 
-
-class SourceEntry(_Entry):
     key: str
     name: str = ""
     destinations: list[SourceDestinationEntry] = Field(default_factory=list[SourceDestinationEntry])
 
 
-class DestinationEntry(_Entry):
+class DestinationEntry(Entry):
+    """A destination type with its settings: `type`, or `import_from` a source."""
+
     key: str
-    type: str | None = None
-    import_from: str | None = None
-    name: str = ""
-    settings: dict[str, JsonValue] | None = None
-    enabled: bool = True
+    type: str | None = Field(None, description="See `engage destination catalog`.")
+    import_from: str | None = Field(None, description="SOURCE/DESTINATION: its settings are copied, its mappings come switched off.")
+    name: str = Field("", description="What people read, and what records are routed by; the key unless said.")
+    settings: dict[str, JsonValue] | None = Field(
+        None, description="A secret is env:NAME or file:/path. With import_from: what differs from it."
+    )
+    enabled: bool = Field(True, description="false: nothing is sent, what is owed stays owed.")
 
 
-class AudienceEntry(_Entry):
-    key: str
-    level: Annotated[Level, BeforeValidator(_level)] = Level.USER
-    definition: str
-    name: str = ""
+class AudienceEntry(Entry):
+    """A rule set."""
+
+    key: str = Field(description="Never changes and is never used again: it is the name of the trait that goes out.")
+    level: _Level = Field(Level.USER, description="Whose set it is; never changes.")
+    definition: str = Field(description="In the query language, like: event('Signed In').within(14 days).count() >= 3")
+    name: str = Field("", description="What people read; the key unless said.")
     description: str = ""
-    cadence: str = DEFAULT_CADENCE
-    options: dict[str, JsonValue] = Field(default_factory=dict)
-    enabled: bool = True
+    cadence: str = Field(DEFAULT_CADENCE, description="A cron line in UTC, or hourly, daily, manual.")
+    options: dict[str, JsonValue] = Field(default_factory=dict, description="See docs/configuration.md, options of audiences.")
+    enabled: bool = Field(True, description="false: not computed, nothing enters or leaves.")
 
 
-class MappingEntry(_Entry):
+class MappingEntry(Entry):
+    """When and what a destination is sent, beside the presets that connecting makes."""
+
     destination: str
-    name: str
-    trigger: str
-    action: str
-    fields: dict[str, JsonValue] | None = None
+    name: str = Field(description="Once per destination.")
+    trigger: str = Field(description='When, in FQL, like: type = "track" and event = "Audience Entered"')
+    action: str = Field(description="What the destination does with it; see `engage destination catalog`.")
+    fields: dict[str, JsonValue] | None = Field(
+        None, description="What is sent, in the mapping kit's language; the action's own unless said."
+    )
     enabled: bool = False
+    backfill: bool = Field(True, description="When it is switched on: false sends later changes alone.")
 
 
-class ConnectionEntry(_Entry):
+class PresetEntry(Entry):
+    """What is other than the type has it, in a mapping that connecting made."""
+
+    name: str = Field(description="As `engage mapping list` shows it.")
+    enabled: bool | None = None
+    trigger: str | None = None
+    action: str | None = None
+    fields: dict[str, JsonValue] | None = None
+
+
+class ConnectionEntry(Entry):
+    """An audience joined to a destination."""
+
     audience: str
     destination: str
-    calls: list[Literal["group", "identify", "track"]] = Field(default_factory=list[Literal["group", "identify", "track"]])
-    backfill: bool | None = None
-    ids: list[str] | None = None
-    paused: bool | None = None
+    calls: list[Call] = Field(default_factory=list[Call], description="The usual ones of the audience's level unless said; never change.")
+    backfill: bool | None = Field(None, description="false: only those who come and go from now on. Said when it is made.")
+    ids: list[str] | None = Field(None, description="Identifiers that people are entered by, like email:last.")
+    paused: bool | None = Field(None, description="Left out: whoever operates it decides.")
+    presets: list[PresetEntry] = Field(default_factory=list[PresetEntry], description="Changes to the mappings that connecting makes.")
 
 
-class Document(_Entry):
-    """One file."""
+class Document(Entry):
+    """A configuration file of engage_pipelines."""
 
-    space: SpaceEntry | str | None = None
+    space: SpaceEntry | str | None = Field(None, description="The space of what is in the file: its key, or what it is like.")
     sources: list[SourceEntry] = Field(default_factory=list[SourceEntry])
     destinations: list[DestinationEntry] = Field(default_factory=list[DestinationEntry])
     audiences: list[AudienceEntry] = Field(default_factory=list[AudienceEntry])
@@ -119,59 +154,14 @@ class Document(_Entry):
     connections: list[ConnectionEntry] = Field(default_factory=list[ConnectionEntry])
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigurationFile:
-    """A file that was read and fits the model; the rules that need the registry are checked when it is applied."""
-
-    document: Document
-    marked: Marked
-
-    @property
-    def owner(self) -> str:
-        """What `managed_by` says of the things in it."""
-        return f"config:{self.marked.file}"
-
-
-def read_folder(folder: Path) -> list[ConfigurationFile]:
-    """Every `*.yaml` and `*.yml` of the folder, by name, or the one file.
-
-    Raises InputError, or ConfigurationError naming file, line and value.
-    """
-    folder = folder.expanduser().resolve()
-    if folder.is_file():
-        return [_read(folder)]
-    if not folder.is_dir():
-        raise InputError(f"{folder} is neither a folder nor a file.", "Name the folder that holds the YAML files.")
-    files = sorted(path for path in folder.iterdir() if path.suffix in {".yaml", ".yml"} and path.is_file())
-    if not files:
-        raise InputError(f"{folder} holds no *.yaml or *.yml file.", "Name the folder that holds the configuration.")
-    return [_read(file) for file in files]
-
-
-def _read(file: Path) -> ConfigurationFile:
-    marked = read_yaml(file)
-    data = {} if marked.data is None else marked.data
-    try:
-        return ConfigurationFile(Document.model_validate(data), marked)
-    except ValidationError as error:
-        problems = list(_problems(error, marked))
-        more = f" ({len(problems) - 1} more below)" if len(problems) > 1 else ""
-        raise ConfigurationError("\n".join([f"{problems[0]}{more}", *problems[1:]]), "See docs/configuration.md.") from None
-
-
-def _problems(error: ValidationError, marked: Marked) -> Iterator[str]:
-    for problem in error.errors(include_url=False, include_context=False):
-        # the branches of `space: key` and `space: {...}` are the model's, not the writer's
-        place: Place = tuple(part for part in problem["loc"] if part not in {"SpaceEntry", "str"})
-        message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        yield f"{marked.where(place)}: {message}{_shown(problem['input'], place)}"
-
-
-def _shown(value: object, place: Place) -> str:
-    # settings may hold a secret, and a whole entry is no help
-    if "settings" in place or isinstance(value, dict | list):
-        return ""
-    return f" (it is {value!r})" if len(repr(value)) <= 80 else f" (it begins {repr(value)[:60]}...)"
+LISTS: dict[str, type[Entry]] = {
+    "sources": SourceEntry,
+    "destinations": DestinationEntry,
+    "audiences": AudienceEntry,
+    "mappings": MappingEntry,
+    "connections": ConnectionEntry,
+}
+"""The lists of a document, in the order in which they are applied."""
 
 
 def settings_of(entry: DestinationEntry | SourceDestinationEntry) -> dict[str, Any]:

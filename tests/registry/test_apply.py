@@ -8,10 +8,10 @@ import pytest
 from engage_pipelines.domain.errors import ConfigurationError, ConflictError, EngageError, InputError
 from engage_pipelines.registry.apply import apply_configuration
 from engage_pipelines.registry.computations import find_audience, update_audience
-from engage_pipelines.registry.configuration import read_folder
 from engage_pipelines.registry.connections import pause, remove
 from engage_pipelines.registry.destinations import find_destination
 from engage_pipelines.registry.mappings import disable_mapping, find_mapping
+from engage_pipelines.registry.reading import read_configuration, read_folder
 
 WHOLE = """
 space:
@@ -50,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 def _apply(world: Any, folder: Path, text: str | None = None) -> list[tuple[str, str, str]]:
     if text is not None:
         (folder / "engage.yaml").write_text(text, encoding="utf-8")
-    return [(one.kind, one.name, one.verb) for one in apply_configuration(world.registry, read_folder(folder))]
+    return [(one.kind, one.name, one.verb) for one in apply_configuration(world.registry, read_configuration(folder))]
 
 
 def test_everything_is_made_in_an_order_that_works(world: Any, folder: Path) -> None:
@@ -92,24 +92,29 @@ def test_several_files_share_the_space_that_one_of_them_names(world: Any, folder
     assert {row.key for row in world.rows("space")} == {"b2b", "other"}
     other = world.rows("space", key="other")[0]
     assert [row.key for row in world.rows("computation", space_id=other.id)] == ["vips"]
-    assert [row.managed_by for row in world.rows("computation")] == [f"config:{folder / 'a.yml'}"]
+    assert [row.managed_by for row in world.rows("computation")] == ["config:config/a.yml"]
 
 
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        pytest.param("> 100", ">", r"line 16, audiences\[1\]: line 1, column", id="a definition that does not parse"),
-        pytest.param("level: account", "level: accounts", r"line 17, audiences\[1\]\.level: it is no level", id="an unknown level"),
-        pytest.param("type: list", "type: lists", r"destinations\[1\]: There is no destination type 'lists'", id="an unknown type"),
+        pytest.param("> 100", ">", r":18:33: audiences\[1\]\.definition: ", id="a definition that does not parse"),
+        pytest.param("level: account", "level: accounts", r":17:? audiences\[1\]\.level: it is no level", id="an unknown level"),
+        pytest.param("type: list", "type: lists", r"destinations\[1\]\.type: There is no destination type 'lists'", id="an unknown type"),
         pytest.param("path: lists/people", "pat: x", r"destinations\[1\]", id="a setting that is none"),
         pytest.param("website/crm,", "website/crn,", r"destinations\[0\].*Did you mean 'crm'", id="an import of nothing"),
         pytest.param("calls: [group, identify]", "calls: [grup]", r"connections\[0\]\.calls\[0\].*'grup'", id="an unknown call"),
-        pytest.param("audience: vips,", "audience: vip,", r"line 22, connections\[1\].*Did you mean 'vips'", id="an unknown audience"),
-        pytest.param("enabled: true", "enabld: true", r"line 24, mappings\[0\]\.enabld: Extra inputs", id="a misspelt field"),
-        pytest.param("name: Business", "key: again", r"line 4: 'key' is there twice, first on line 3", id="a key twice"),
-        pytest.param("key: big_accounts", "key: vips", r"'vips' is there twice, first at .*line 14", id="an audience twice"),
-        pytest.param("2008-01-01T", "2008-13-01T", r"line 5, space\.evaluate_at: it is not an instant", id="a month that is none"),
-        pytest.param("connections:", "connections", r"line 2\d", id="no YAML"),
+        pytest.param("audience: vips,", "audience: vip,", r":22: connections\[1\].*Did you mean 'vips'", id="an unknown audience"),
+        pytest.param(
+            "enabled: true",
+            "enabld: true",
+            r":24: mappings\[0\]\.enabld: 'enabld' is no field here\. Did you mean 'enabled'",
+            id="a misspelt field",
+        ),
+        pytest.param("name: Business", "key: again", r":4:3: space\.key: 'key' is there twice, first on line 3", id="a key twice"),
+        pytest.param("key: big_accounts", "key: vips", r"'vips' is there twice, first at .*:14", id="an audience twice"),
+        pytest.param("2008-01-01T", "2008-13-01T", r":5: space\.evaluate_at: it is not an instant", id="a month that is none"),
+        pytest.param("connections:", "connections", r"engage\.yaml:2\d", id="no YAML"),
         pytest.param(
             "destinations:\n  - {key: crm, imp",
             "destinations:\n  - {key: no, imp",
@@ -166,7 +171,7 @@ def test_edit_elsewhere_is_refused_with_the_files_name_but_operating_is_not(worl
 def test_what_was_made_by_hand_is_taken_into_configuration(world: Any, folder: Path) -> None:
     world.audience("vips", definition="trait('plan') = 'x'")
     text = "audiences: [{key: vips, definition: trait('plan') = 'x'}]"
-    assert _apply(world, folder, text) == [("audience", "vips", "changed")]
+    assert _apply(world, folder, text) == [("audience", "vips", "adopted")]
     assert _apply(world, folder, text) == [("audience", "vips", "unchanged")]
 
 

@@ -23,8 +23,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr, SecretStr, ValidationError
 
+from engage_pipelines.destinations.authentication import Authentication, MemoryTokens, TokenStore
+from engage_pipelines.destinations.fields import Field, default_mapping, fields_schema
 from engage_pipelines.domain.errors import ConfigurationError
 
 
@@ -50,6 +52,17 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, hide_input_in_errors=True)
+
+    _tokens: TokenStore = PrivateAttr(default_factory=MemoryTokens)
+
+    @property
+    def tokens(self) -> TokenStore:
+        """Where the access token lives, for types with OAuth 2: in memory unless the engine says otherwise."""
+        return self._tokens
+
+    def keep_tokens_in(self, store: TokenStore) -> None:
+        """From now on the access token lives there; the engine's store outlives the process and is shared by its workers."""
+        self._tokens = store
 
     @classmethod
     def secret_fields(cls) -> frozenset[str]:
@@ -94,26 +107,45 @@ class Action:
 
     `calls` are among identify, track and group. `fields` is the default mapping, in the mapping kit's language. `batch_keys` name the
     payload fields whose values must be equal in a batch. `direction` says which changes the action serves: both (the membership is in the
-    payload), or entries or exits alone.
+    payload), or entries or exits alone. `inputs` are the typed fields of the payload; the default mapping then comes from them. `limits`
+    are the action's own, where the type's actions go to endpoints that take different batches. `sync_modes` are those among upsert, add,
+    update, delete and mirror that a mapping may ask for, the usual one first; the mapping says it under `SYNC_MODE`.
     """
 
     key: str
     name: str
     calls: frozenset[str]
-    fields: Mapping[str, Any]
+    fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The record itself, untouched, is `{"@path": "$."}`: the engine then hands on the rendered bytes without mapping them."""
     direction: Literal["both", "entered", "exited"] = "both"
     batch_keys: tuple[str, ...] = ()
+    inputs: tuple[Field, ...] = ()
+    limits: Limits | None = None
+    sync_modes: tuple[str, ...] = ()
+    effect: Effect | None = None
+    """Where it differs from the type's."""
+
+    def __post_init__(self) -> None:
+        if self.inputs and not self.fields:
+            object.__setattr__(self, "fields", default_mapping(self.inputs))
+
+    def schema(self) -> dict[str, Any]:
+        """The payload as JSON Schema, for forms; an action without typed fields takes any object."""
+        return fields_schema(self.inputs) if self.inputs else {"type": "object"}
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A mapping made when a destination is connected; `trigger` is FQL, `{key}` in it stands for the computation's key."""
+    """A mapping made when a destination is connected; `trigger` is FQL, `{key}` in it stands for the computation's key.
+
+    `fields` is its mapping where it differs from the action's default.
+    """
 
     name: str
     call: str
     trigger: str
     action: str
+    fields: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +210,30 @@ class ListRow:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Which computation a batch belongs to; `level` is user or account, `generation` orders the writes of one connection."""
+    """Which computation a batch belongs to; `level` is user or account, `generation` orders the writes of one connection.
+
+    `name` is what people call the computation. `external_id` is the vendor's id of the connection's list, once `find_list` or `create_list`
+    gave it; `list_settings` are the connection's own settings for that list.
+    """
 
     space: str
     computation: str
     level: Literal["user", "account"]
     generation: int = 0
+    name: str = ""
+    external_id: str | None = None
+    list_settings: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ListId:
+    """The vendor's id of a list; the engine remembers it as the connection's `external_id`."""
+
+    value: str
+
+
+SYNC_MODE = "__segment_internal_sync_mode"
+"""The key of a mapping, and so of its payloads, under which the sync mode is said."""
 
 
 class DestinationType(ABC):
@@ -206,6 +256,21 @@ class DestinationType(ABC):
     group_needs_a_user: ClassVar[bool] = False
     """True when a Group without a user is refused: the record then carries an anonymousId that stays the same for the account."""
     users_first: ClassVar[bool] = False
+    """True when an account can only be told after its users were: the engine then sends people before Groups."""
+    authentication: ClassVar[Authentication | None] = None
+    """How requests are vouched for; None when the type does that itself, or there is nothing to vouch for."""
+    creates_lists: ClassVar[bool] = False
+    """True when each connection has a list of its own outside: `find_list`, then `create_list`, before the first batch."""
+    list_settings_model: ClassVar[type[Settings] | None] = None
+    """What people may say of a connection's list."""
+    minimum_list_size: ClassVar[int] = 0
+    """Members that a list needs before the vendor uses it (0: any number); shown when connecting, nothing is held back."""
+    min_interval_s: ClassVar[int] = 0
+    """Seconds that must lie between two syncs of one connection, for vendors that take a list now and then."""
+    segment_slugs: ClassVar[tuple[str, ...]] = ()
+    """What Segment calls this type: slugs of its catalogue and of its open-source packages; for imports."""
+    segment_actions: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Segment's name of an action, and ours."""
 
     def configure(self, values: Mapping[str, Any], *, files_dir: Path) -> Settings:
         """The settings that people wrote (secrets resolved, or still references when they are only checked), with what the operator adds.
@@ -239,6 +304,30 @@ class DestinationType(ABC):
         """What one request of this destination may carry, where a setting decides."""
         return self.limits
 
+    def limits_of(self, action: str, settings: Settings) -> Limits:
+        """What one request of this action may carry."""
+        return self.action(action).limits or self.limits_with(settings)
+
+    def action(self, key: str) -> Action:
+        """The action of that key. Raises ConfigurationError, since a mapping outlives the type that it was made for."""
+        for one in self.actions:
+            if one.key == key:
+                return one
+        known = ", ".join(one.key for one in self.actions)
+        raise ConfigurationError(f"destination type {self.key} has no action {key[:80]!r}.", f"It has {known}.")
+
+    def settings_from_segment(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Our settings for those of Segment's destination of this kind; what we do not know is left out."""
+        return {name: value for name, value in values.items() if name in self.settings_model.model_fields}
+
+    def settings_schema(self) -> dict[str, Any]:
+        """The settings as JSON Schema, for forms: secrets are `writeOnly`, what the operator fills in is left out."""
+        return _form_schema(self.settings_model)
+
+    def list_settings_schema(self) -> dict[str, Any] | None:
+        """The settings of a connection's list as JSON Schema, None when there are none."""
+        return None if self.list_settings_model is None else _form_schema(self.list_settings_model)
+
     def integrations(self, settings: Settings, destination: str) -> Mapping[str, bool]:
         """The `integrations` object of the records for the destination of that name."""
         return {"All": False, destination: True}
@@ -270,9 +359,27 @@ class DestinationType(ABC):
         """Replace the list by `rows` (chunks in address order), all or nothing; no rows make an empty list, the same rows the same list."""
         raise NotImplementedError(f"{self.key} takes changes, not whole lists")
 
+    def find_list(self, *, settings: Settings, target: Target, deadline_s: float) -> ListId | Verdict | None:
+        """The list that is there for the connection: the one of `target.external_id` when it still is, else one of the same name.
+
+        None when there is none; a verdict (never Accepted) when that cannot be told. Changes nothing.
+        """
+        raise NotImplementedError(f"{self.key} keeps no lists of its own")
+
+    def create_list(self, *, settings: Settings, target: Target, deadline_s: float) -> ListId | Verdict:
+        """Make the connection's list, empty. Called after `find_list` found none; a verdict (never Accepted) when it cannot be made."""
+        raise NotImplementedError(f"{self.key} keeps no lists of its own")
+
     def test(self, settings: Settings) -> Verdict:
         """Try the credentials or the place without sending anyone; `Accepted` when it works."""
         return Accepted()
+
+
+def _form_schema(model: type[Settings]) -> dict[str, Any]:
+    schema = model.model_json_schema()
+    schema.get("properties", {}).pop("files_dir", None)
+    required = [name for name in schema.get("required", []) if name != "files_dir"]
+    return {**schema, "required": required}
 
 
 def refuse_oversize(records: Sequence[Record], limits: Limits) -> Verdict | None:

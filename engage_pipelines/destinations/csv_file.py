@@ -34,7 +34,7 @@ class CsvFile(FileDestination):
     key = "csv_file"
     name = "CSV file"
     description = "Keeps the audience as a CSV file, whole or as one file of changes for each step."
-    docs_url = "docs/writing-a-destination.md#csv_file"
+    docs_url = "docs/destinations.md#csv_file"
     settings_model = CsvSettings
 
     def write_table(self, file: IO[bytes], columns: Sequence[str], chunks: Chunks, settings: Settings) -> None:

@@ -61,12 +61,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: header names in lower case; `whole` is False when the body broke off or would not end."""
+    """What came back: header names in lower case; `whole` is False when the body broke off or would not end.
+
+    `place` is whom was asked, `at_s` when the answer came, in Unix seconds.
+    """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     body: bytes = field(default=b"", repr=False)
     whole: bool = True
+    place: str = "the destination"
+    at_s: float = 0.0
 
 
 class HttpDestination(DestinationType):
@@ -106,9 +111,9 @@ class HttpDestination(DestinationType):
         """Send a request and read its answer: never longer than the deadline, never more in a reason than may be shown."""
         from engage_pipelines.destinations.sending.transport import perform  # noqa: PLC0415 (requests is heavy, and most commands send nothing)
 
-        answer = perform(_compress(request) if self.compressed else request, deadline_s=deadline_s, reach=self.reach(settings))
+        answer = perform(compressed_request(request) if self.compressed else request, deadline_s=deadline_s, reach=self.reach(settings))
         verdict = self.read(answer, records, place=request.place, now_s=time.time()) if isinstance(answer, Answer) else answer
-        return _presentable(verdict, records, settings.secret_values())
+        return presentable(verdict, records, settings.secret_values())
 
 
 def check_url(url: str) -> str:
@@ -231,12 +236,14 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return min(max(wait_s, 1.0), MAX_PAUSE_S) if math.isfinite(wait_s) else None
 
 
-def _compress(request: Request) -> Request:
+def compressed_request(request: Request) -> Request:
+    """The request with its body packed; the same body packs to the same bytes."""
     body = gzip.compress(request.body, compresslevel=6, mtime=0)
     return replace(request, body=body, headers={**request.headers, "Content-Encoding": "gzip"})
 
 
-def _presentable(verdict: Verdict, records: Sequence[Record], secrets: Sequence[str]) -> Verdict:
+def presentable(verdict: Verdict, records: Sequence[Record], secrets: Sequence[str]) -> Verdict:
+    """The verdict with reasons that may be shown: without secrets and without what a single record carries."""
     alone = records[0].body if len(records) == 1 else None
     match verdict:
         case Accepted(rejected) if rejected:

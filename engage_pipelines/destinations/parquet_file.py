@@ -15,7 +15,7 @@ class ParquetFile(FileDestination):
     key = "parquet_file"
     name = "Parquet file"
     description = "Keeps the audience as a Parquet file, whole or as one file of changes for each step."
-    docs_url = "docs/writing-a-destination.md#parquet_file"
+    docs_url = "docs/destinations.md#parquet_file"
 
     def write_table(self, file: IO[bytes], columns: Sequence[str], chunks: Chunks, settings: Settings) -> None:
         import pyarrow as pa  # noqa: PLC0415 (heavy, and most commands write no file)

@@ -58,7 +58,7 @@ class SqlTable(DestinationType):
     key = "sql_table"
     name = "SQL table"
     description = "Keeps the audience in a table of your database, as rows or as a truth column."
-    docs_url = "docs/writing-a-destination.md#sql_table"
+    docs_url = "docs/destinations.md#sql_table"
     membership_as = MembershipAs.USER_LIST
     effect = Effect.IDEMPOTENT
     settings_model = SqlTableSettings

@@ -58,7 +58,7 @@ class Webhook(HttpDestination):
     key = "webhook"
     name = "Webhook"
     description = "Posts each change as signed JSON to a service of your own."
-    docs_url = "docs/writing-a-destination.md#webhook"
+    docs_url = "docs/destinations.md#webhook"
     membership_as = MembershipAs.USER_PROPERTY
     effect = Effect.AT_LEAST_ONCE
     settings_model = WebhookSettings

@@ -124,7 +124,7 @@ class AnswersConformance:
 
 
 def _as_many(bench: Bench, count: int) -> list[Record]:
-    most = bench.destination.limits_with(bench.settings).max_batch_records
+    most = bench.destination.limits_of(bench.action.key, bench.settings).max_batch_records
     return [bench.record(f"u-{number}") for number in range(min(count, most))]
 
 

@@ -36,6 +36,7 @@ from engage_pipelines.destinations.base import (
     ListRow,
     MembershipAs,
     Record,
+    Settings,
 )
 from engage_pipelines.domain.errors import ConfigurationError
 from engage_pipelines.domain.mapping import validate_mapping
@@ -43,8 +44,8 @@ from engage_pipelines.domain.records import RENDER, Subject
 from engage_pipelines.domain.trigger import parse_trigger
 from engage_pipelines.testing.abilities import Ability, needs
 from engage_pipelines.testing.answers import AnswersConformance
-from engage_pipelines.testing.bench import KEY, Bench, envelope
-from engage_pipelines.testing.vendor import FakeVendor, Switchboard
+from engage_pipelines.testing.bench import Bench, People, envelope
+from engage_pipelines.testing.vendor import KEY, FakeVendor, Switchboard
 
 HARD_VALUES = (
     pytest.param("Zoë-日本-🙂", id="not ASCII"),
@@ -70,6 +71,17 @@ class DestinationConformance(AnswersConformance):
     destination: ClassVar[DestinationType]
     whole_list: ClassVar[bool] = False
     """True when a destination with these settings replaces the whole list."""
+    emails: ClassVar[bool] = False
+    """True when the vendor matches by e-mail address: everybody then has one, `<user id>@example.test`."""
+    list_settings: ClassVar[Mapping[str, object]] = {}
+    """Settings of the connection's list, for types that have them."""
+
+    def ready(self, settings: Settings, vendor: FakeVendor | None) -> None:
+        """What is to be done before the first request."""
+
+    def identity(self, user_id: str, email: str | None) -> str:
+        """What the vendor knows this person as, and the fake vendor names in `held` and `refuse`: a hash of the address, say."""
+        return user_id
 
     def settings(self, url: str, folder: Path) -> Mapping[str, object]:
         """Settings of a destination at `url` (a fake vendor's) or in `folder` (for files and databases)."""
@@ -113,7 +125,9 @@ class DestinationConformance(AnswersConformance):
             board = Switchboard(vendor) if vendor is not None else None
             url = stack.enter_context(board.server).url if board else "http://127.0.0.1:9"
             settings = self.destination.configure(dict(self.settings(url, tmp_path)), files_dir=tmp_path)
-            yield Bench(self.destination, settings, tmp_path, self.held, self.takings, board)
+            self.ready(settings, vendor)
+            people = People(self.identity, self.emails)
+            yield Bench(self.destination, settings, tmp_path, self.held, self.takings, board, people, self.list_settings)
 
     @pytest.fixture
     def board(self, bench: Bench) -> Switchboard:
@@ -184,12 +198,12 @@ class DestinationConformance(AnswersConformance):
 
     @needs(Ability.CHANGES)
     def test_a_batch_of_too_many_records_is_not_sent(self, bench: Bench) -> None:
-        most = bench.destination.limits_with(bench.settings).max_batch_records
+        most = bench.destination.limits_of(bench.action.key, bench.settings).max_batch_records
         self._is_not_sent(bench, [bench.record("u-1")] * (most + 1))
 
     @needs(Ability.CHANGES)
     def test_a_batch_of_too_many_bytes_is_not_sent(self, bench: Bench) -> None:
-        limits = bench.destination.limits_with(bench.settings)
+        limits = bench.destination.limits_of(bench.action.key, bench.settings)
         if limits.max_batch_records == 1:
             pytest.skip(f"{self.destination.key} with these settings sends records one by one")
         half = replace(bench.record("u-1"), body=b" " * (limits.max_batch_bytes // 2))
@@ -202,7 +216,7 @@ class DestinationConformance(AnswersConformance):
 
     @needs(Ability.CHANGES)
     def test_a_record_above_the_limit_is_refused_with_its_size(self, bench: Bench) -> None:
-        limits = bench.destination.limits_with(bench.settings)
+        limits = bench.destination.limits_of(bench.action.key, bench.settings)
         size = min(limits.max_record_bytes or limits.max_batch_bytes, limits.max_batch_bytes) + 1
         verdict = bench.send([replace(bench.record("u-1"), body=b" " * size)])
         assert isinstance(verdict, Accepted)
@@ -211,7 +225,7 @@ class DestinationConformance(AnswersConformance):
 
     @needs(Ability.CHANGES)
     def test_a_refused_record_is_rejected_alone_and_the_others_are_delivered(self, bench: Bench) -> None:
-        if bench.board is None or not bench.board.vendor.refuse("u-3"):
+        if bench.board is None or not bench.board.vendor.refuse(bench.identity("u-3")):
             pytest.skip(f"nothing of what {self.destination.key} writes to refuses a record for what is in it")
         records = [bench.record(f"u-{number}") for number in range(7)]
         refused = bench.deliver(records)

@@ -11,6 +11,7 @@ from engage_pipelines.cli.output import instant_text, output_option, show, show_
 from engage_pipelines.destinations.base import Accepted, DestinationType, Pause, Stop
 from engage_pipelines.destinations.catalog import destination_type, destination_types
 from engage_pipelines.domain.errors import EngageError, SyncStoppedError, UsageError
+from engage_pipelines.domain.pacing import Pace, effective_rate, pace_words
 from engage_pipelines.registry.destinations import (
     DestinationFields,
     NewDestination,
@@ -23,6 +24,7 @@ from engage_pipelines.registry.destinations import (
     update_destination,
 )
 from engage_pipelines.registry.lookup import Row, find_space
+from engage_pipelines.registry.paces import read_paces
 from engage_pipelines.registry.secrets import is_reference
 from engage_pipelines.registry.sources import find_source
 from engage_pipelines.registry.spaces import ensure_space
@@ -31,6 +33,13 @@ from engage_pipelines.registry.types import find_type
 
 _set = click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="A setting; a secret as env:NAME or file:/path.")
 _ask = click.option("--ask", multiple=True, metavar="NAME", help="Ask for this secret without showing it; needs ENGAGE_KEYS.")
+_max_rate = click.option(
+    "--max-requests-per-s",
+    "max_rate",
+    type=float,
+    metavar="N",
+    help="Send no faster than this, all its connections together; 0 leaves it at the type's own limit.",
+)
 
 
 @click.group()
@@ -56,8 +65,16 @@ def show_(key: str, *, output: str) -> None:
     registry = open_registry()
     with registry.database.read() as c:
         row = _find(c, find_space(c, registry.space).id, key)
-    settings = masked_settings(find_type(registry.types, row.type), row.settings)
-    show_one({**_row(row), "settings": settings, "managed_by": row.managed_by, "created_at": instant_text(row.created_at)}, output=output)
+        found, now = read_paces(c, [row.id]).get(row.id, Pace()), registry.database.now_us(c)
+    info = find_type(registry.types, row.type)
+    pace = {
+        "requests_per_s": effective_rate(info.limits.requests_per_s, row.max_requests_per_s, found.slowed_to),
+        "max_requests_per_s": row.max_requests_per_s,
+        "now": "; ".join(pace_words(found, paused_until_us=row.paused_until, now_us=now)) or "as usual",
+    }
+    settings = masked_settings(info, row.settings)
+    rest = {"managed_by": row.managed_by, "created_at": instant_text(row.created_at)}
+    show_one({**_row(row), "settings": settings, **pace, **rest}, output=output)
 
 
 @destination.command()
@@ -83,16 +100,19 @@ def catalog(*, output: str) -> None:
 @click.option("--type", "type_key", required=True, help="See `engage destination catalog`.")
 @click.option("--name", default="", help="What people read; the key unless said.")
 @click.option("--source", "source_key", help="Keep it on this source, for spaces to import, instead of in the space.")
+@_max_rate
 @_set
 @_ask
-def create(key: str, *, type_key: str, name: str, source_key: str | None, given: Sequence[str], ask: Sequence[str]) -> None:
+def create(
+    key: str, *, type_key: str, name: str, source_key: str | None, max_rate: float | None, given: Sequence[str], ask: Sequence[str]
+) -> None:
     """Make the destination KEY."""
     registry = open_registry()
     settings = _settings(find_type(registry.types, type_key), given, ask)
     with registry.change() as change:
         space = ensure_space(change)
         on = None if source_key is None else find_source(change.c, space.id, source_key)
-        create_destination(change, space, NewDestination(key, type_key, settings, name), on=on)
+        create_destination(change, space, NewDestination(key, type_key, settings, name, max_requests_per_s=max_rate or None), on=on)
     click.echo(f"Destination {f'{source_key}/' if source_key else ''}{key} is there.")
 
 
@@ -111,9 +131,10 @@ def import_(path: str, *, key: str, name: str) -> None:
 @click.argument("key")
 @click.option("--name", help="What people read.")
 @click.option("--enable/--disable", "enabled", default=None, help="Disabled: nothing is sent, what is owed stays owed.")
+@_max_rate
 @_set
 @_ask
-def update(key: str, *, name: str | None, enabled: bool | None, given: Sequence[str], ask: Sequence[str]) -> None:
+def update(key: str, *, name: str | None, enabled: bool | None, max_rate: float | None, given: Sequence[str], ask: Sequence[str]) -> None:
     """Change the destination KEY; settings that are not named stay."""
     registry = open_registry()
     with registry.change() as change:
@@ -124,6 +145,8 @@ def update(key: str, *, name: str | None, enabled: bool | None, given: Sequence[
             fields["name"] = name
         if enabled is not None:
             fields["enabled"] = enabled
+        if max_rate is not None:
+            fields["max_requests_per_s"] = max_rate or None
         if given or ask:
             fields["settings"] = {**row.settings, **_settings(change.type_of(row.type), given, ask)}
         after = update_destination(change, space, row, **fields)

@@ -1,13 +1,13 @@
 """The attempt that a run makes at a sync request: begun, told how it ended, and what is owed after it."""
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from engage_pipelines.delivery.stopping import PausedError
-from engage_pipelines.domain.errors import BusyError, EngageError, SyncStoppedError
+from engage_pipelines.domain.errors import BusyError, EngageError, StateError, SyncStoppedError
 from engage_pipelines.domain.ownership import SECOND_US
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.attempts import Ended, adopt_sync, finish_attempt, start_attempt
@@ -17,36 +17,57 @@ from engage_pipelines.registry.requests import Stamp, owe_sync
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One run's attempt; what it knows lies in the request's row, so that the next op of the run finds it there."""
+    """One run's attempt; what it knows lies in the request's row, so that the next op of the run finds it there.
+
+    `number` is the attempt that the run was launched for: a run that comes late, when that one is over, has nothing to do. Without it the
+    run takes the one that is owed now.
+    """
 
     registry: Registry
     connection_id: str
     request_id: str | None
     run_id: str
+    number: int | None = None
 
     def begin(self) -> None:
-        """Say that the run is at it. Raises BusyError when another run is, or the request is settled."""
+        """Say that the run is at it. Raises BusyError when another run is, or the attempt is over."""
+        self.registry.database.again(self._begin)
+
+    def _begin(self) -> None:
         with self.registry.database.write() as c:
             now = self.registry.database.now_us(c)
             if self.request_id is None:
-                adopt_sync(c, self.connection_id, run_id=self.run_id, stamp=self._stamp(now))
+                # what this run adopted already is not adopted twice
+                if self._row(c) is None:
+                    adopt_sync(c, self.connection_id, run_id=self.run_id, stamp=self._stamp(now))
                 return
-            attempt = c.execute(sa.select(t.sync_request.c.attempt).where(t.sync_request.c.id == self.request_id)).scalar_one()
-            if not start_attempt(c, self.request_id, attempt=attempt, run_id=self.run_id, now=now):
-                raise BusyError("The request that this run was launched for is settled, or another run has it.", "There is nothing to do.")
+            number = self.number
+            if number is None:
+                number = c.execute(sa.select(t.sync_request.c.attempt).where(t.sync_request.c.id == self.request_id)).scalar_one()
+            if not start_attempt(c, self.request_id, attempt=number, run_id=self.run_id, now=now):
+                raise BusyError(
+                    "The attempt that this run was launched for is over, or another run has it.",
+                    "There is nothing to do: what is owed goes out with a later run.",
+                )
 
     @contextmanager
     def told(self) -> Generator[None]:
-        """Run the body; when it fails, the request says so, and the connection too if waiting cannot mend it."""
+        """Run the body; when it fails, the request says so, and the connection too if waiting cannot mend it.
+
+        When the database cannot be told, whoever knows that the run is over finishes the attempt; the failure itself goes on its way.
+        """
         try:
             yield
         except EngageError as error:
-            with self.registry.database.write() as c:
+            with suppress(BusyError, StateError), self.registry.database.patient(None).write() as c:
                 self._finish(c, _ended(error, self.registry.database.now_us(c)))
             raise
 
     def end(self, *, more_owed: bool, retry_at_us: int | None, skipped: int) -> None:
         """Settle the request, or owe it again at once; records of unknown fate are owed again at their time."""
+        self.registry.database.again(lambda: self._end(more_owed=more_owed, retry_at_us=retry_at_us, skipped=skipped))
+
+    def _end(self, *, more_owed: bool, retry_at_us: int | None, skipped: int) -> None:
         with self.registry.database.write() as c:
             now = self.registry.database.now_us(c)
             c.execute(sa.update(t.connection).where(t.connection.c.id == self.connection_id).values(skipped=skipped))
@@ -90,4 +111,7 @@ def _ended(error: EngageError, now_us: int) -> Ended:
     if isinstance(error, SyncStoppedError):
         return Ended("fatal", error.what, error.remedy)
     until_us = error.until_us if isinstance(error, PausedError) else None
-    return Ended("failed", error.what, error.remedy, retry_after_s=None if until_us is None else (until_us - now_us) / SECOND_US)
+    if until_us is None:
+        return Ended("failed", error.what, error.remedy)
+    # the destination wants or needs to be left alone: nothing was tried in vain, so that the back-off does not grow
+    return Ended("waits", error.what, error.remedy, retry_after_s=max(until_us - now_us, 0) / SECOND_US)

@@ -1,12 +1,14 @@
 """The lease of a connection: one owner at a time, with a fencing token in every write.
 
-A lease is renewed by a thread of its own, so that long planning keeps it. What may be done under it, and how long it stands for one who
-lets go, is told by the rules in `domain.ownership`; here they meet the database.
+A lease is renewed by a thread of its own, so that long planning keeps it. A database that is away for a while is asked again until it is
+there: meanwhile no request is begun, and afterwards the token says whether the connection is still ours. What may be done under a lease,
+and how long it stands for one who lets go, is told by the rules in `domain.ownership`; here they meet the database.
 """
 
 import threading
+import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +20,9 @@ from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.tables import connection as connections
 
 USUAL_TIMES = LeaseTimes()
+CLOCK_HOLDS_S = 0.05
+"""How long a look at the server's clock is carried on by the machine's own: a fast sender is spared a statement for each request."""
+BEAT_AGAIN_S = 1.0
 
 
 class Lease:
@@ -25,6 +30,8 @@ class Lease:
 
     def __init__(self, database: Database, connection_id: str, token: int, *, until_us: int, times: LeaseTimes) -> None:
         self._database = database
+        self._at_once = database.patient(None)
+        self._clock_seen = (0, float("-inf"))
         self._until_us = until_us
         self._unanswered = Unanswered()
         self._lost = False
@@ -41,8 +48,13 @@ class Lease:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stop.set()
         self._thread.join()
-        with self._database.write() as c:
-            until = lets_go_until(self._unanswered, self._database.now_us(c))
+        # a lease that cannot be given back stands until its time; that must not hide what the work itself ended with
+        with suppress(BusyError, StateError):
+            self._let_go(self._database if error is None else self._at_once)
+
+    def _let_go(self, database: Database) -> None:
+        with database.write() as c:
+            until = lets_go_until(self._unanswered, database.now_us(c))
             c.execute(
                 sa.update(connections)
                 .where(connections.c.id == self.connection_id, connections.c.token == self.token)
@@ -52,7 +64,12 @@ class Lease:
     @contextmanager
     def write(self) -> Generator[sa.Connection]:
         """A transaction that is void when somebody else owns the connection by now. Raises LeaseLostError."""
-        with self._database.write() as c:
+        with self._fenced(self._database) as c:
+            yield c
+
+    @contextmanager
+    def _fenced(self, database: Database) -> Generator[sa.Connection]:
+        with database.write() as c:
             found = c.execute(sa.select(connections.c.token).where(connections.c.id == self.connection_id).with_for_update()).scalar()
             if found != self.token:
                 raise LeaseLostError(f"Connection {self.connection_id} has another owner now.")
@@ -60,11 +77,9 @@ class Lease:
 
     def begin_request(self, deadline_s: float) -> None:
         """Wait, if it must, until the lease outlives a request of that length, and note it as unanswered. Raises LeaseLostError."""
-        with self._database.read() as c:
-            now = self._database.now_us(c)
-        deadline = now + round(deadline_s * SECOND_US)
+        deadline = self._now_us() + round(deadline_s * SECOND_US)
         if self._lost or not outlives(self._until_us, deadline):
-            self._extend()
+            self._database.again(lambda: self._extend(self._database))
         self._unanswered = self._unanswered.begun(deadline)
 
     def answered(self) -> None:
@@ -76,21 +91,37 @@ class Lease:
         """Until when requests without an answer may still take effect."""
         return self._unanswered
 
-    def _extend(self) -> None:
-        with self.write() as c:
-            until = self.times.renewed_until(self._database.now_us(c))
+    def _now_us(self) -> int:
+        """The shared clock, carried on from the last look at it for a moment."""
+        if self._database.is_sqlite:
+            return self._database.look_at_clock_us()
+        seen_us, at = self._clock_seen
+        age_s = time.monotonic() - at
+        if age_s < CLOCK_HOLDS_S:
+            return seen_us + round(age_s * SECOND_US)
+        seen_us = self._database.look_at_clock_us()
+        self._clock_seen = (seen_us, time.monotonic())
+        return seen_us
+
+    def _extend(self, database: Database) -> None:
+        with self._fenced(database) as c:
+            until = self.times.renewed_until(database.now_us(c))
             c.execute(sa.update(connections).where(connections.c.id == self.connection_id).values(lease_until=until))
         self._until_us = until
 
     def _renew(self) -> None:
-        while not self._stop.wait(self.times.heartbeat_s):
+        wait_s = self.times.heartbeat_s
+        while not self._stop.wait(wait_s):
             try:
-                self._extend()
+                self._extend(self._at_once)
             except LeaseLostError:
                 self._lost = True
                 return
             except (StateError, BusyError):
-                continue  # the database is away or busy: the lease still stands until its time
+                # the database is away or busy: the lease still stands until its time
+                wait_s = min(BEAT_AGAIN_S, self.times.heartbeat_s)
+            else:
+                wait_s = self.times.heartbeat_s
 
 
 def acquire(
@@ -100,7 +131,7 @@ def acquire(
     times.check()
     first_seen: int | None = None
     while True:
-        lease, until_us, wait_s = _try_to_take(database, connection_id, owner, times)
+        lease, until_us, wait_s = database.again(lambda: _try_to_take(database, connection_id, owner, times))
         if lease is not None:
             return lease
         if first_seen is not None and until_us > first_seen:

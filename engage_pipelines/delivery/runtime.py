@@ -1,15 +1,18 @@
 """What every sync needs: settings, the registry with its database and destination types, and time."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from engage_pipelines.delivery.send import Clock
 from engage_pipelines.delivery.stopping import StopFlag
 from engage_pipelines.destinations.base import DestinationType
 from engage_pipelines.domain.ownership import LeaseTimes
 from engage_pipelines.registry.change import Registry
-from engage_pipelines.registry.database import Database
+from engage_pipelines.registry.database import Database, Patience
 from engage_pipelines.registry.types import find_type
 from engage_pipelines.settings import Settings
+
+DATABASE_MAY_BE_AWAY_S = 60.0
+"""As long as a lease lives: nobody can take it while the database is away, and afterwards the token tells whether somebody did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +42,10 @@ class Runtime:
         """The clock that all processes share."""
         with self.database.read() as c:
             return self.database.now_us(c)
+
+
+def patient_runtime(settings: Settings, registry: Registry) -> Runtime:
+    """The parts for a run, which rides out a database that is away for a while; a wish to stop ends the waiting."""
+    clock, stop = Clock(), StopFlag()
+    patience = Patience(DATABASE_MAY_BE_AWAY_S, lambda seconds: stop.sleep(seconds, clock.sleep), clock.monotonic)
+    return Runtime(settings, replace(registry, database=registry.database.patient(patience)), clock, stop=stop)

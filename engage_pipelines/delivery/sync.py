@@ -60,13 +60,15 @@ class SyncReport:
 class Sync:
     """The work of one run on one connection. Each method may be called by a new object, in a new process.
 
-    `request_id` is the request that the run was launched for; None for a run that people started by hand, which adopts what is owed.
+    `request_id` and `attempt` are what the run was launched for; None for a run that people started by hand, which adopts what is owed.
     """
 
-    def __init__(self, runtime: Runtime, connection_id: str, request_id: str | None, *, run_id: str, log: Log) -> None:
+    def __init__(
+        self, runtime: Runtime, connection_id: str, request_id: str | None, *, run_id: str, log: Log, attempt: int | None = None
+    ) -> None:
         self._runtime = runtime
         self._connection_id = connection_id
-        self._attempt = Attempt(runtime.registry, connection_id, request_id, run_id)
+        self._attempt = Attempt(runtime.registry, connection_id, request_id, run_id, attempt)
         self._run_id = run_id
         self._log = log
 

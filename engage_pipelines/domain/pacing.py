@@ -20,6 +20,8 @@ Instants are UTC microseconds, rates are requests per second, None is no limit.
 
 from dataclasses import dataclass, replace
 
+from engage_pipelines.domain.instants import to_iso
+
 SECOND_US = 1_000_000
 
 BURST_S = 0.1
@@ -165,3 +167,18 @@ def held_until_us(pace: Pace, connection: str, now_us: int) -> int | None:
     if may_try(pace, connection, now_us):
         return None
     return max(pace.rest_until_us, pace.tried_until_us)
+
+
+def pace_words(pace: Pace, *, paused_until_us: int | None, now_us: int) -> list[str]:
+    """What people are told of a destination that is not sent to as usual; nothing when it is."""
+    words: list[str] = []
+    if (paused_until_us or 0) > now_us:
+        words.append(f"it asked to be left alone until {to_iso(paused_until_us or 0)}")
+    if pace.slowed_to is not None:
+        words.append(f"slowed to {pace.slowed_to:.3g} requests a second after it asked for a pause, rising to {pace.usual_rate or 0:.3g}")
+    if pace.is_left_alone:
+        who = "one connection tries, the others wait"
+        if pace.tried_by is None and pace.rest_until_us > now_us:
+            who = f"the next try is at {to_iso(pace.rest_until_us)}"
+        words.append(f"no usable answer to {pace.failures} requests in a row: {who}")
+    return words

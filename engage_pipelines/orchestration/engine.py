@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from engage_pipelines.computing.compute import compute_audiences
-from engage_pipelines.delivery.runtime import Runtime
+from engage_pipelines.delivery.runtime import Runtime, patient_runtime
 from engage_pipelines.delivery.sync import Level, LevelReport, Sync, SyncPlan, SyncReport
 from engage_pipelines.destinations.catalog import destination_types
 from engage_pipelines.domain.errors import BusyError, EngageError, NotFoundError, StateError
@@ -52,7 +52,8 @@ class Engine:
     def _sync(self, place: Place, run: Run) -> Sync:
         with self._database.read() as c:
             connection_id = find_connection(c, place)
-        return Sync(self._runtime, connection_id, run.attempt and run.attempt[0], run_id=run.id, log=run.log)
+        request_id, attempt = run.attempt or (None, None)
+        return Sync(self._runtime, connection_id, request_id, run_id=run.id, log=run.log, attempt=attempt)
 
     @contextmanager
     def _telling(self, request_id: str, attempt: int) -> Generator[None]:
@@ -103,4 +104,4 @@ def open_engine(settings: Settings) -> Engine:
     """An engine on the state that the settings name."""
     # types keep these as class variables, which pyright does not take for properties of a protocol
     types = destination_types()
-    return Engine(Runtime(settings, open_registry(settings, types=types)))
+    return Engine(patient_runtime(settings, open_registry(settings, types=types)))

@@ -28,6 +28,7 @@ from engage_pipelines.registry.attempts import (
     started_attempts,
 )
 from engage_pipelines.registry.database import Database
+from engage_pipelines.registry.paces import destinations_unwell
 
 INTERVAL_S = 1
 MAX_RUNS_A_TICK = 50
@@ -81,12 +82,21 @@ class Launcher:
         partition_requests.extend(_missing_partitions(context.instance, runs, partition_requests))
         result = dg.SensorResult(
             run_requests=runs or None,
-            skip_reason=None if runs else _why_nothing(signs, stale),
+            skip_reason=None if runs else self._why_nothing(signs, stale=stale),
             cursor=signs.connections,
             dynamic_partitions_requests=partition_requests,
         )
         # the process of stale definitions is about to be replaced: it must not be waited for
         return result, under_way and not stale
+
+    def _why_nothing(self, signs: Signs, *, stale: bool) -> str:
+        if stale:
+            return "Audiences were added, changed or deleted: the definitions are being loaded again."
+        if not signs.due:
+            return "Nothing is owed."
+        with self.database.read() as c:
+            unwell = destinations_unwell(c, self.database.now_us(c))
+        return " ".join(["What is owed is under way, or waits.", *(f"{key}: {'; '.join(words)}." for key, words in sorted(unwell.items()))])
 
     def _is_stale(self, signs: Signs) -> bool:
         """Whether the definitions differ from the registry's; they are read again only when something was written there."""
@@ -161,12 +171,6 @@ class Launcher:
             )
         keys = [translator.computation_key(one.space, self._kinds[one.space, audience], audience) for audience in one.keys]
         return dg.RunRequest(run_key=key, asset_selection=keys, tags=translator.compute_tags(one))
-
-
-def _why_nothing(signs: Signs, stale: bool) -> str:
-    if stale:
-        return "Audiences were added, changed or deleted: the definitions are being loaded again."
-    return "What is owed is under way, or waits." if signs.due else "Nothing is owed."
 
 
 def _runs_by_key(instance: DagsterInstance, owed: Iterable[Owed]) -> dict[str, dg.DagsterRun]:

@@ -19,6 +19,11 @@ CONNECTION_TAG = "engage/connection"
 AUDIENCE_TAG = "engage/audience"
 DESTINATION_TAG = "engage/destination"
 COMPUTES_TAG = "engage/computes"
+PLACE_TAG = "engage/place"
+"""The destination by its id: one of them never takes all places in the queue, however many connections it has."""
+PRIORITY_TAG = "dagster/priority"
+DOUBTFUL_TAG = "engage/doubtful"
+"""Set where the last tries came to nothing: such runs may take minutes, and share a few places."""
 """Names the space that a run computes in; dagster.yaml lets one such run at a time through."""
 
 LAUNCHER = "launch_what_is_owed"
@@ -93,7 +98,10 @@ def cadence_words(cadence: str) -> str:
 
 def sync_tags(owed: OwedSync) -> dict[str, str]:
     """Ids in full: they say nothing of a person, and the queue holds one run per connection by its tag."""
+    doubtful = {DOUBTFUL_TAG: "yes", PRIORITY_TAG: "-1"} if owed.is_doubtful else {}
     return {
+        **doubtful,
+        PLACE_TAG: owed.destination_id,
         REQUEST_TAG: owed.id,
         ATTEMPT_TAG: str(owed.attempt),
         CONNECTION_TAG: owed.connection_id,
@@ -126,6 +134,11 @@ def told(counts: Counts) -> dict[str, int]:
 
 
 def run_of(run: dg.DagsterRun, log: Callable[[str], None]) -> Run:
-    """Whom the engine works for, read from the tags that the launcher gave."""
+    """Whom the engine works for, read from the tags that the launcher gave.
+
+    A run that people execute again in the UI has the tags of the first one, whose attempt is over: it counts as started by hand.
+    """
+    if run.parent_run_id is not None:
+        return Run(run.run_id, log)
     request, attempt = run.tags.get(REQUEST_TAG), run.tags.get(ATTEMPT_TAG)
     return Run(run.run_id, log, (request, int(attempt)) if request and attempt else None)

@@ -5,11 +5,13 @@ The run says `start_attempt`, then it or the sensor says `finish_attempt`, with 
 changes nothing.
 
     owed --done--> done             owed --failed--> owed, the next attempt after 1, 5, 15, then 60 minutes
+    owed --waits--> owed, at the time that the destination named; no failure
     owed --yielded--> owed, at once owed --fatal--> owed, and the connection is stopped until someone mends it; a compute request: failed
     owed --connection removed--> cancelled
 Of several requests that one connection owes, the oldest goes first, and none goes while one of them is worked on or has to wait.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,8 +19,10 @@ import sqlalchemy as sa
 
 from engage_pipelines.domain.connection import State, retry_delay_s
 from engage_pipelines.domain.errors import NotFoundError
+from engage_pipelines.domain.pacing import may_try
+from engage_pipelines.registry.paces import PACE_COLUMNS, pace_in
 from engage_pipelines.registry.requests import Stamp, owe_sync
-from engage_pipelines.registry.tables import computation, compute_request, connection, destination, space, sync_request
+from engage_pipelines.registry.tables import computation, compute_request, connection, destination, pace, space, sync_request
 
 MICROSECONDS = 1_000_000
 
@@ -35,6 +39,9 @@ class OwedSync:
     space: str
     audience: str
     destination: str
+    destination_id: str
+    is_doubtful: bool = False
+    """Whether the destination gave no usable answer the last times; such a run may take long and come to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +68,23 @@ class Started:
 class Ended:
     """How an attempt ended; `retry_after_s` is what the destination asked for, `fatal` is what waiting cannot mend."""
 
-    how: Literal["done", "yielded", "failed", "fatal"]
+    how: Literal["done", "yielded", "waits", "failed", "fatal"]
     error: str | None = None
     remedy: str | None = None
     retry_after_s: float | None = None
 
 
 def owed_sync_requests(c: sa.Connection, now: int) -> list[OwedSync]:
-    """At most one request per connection: active, its destination and audience enabled, a version published, the waiting time over."""
+    """At most one request per connection: active, its destination and audience enabled, a version published, the waiting time over.
+
+    Of a destination that is left alone, since it gave no usable answer, at most one: when it is time for somebody to try again.
+    """
     joined = (
         sync_request.join(connection, connection.c.id == sync_request.c.connection_id)
         .join(destination, destination.c.id == connection.c.destination_id)
         .join(computation, computation.c.id == connection.c.computation_id)
         .join(space, space.c.id == computation.c.space_id)
+        .outerjoin(pace, pace.c.destination_id == destination.c.id)
     )
     may_send = sa.and_(
         sync_request.c.state == "owed",
@@ -87,15 +98,30 @@ def owed_sync_requests(c: sa.Connection, now: int) -> list[OwedSync]:
     columns = (
         sync_request,
         connection.c.computation_id,
+        connection.c.destination_id,
         space.c.key.label("space_key"),
         computation.c.key.label("audience_key"),
         destination.c.key.label("destination_key"),
+        *PACE_COLUMNS,
     )
     query = sa.select(*columns).select_from(joined).where(may_send).order_by(sync_request.c.created_at, sync_request.c.id)
     of_connection: dict[str, list[Any]] = {}
     for row in c.execute(query):
         of_connection.setdefault(row.connection_id, []).append(row)
-    return [_owed_sync(rows[0]) for rows in of_connection.values() if all(row.started_at is None and row.not_before <= now for row in rows)]
+    due = [rows[0] for rows in of_connection.values() if all(row.started_at is None and row.not_before <= now for row in rows)]
+    return [_owed_sync(row) for row in _may_try(due, now)]
+
+
+def _may_try(rows: Iterable[Any], now: int) -> Iterator[Any]:
+    """The requests but those whose destination is left alone; the oldest of it is let through when it is time to try."""
+    tried: set[str] = set()
+    for row in rows:
+        found = pace_in(row)
+        if found.is_left_alone:
+            if row.destination_id in tried or not may_try(found, row.connection_id, now):
+                continue
+            tried.add(row.destination_id)
+        yield row
 
 
 def owed_compute_requests(c: sa.Connection, now: int) -> list[OwedCompute]:
@@ -179,6 +205,8 @@ def _outcome(row: Any, ended: Ended, now: int, *, settles: bool) -> dict[str, An
         return {**again, "failures": 0, "not_before": now}
     if ended.how == "fatal" and settles:
         return {**again, "state": "failed", "settled_at": now}
+    if ended.how == "waits":
+        return {**again, "not_before": now + int((ended.retry_after_s or 0) * MICROSECONDS)}
     failures = row.failures + 1
     wait_s = max(retry_delay_s(failures), ended.retry_after_s or 0)
     return {**again, "failures": failures, "not_before": now + int(wait_s * MICROSECONDS)}
@@ -206,6 +234,8 @@ def _owed_sync(row: Any) -> OwedSync:
         space=row.space_key,
         audience=row.audience_key,
         destination=row.destination_key,
+        destination_id=row.destination_id,
+        is_doubtful=pace_in(row).is_left_alone or row._mapping[sync_request.c.failures] > 0,
     )
 
 

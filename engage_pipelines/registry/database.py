@@ -9,20 +9,24 @@ Source: docs.sqlalchemy.org, "SQLite: Enabling Non-Legacy SQLite Transactional M
 import os
 import time
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
-from engage_pipelines.domain.errors import ConfigurationError, StateError
+from engage_pipelines.domain.errors import BusyError, ConfigurationError, StateError
 from engage_pipelines.registry import schema
-from engage_pipelines.registry.database_errors import in_words
+from engage_pipelines.registry.database_errors import DatabaseAwayError, in_words
 
 Clock = Callable[[], int]
 """UTC microseconds since 1970."""
+
+T = TypeVar("T")
 
 _BUSY_TIMEOUT_S = 20
 _POSTGRES_NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
@@ -30,6 +34,23 @@ _POSTGRES_NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigin
 
 def system_clock_us() -> int:
     return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a database may be away, or locked, before work on it fails; `sleep` may raise to end the waiting sooner."""
+
+    longest_s: float
+    sleep: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
+
+
+def _waits() -> Iterator[float]:
+    """Seconds between one try and the next."""
+    wait_s = 0.1
+    while True:
+        yield wait_s
+        wait_s = min(wait_s * 2, 2.0)
 
 
 class Database:
@@ -42,6 +63,7 @@ class Database:
         """
         self._url = _parse_url(url)
         self._clock = clock
+        self._patience: Patience | None = None
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         self.name = (
             f"The database {self._url.database}" if self.is_sqlite else f"The database {self._url.render_as_string(hide_password=True)}"
@@ -51,28 +73,78 @@ class Database:
         if check_schema:
             self._check_schema()
 
+    def patient(self, patience: Patience | None) -> "Database":
+        """The same database for work that had better wait than fail: a transaction begins when the database is there again.
+
+        None gives the one that fails at once. A transaction that was begun is not repeated by itself; `again` does that.
+        """
+        found = copy(self)
+        found._patience = patience
+        return found
+
     @contextmanager
     def read(self) -> Generator[sa.Connection]:
         """A transaction that sees one state of the database and writes nothing."""
-        with in_words(self.name), self._engine.connect() as connection:
-            if not self.is_sqlite:
-                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-            with connection.begin():
-                yield connection
+        options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with self._transaction(options) as connection:
+            yield connection
 
     @contextmanager
     def write(self) -> Generator[sa.Connection]:
         """A transaction that commits at the end and rolls back on any exception."""
-        with in_words(self.name), self._engine.connect() as connection:
-            connection.execution_options(engage_write=True)
-            with connection.begin():
-                yield connection
+        with self._transaction({"engage_write": True}) as connection:
+            yield connection
+
+    def again(self, body: Callable[[], T]) -> T:
+        """What the body gives, which is called again while the database goes away in the middle of it, as long as patience lasts.
+
+        A commit whose answer was lost may have happened: the body must come to the same when it is repeated.
+        """
+        patience = self._patience
+        if patience is None:
+            return body()
+        until = patience.monotonic() + patience.longest_s
+        for wait_s in _waits():
+            try:
+                return body()
+            except (DatabaseAwayError, BusyError):
+                if patience.monotonic() + wait_s > until:
+                    raise
+            patience.sleep(wait_s)
+        raise AssertionError("waits never end")
+
+    @contextmanager
+    def _transaction(self, options: Mapping[str, Any]) -> Generator[sa.Connection]:
+        connection = self.again(lambda: self._begin(options))
+        transaction = connection.get_transaction()
+        assert transaction is not None
+        with in_words(self.name), connection, transaction:
+            yield connection
+
+    def _begin(self, options: Mapping[str, Any]) -> sa.Connection:
+        """A connection that answers, in a transaction."""
+        with in_words(self.name):
+            connection = self._engine.connect()
+            try:
+                connection.execution_options(**options)
+                connection.begin()
+            except BaseException:
+                connection.close()
+                raise
+            return connection
 
     def now_us(self, connection: sa.Connection) -> int:
         """The clock that all processes share: the server's on PostgreSQL, the machine's on SQLite."""
         if self.is_sqlite:
             return self._clock()
         return int(connection.exec_driver_sql(_POSTGRES_NOW).scalar_one())
+
+    def look_at_clock_us(self) -> int:
+        """The same clock outside a transaction, which it costs on PostgreSQL alone."""
+        if self.is_sqlite:
+            return self._clock()
+        with self.read() as connection:
+            return self.now_us(connection)
 
     def upgrade(self) -> bool:
         """Bring the schema to this version's revision; False when it was there already."""

@@ -10,6 +10,11 @@ from sqlalchemy import exc
 
 from engage_pipelines.domain.errors import BusyError, ConflictError, EngageError, StateError
 
+
+class DatabaseAwayError(StateError):
+    """The database does not answer: it is being restarted, has failed over, or the network is gone. Waiting may mend it."""
+
+
 _BUSY = (BusyError, "{name} is locked by another process.", "Wait for it to finish, or end it, and try again.")
 _FULL = (StateError, "{name} lies on a disk that is full; nothing was changed.", "Free some space and try again.")
 _NO_DATABASE = (
@@ -18,7 +23,7 @@ _NO_DATABASE = (
     "Restore it from a backup, or point ENGAGE_HOME elsewhere.",
 )
 _NO_ACCESS = (StateError, "{name} cannot be opened or written: {why}.", "Check the folder, its owner and its permissions.")
-_UNREACHABLE = (StateError, "{name} does not answer: {why}.", "Check ENGAGE_DATABASE_URL and that the server runs.")
+_UNREACHABLE = (DatabaseAwayError, "{name} does not answer: {why}.", "Check ENGAGE_DATABASE_URL and that the server runs.")
 _REFUSED = (StateError, "{name} refuses the login: {why}.", "Check user and password in ENGAGE_DATABASE_URL.")
 _CROWDED = (BusyError, "{name} has no connection left: {why}.", "Try again, or raise max_connections.")
 _RACE = (ConflictError, "Someone else changed the same thing at the same moment; nothing was changed here.", "Look at it and try again.")
@@ -47,7 +52,13 @@ _POSTGRES = {
     "28000": _REFUSED,
     "3D000": _REFUSED,
     "25006": _NO_ACCESS,
+    "08000": _UNREACHABLE,
+    "08001": _UNREACHABLE,
+    "08003": _UNREACHABLE,
+    "08004": _UNREACHABLE,
+    "08006": _UNREACHABLE,
     "57P01": _UNREACHABLE,
+    "57P02": _UNREACHABLE,
     "57P03": _UNREACHABLE,
     "23505": _RACE,
 }

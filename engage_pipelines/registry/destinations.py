@@ -8,11 +8,13 @@ import sqlalchemy as sa
 
 from engage_pipelines.domain.computation import check_key
 from engage_pipelines.domain.errors import ConflictError, NotFoundError, UsageError
+from engage_pipelines.domain.pacing import SLOWEST_RATE
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.mappings import NewMapping, add_mapping
 from engage_pipelines.registry.mending import mend_connections
 from engage_pipelines.registry.nearest import did_you_mean
+from engage_pipelines.registry.paces import try_again_at_once
 from engage_pipelines.registry.sources import find_source
 from engage_pipelines.registry.spaces import ONE_PER_SPACE
 from engage_pipelines.registry.tables import computation, connection, destination, mapping, source, space
@@ -22,13 +24,17 @@ from engage_pipelines.registry.type_settings import masked_settings
 
 @dataclass(frozen=True, slots=True)
 class NewDestination:
-    """A destination to be made; secrets in `settings` are references, or values that the vault may encrypt."""
+    """A destination to be made; secrets in `settings` are references, or values that the vault may encrypt.
+
+    `max_requests_per_s` is the operator's own limit, below the type's; None leaves it at that one.
+    """
 
     key: str
     type: str
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     name: str = ""
     enabled: bool = True
+    max_requests_per_s: float | None = None
 
 
 class DestinationFields(TypedDict, total=False):
@@ -37,6 +43,7 @@ class DestinationFields(TypedDict, total=False):
     name: str
     settings: Mapping[str, Any]
     enabled: bool
+    max_requests_per_s: float | None
 
 
 def list_destinations(c: sa.Connection, space_id: str, *, source_id: str | None = None) -> list[Row]:
@@ -87,6 +94,7 @@ def create_destination(
         "type": new.type,
         "settings": change.registry.desk.keep(info, new.settings),
         "enabled": new.enabled,
+        "max_requests_per_s": check_rate(new.max_requests_per_s),
     }
     row = change.insert(
         destination,
@@ -109,7 +117,13 @@ def import_configuration(change: Change, space_row: Row, path: str, *, key: str 
     Raises ConflictError when the space has a destination of that type.
     """
     original = find_on_source(change.c, space_row.id, path)
-    new = NewDestination(key=key or original.key, name=name or original.name, type=original.type, settings=original.settings)
+    new = NewDestination(
+        key=key or original.key,
+        name=name or original.name,
+        type=original.type,
+        settings=original.settings,
+        max_requests_per_s=original.max_requests_per_s,
+    )
     row = create_destination(change, space_row, new, imported_from=original)
     _copy_mappings(change, original, row)
     return row
@@ -120,6 +134,7 @@ def update_destination(change: Change, space_row: Row, row: Row, **fields: Unpac
     change.check_editable(row, f"Destination {row.key!r}")
     info = change.type_of(row.type)
     wanted: dict[str, Any] = dict(fields)
+    check_rate(fields.get("max_requests_per_s"))
     if "settings" in wanted:
         wanted["settings"] = change.registry.desk.keep(info, wanted["settings"], old=row.settings)
     new = {name: value for name, value in wanted.items() if getattr(row, name) != value}
@@ -131,8 +146,16 @@ def update_destination(change: Change, space_row: Row, row: Row, **fields: Unpac
         claim_targets(change, space_row, updated)
         before["settings"], new["settings"] = masked_settings(info, row.settings), masked_settings(info, updated.settings)
         mend_connections(change, connection.c.destination_id == row.id)
+        try_again_at_once(change.c, row.id)
     change.record("update", _named(space_row, row, None), before=before, after=new)
     return updated
+
+
+def check_rate(rate: float | None) -> float | None:
+    """The limit, if it is one. Raises UsageError."""
+    if rate is not None and not SLOWEST_RATE / 100 <= rate <= 1_000_000:
+        raise UsageError(f"{rate:g} requests a second is no pace.", "Name a number above 0, such as 5 or 0.5.")
+    return rate
 
 
 def remove_destination(change: Change, space_row: Row, row: Row) -> None:

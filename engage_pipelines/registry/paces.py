@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from engage_pipelines.domain.pacing import BURST_S, FAILURES_THAT_OPEN, SECOND_US, Pace, ahead_us, interval_us
+from engage_pipelines.domain.pacing import BURST_S, FAILURES_THAT_OPEN, SECOND_US, Pace, ahead_us, interval_us, pace_words
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.tables import connection, destination, pace
 
@@ -68,6 +68,15 @@ def read_paces(c: sa.Connection, destination_ids: Sequence[str] | None = None) -
     if destination_ids is not None:
         query = query.where(pace.c.destination_id.in_(destination_ids))
     return {row.destination_id: pace_in(row) for row in c.execute(query)}
+
+
+def destinations_unwell(c: sa.Connection, now_us: int) -> dict[str, list[str]]:
+    """The destinations, by key, that are not sent to as usual, with the words for it."""
+    joined = destination.outerjoin(pace, pace.c.destination_id == destination.c.id)
+    unusual = sa.or_(destination.c.paused_until > now_us, pace.c.slowed_to.is_not(None), pace.c.failures >= FAILURES_THAT_OPEN)
+    query = sa.select(destination.c.key, destination.c.paused_until, *PACE_COLUMNS).select_from(joined)
+    rows = c.execute(query.where(unusual, destination.c.removed_at.is_(None), destination.c.source_id.is_(None)))
+    return {row.key: pace_words(pace_in(row), paused_until_us=row.paused_until, now_us=now_us) for row in rows}
 
 
 def take_permissions(database: Database, destination_id: str, *, rate: float, count: int) -> int | None:

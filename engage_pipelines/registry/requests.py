@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from engage_pipelines.domain.connection import RequestKind, State
 from engage_pipelines.domain.errors import ConflictError
 from engage_pipelines.registry.ids import IdSource, random_id
+from engage_pipelines.registry.paces import try_again_at_once
 from engage_pipelines.registry.tables import base, compute_request, connection, replica, sync_request
 
 
@@ -100,6 +101,7 @@ def request_sync(c: sa.Connection, row: Any, kind: RequestKind, stamp: Stamp) ->
         raise ConflictError("The connection is paused.", "Connect again to resume it: engage connect AUDIENCE DESTINATION.")
     if kind is not RequestKind.SYNC:
         raise_resync(c, row.id)
+    try_again_at_once(c, row.destination_id)
     return owe_sync(c, row.id, kind, stamp)
 
 

@@ -43,11 +43,11 @@ class AnswersConformance:
         assert (first.method, first.path, first.body) == (second.method, second.path, second.body)
 
     @needs(Ability.CHANGES, Ability.HTTP)
-    @pytest.mark.parametrize("count", [pytest.param(1, id="one record"), pytest.param(3, id="a batch")])
     @pytest.mark.parametrize("reply", LATER)
-    def test_it_is_tried_again_after(self, bench: Bench, board: Switchboard, reply: Reply, count: int) -> None:
+    def test_it_is_tried_again_after(self, bench: Bench, board: Switchboard, reply: Reply) -> None:
         board.always_reply_with(reply)
-        assert isinstance(bench.send(_as_many(bench, count)), Backoff)
+        for count in (1, 3):
+            assert isinstance(bench.send(_as_many(bench, count)), Backoff), f"{count} records"
 
     @needs(Ability.CHANGES, Ability.HTTP)
     def test_it_pauses_for_as_long_as_a_429_says(self, bench: Bench, board: Switchboard) -> None:
@@ -84,7 +84,7 @@ class AnswersConformance:
     def test_it_is_over_by_the_deadline(self, bench: Bench, board: Switchboard, reply: Reply) -> None:
         board.always_reply_with(reply)
         began = time.monotonic()
-        assert isinstance(bench.send([bench.record("u-1")], deadline_s=0.3), Backoff)
+        assert isinstance(bench.send([bench.record("u-1")], deadline_s=0.15), Backoff)
         assert time.monotonic() - began < 2
 
     @needs(Ability.CHANGES, Ability.HTTP)

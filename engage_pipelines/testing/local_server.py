@@ -65,11 +65,11 @@ Respond = Callable[[Received], Reply]
 class LocalServer:
     """A server on 127.0.0.1 for as long as the `with` block lasts; port 0 takes a free one."""
 
-    def __init__(self, respond: Respond, *, port: int = 0) -> None:
+    def __init__(self, respond: Respond, *, port: int = 0, notices_end_within_s: float = 0.01) -> None:
         self.respond = respond
         self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.owner = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True, name="engage-local-server")
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(notices_end_within_s,), daemon=True, name="engage-local-server")
         self.closing = threading.Event()
 
     @property

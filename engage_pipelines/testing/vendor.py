@@ -175,7 +175,7 @@ class Switchboard:
         self.requests: list[Received] = []
         self._next: deque[Reply] = deque()
         self._always: Reply | None = None
-        self.server = LocalServer(self._respond)
+        self.server = LocalServer(self._respond, notices_end_within_s=0.002)
 
     def reply_with(self, *replies: Reply) -> None:
         """The next requests get these replies, one each, and do not reach the vendor."""

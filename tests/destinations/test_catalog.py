@@ -68,7 +68,7 @@ def test_an_unknown_type_is_told_with_the_nearest_names() -> None:
 
 
 def test_an_unknown_type_near_nothing_is_told_what_there_is() -> None:
-    with pytest.raises(NotFoundError, match="There are: .*csv_file, "):
+    with pytest.raises(NotFoundError, match=r"There are: .*csv_file, "):
         destination_type("zzzzzzzz")
 
 

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from engage_pipelines.delivery import generation_file, state
+from engage_pipelines.delivery.freeze import write
 from engage_pipelines.delivery.generation_file import GenerationWriter
 from engage_pipelines.delivery.lease import Lease
 from engage_pipelines.delivery.outcome import RETRY_AFTER_S, idle, outcome
 from engage_pipelines.delivery.plan import Planner, connect
-from engage_pipelines.delivery.render import Renderer, write
+from engage_pipelines.delivery.render import Renderer
 from engage_pipelines.delivery.send import NoAnswerError, Sender, pending
 from engage_pipelines.delivery.state import GenerationRow, LedgerRow
 from engage_pipelines.delivery.stopping import PausedError, StoppedError

@@ -8,52 +8,50 @@
 | call | group, identify or track |
 | lane | records of equal lane may share a batch |
 | action | what the destination does with it |
-| message_id | never changes, also when the record is tried again in a later generation |
-| body | the payload, JSON in UTF-8, the same bytes on every try |
+| message_id | never changes, also when the record is tried again in a later generation; null where the pattern says it |
+| body | the payload, JSON in UTF-8, the same bytes on every try; null where there is a pattern |
+| pattern, first, second | the body as text with holes (`patterns`), and what fills them with the seq: most records differ in these alone |
 """
 
+# pyarrow has no types of its own
+# pyright: reportUnknownParameterType=false, reportMissingTypeArgument=false, reportArgumentType=false
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from engage_pipelines.delivery.patterns import FIRST, SECOND
+from engage_pipelines.delivery.rows import FrozenRecord, Rows
 from engage_pipelines.domain.errors import StateError
 
+_FEW_VALUES = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
     [
         ("seq", pa.int64()),
         ("address", pa.string()),
         ("entered", pa.bool_()),
-        ("part", pa.string()),
-        ("call", pa.string()),
-        ("lane", pa.string()),
-        ("action", pa.string()),
+        ("part", _FEW_VALUES),
+        ("call", _FEW_VALUES),
+        ("lane", _FEW_VALUES),
+        ("action", _FEW_VALUES),
         ("message_id", pa.string()),
         ("body", pa.binary()),
+        ("pattern", _FEW_VALUES),
+        (FIRST, pa.string()),
+        (SECOND, pa.string()),
     ]
 )
-ROWS_PER_GROUP = 20_000
+ROWS_PER_GROUP = 20_480
+BYTES_PER_GROUP = 16_000_000
 
-
-@dataclass(frozen=True, slots=True)
-class FrozenRecord:
-    """One row of the file."""
-
-    seq: int
-    address: str
-    entered: bool
-    part: str
-    call: str
-    lane: str
-    action: str
-    message_id: str
-    body: bytes
+_ENCODED = [field.name for field in SCHEMA if field.type == _FEW_VALUES]
 
 
 class GenerationWriter:
@@ -63,55 +61,87 @@ class GenerationWriter:
         self._path = path
         self._aside = path.with_suffix(".writing")
         self._rows: list[FrozenRecord] = []
+        self._bytes = 0
         self.count = 0
 
     def __enter__(self) -> Self:
-        try:
+        with self._on_disk():
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = pq.ParquetWriter(self._aside, SCHEMA, compression="zstd")
-        except OSError as error:
-            raise _unwritable(self._path, error) from error
+            self._writer = pq.ParquetWriter(
+                self._aside, SCHEMA, compression="zstd", use_dictionary=_ENCODED, write_statistics=["seq", "address"]
+            )
         return self
 
     def add(self, record: FrozenRecord) -> None:
+        """One record, with its body."""
         self._rows.append(record)
+        self._bytes += len(record.body)
         self.count += 1
-        if len(self._rows) >= ROWS_PER_GROUP:
+        if len(self._rows) >= ROWS_PER_GROUP or self._bytes >= BYTES_PER_GROUP:
             self._flush()
+
+    def add_rows(self, columns: dict[str, Any], rows: int) -> None:
+        """Many records at once, numbered here; columns that are left out are null, one value stands for all rows."""
+        self._flush()
+        known = {**columns, "seq": np.arange(self.count, self.count + rows, dtype=np.int64)}
+        arrays = [_column(known.get(field.name), field.type, rows) for field in SCHEMA]
+        with self._on_disk():
+            self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA))
+        self.count += rows
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            if error is None:
-                self._flush()
-            self._writer.close()
-            if error is None:
-                with self._aside.open("rb") as written:
-                    os.fsync(written.fileno())
-                self._aside.rename(self._path)
-                return
-        except OSError as failure:
-            raise _unwritable(self._path, failure) from failure
+            with self._on_disk():
+                if error is None:
+                    self._flush()
+                self._writer.close()
+                if error is None:
+                    with self._aside.open("rb") as written:
+                        os.fsync(written.fileno())
+                    self._aside.rename(self._path)
         finally:
             self._aside.unlink(missing_ok=True)
 
     def _flush(self) -> None:
         if self._rows:
-            columns = [pa.array([getattr(row, field.name) for row in self._rows], field.type) for field in SCHEMA]
-            try:
-                self._writer.write_table(pa.Table.from_arrays(columns, schema=SCHEMA))
-            except OSError as error:
-                raise _unwritable(self._path, error) from error
+            columns = [pa.array([getattr(row, field.name, None) for row in self._rows], field.type) for field in SCHEMA]
+            with self._on_disk():
+                self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
             self._rows.clear()
+            self._bytes = 0
+
+    @contextmanager
+    def _on_disk(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StateError(
+                f"The file of generation {self._path.stem} could not be written: {error}.",
+                "Free disk space below ENGAGE_HOME; the sync goes on where it stopped.",
+            ) from error
 
 
-def read(path: Path) -> Iterator[FrozenRecord]:
+def _column(value: Any, kind: Any, rows: int) -> Any:
+    """A column of that type: given as one, one value for all rows, or null."""
+    if isinstance(value, pa.Array | pa.ChunkedArray):
+        return value if value.type == kind else value.cast(kind)
+    if isinstance(value, np.ndarray):
+        return pa.array(value, kind)
+    if value is None:
+        return pa.nulls(rows, kind)
+    if pa.types.is_dictionary(kind):
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([value], pa.string()))
+    return pa.repeat(pa.scalar(value, kind), rows)
+
+
+def rows_of(path: Path, columns: Sequence[str] | None = None) -> Iterator[Rows]:
     """The records in order of seq, a row group in memory at a time. Raises StateError when the file is gone or broken."""
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=ROWS_PER_GROUP):
-                columns = [batch.column(name).to_pylist() for name in SCHEMA.names]
-                for row in zip(*columns, strict=True):
-                    yield FrozenRecord(*row)
+        with pq.ParquetFile(path, read_dictionary=_ENCODED) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=columns)
+                for batch in table.to_batches():
+                    yield Rows(batch)
     except (OSError, pa.ArrowInvalid) as error:
         raise StateError(
             f"The file of generation {path.stem} cannot be read: {error}.",
@@ -119,16 +149,15 @@ def read(path: Path) -> Iterator[FrozenRecord]:
         ) from error
 
 
-def pick(path: Path, seqs: Sequence[int]) -> list[FrozenRecord]:
+def read(path: Path) -> Iterator[FrozenRecord]:
+    """The records one by one. Raises StateError when the file is gone or broken."""
+    for rows in rows_of(path):
+        yield from rows.records()
+
+
+def pick(path: Path, seqs: Iterable[int]) -> list[FrozenRecord]:
     """The records with these seqs that the file still has; none when the file is gone."""
     if not path.exists():
         return []
-    table = pq.read_table(path, filters=pc.field("seq").isin(list(seqs)))
-    return [FrozenRecord(**row) for row in table.to_pylist()]
-
-
-def _unwritable(path: Path, error: OSError) -> StateError:
-    return StateError(
-        f"The file of generation {path.stem} could not be written: {error}.",
-        "Free disk space below ENGAGE_HOME; the sync goes on where it stopped.",
-    )
+    table = pq.read_table(path, filters=pc.field("seq").isin(list(seqs)), read_dictionary=_ENCODED)
+    return [record for batch in table.to_batches() for record in Rows(batch).records()]

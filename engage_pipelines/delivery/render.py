@@ -1,24 +1,16 @@
-"""Changes into records into payloads: for every change the calls of the connection, for every call the mappings whose trigger it matches.
-
-Records come lane by lane (exits before entries, then mapping by mapping), since only records of one lane may share a batch. A record tried
-before in the same state is copied from the file it was frozen in, so that its id and bytes stay as they were.
-"""
+"""Changes into records into payloads: each change's calls of the connection, and for each call the mappings whose trigger it matches."""
 
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-import duckdb
 import orjson
 
-from engage_pipelines.delivery import generation_file
-from engage_pipelines.delivery.generation_file import FrozenRecord, GenerationWriter
-from engage_pipelines.delivery.state import ExceptionRow, LedgerRow, MappingRow
+from engage_pipelines.delivery.rows import FrozenRecord
+from engage_pipelines.delivery.state import MappingRow
 from engage_pipelines.domain.connection import Sample
 from engage_pipelines.domain.mapping import MappingError, compile_mapping
-from engage_pipelines.domain.protocol import Change, ExceptionState, keeps_message_id
 from engage_pipelines.domain.records import CALL_LETTERS, RENDER, Envelope, Subject
 from engage_pipelines.domain.trigger import parse_trigger
 
@@ -39,8 +31,20 @@ class CompiledMapping:
     batch_keys: tuple[str, ...]
 
     @property
-    def lane(self) -> str:
-        return f"{self.row.id}@{self.row.revision}"
+    def trigger(self) -> str:
+        return self.row.trigger
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        return self.row.fields
+
+    def lane(self, entered: bool, batch_values: str = "") -> str:
+        """Records of equal lane may share a batch."""
+        return f"{self.row.id}@{self.row.revision}{'+' if entered else '-'}{batch_values}"
+
+    def part(self, call: str) -> str:
+        """What tells the records of one change apart."""
+        return f"{CALL_LETTERS[call]}{self.ordinal}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +64,35 @@ class Renderer:
         """Whom an address names."""
         kind, _, value = address.partition(":")
         if kind == "group_id":
-            anonymous = str(uuid.uuid5(_NAMESPACE, f"{self.envelope.computation.space_id}:{value}")) if self.group_needs_a_user else None
-            return Subject(group_id=value, anonymous_id=anonymous)
+            return Subject(group_id=value, anonymous_id=self.user_of(value) if self.group_needs_a_user else None)
         if kind == "email":
             return Subject(email=value)
         return Subject(user_id=value, email=email) if kind == "user_id" else Subject(anonymous_id=value, email=email)
+
+    def user_of(self, group_id: str) -> str:
+        """The stand-in for a user that an account keeps."""
+        return str(uuid.uuid5(_NAMESPACE, f"{self.envelope.computation.space_id}:{group_id}"))
+
+    def calls_of(self, mapping: CompiledMapping) -> list[str]:
+        """The calls that a mapping is shown, in the order in which they are sent."""
+        return [call for call in CALLS_OF_LEVEL[self.level] if call in self.calls and call in mapping.calls]
+
+    def message_id(self, mapping: CompiledMapping, call: str) -> tuple[str, str]:
+        """What stands before and after the seq in a message id."""
+        return f"personas_{self.generation}:", f":{mapping.part(call)}"
 
     def records(
         self, mapping: CompiledMapping, changes: Iterator[tuple[str, bool, str | None]], first_seq: int
     ) -> Iterator[tuple[FrozenRecord, str]]:
         """The payloads that one mapping makes of the changes, from `first_seq` on; each with why it cannot be sent, or nothing."""
         seq = first_seq
-        calls = [call for call in CALLS_OF_LEVEL[self.level] if call in self.calls and call in mapping.calls]
         for address, entered, email in changes:
             subject = self.subject(address, email)
-            for call in calls:
-                part = f"{CALL_LETTERS[call]}{mapping.ordinal}"
+            for call in self.calls_of(mapping):
+                part = mapping.part(call)
                 if address in self.only_parts and part not in self.only_parts[address]:
                     continue
-                message_id = f"personas_{self.generation}:{seq}:{part}"
+                message_id = f"{seq}".join(self.message_id(mapping, call))
                 record = RENDER[call](subject, self.envelope, message_id=message_id, entered=entered)
                 if not mapping.matches(record):
                     continue
@@ -98,10 +112,8 @@ def _applied(mapping: CompiledMapping, record: Mapping[str, Any]) -> tuple[Any, 
 
 
 def _lane(mapping: CompiledMapping, entered: bool, payload: Any) -> str:
-    lane = f"{mapping.lane}{'+' if entered else '-'}"
-    if mapping.batch_keys and isinstance(payload, dict):
-        lane += orjson.dumps([payload.get(key) for key in mapping.batch_keys]).decode()
-    return lane
+    keyed = mapping.batch_keys and isinstance(payload, dict)
+    return mapping.lane(entered, orjson.dumps([payload.get(key) for key in mapping.batch_keys]).decode() if keyed else "")
 
 
 def compile_mappings(
@@ -125,63 +137,3 @@ def directions(mappings: Sequence[CompiledMapping], samples: Iterable[Sample]) -
             level = next(level for level, calls in CALLS_OF_LEVEL.items() if sample.call in calls)
             found[level].add(sample.entered)
     return {level: frozenset(values) for level, values in found.items()}
-
-
-def write(
-    renderer: Renderer, db: duckdb.DuckDBPyConnection, writer: GenerationWriter, exceptions: Sequence[ExceptionRow], folder: Path
-) -> list[LedgerRow]:
-    """Write the records of the planned changes; gives ledger rows for those that are frozen but not to be sent."""
-    unsent: list[LedgerRow] = []
-    copies, only_parts = _take_copies(db, exceptions, folder)
-    renderer = replace(renderer, only_parts=only_parts)
-    for entered in (False, True):
-        for record in (copy for copy in copies if copy.entered is entered):
-            writer.add(_at(record, writer.count))
-        for mapping in renderer.mappings:
-            for superseded in ("", "left_out", "overtaken"):
-                for record, problem in renderer.records(mapping, _changes(db, entered, superseded), writer.count):
-                    writer.add(record)
-                    if superseded or problem:
-                        unsent.append(LedgerRow(record.seq, record.seq, superseded or "rejected", problem or None, 0))
-    return unsent
-
-
-def _take_copies(
-    db: duckdb.DuckDBPyConnection, exceptions: Sequence[ExceptionRow], folder: Path
-) -> tuple[list[FrozenRecord], dict[str, set[str]]]:
-    """The records that are tried again as they were, and by address the parts that are tried again but have to be rendered anew.
-
-    An address of which nothing else is owed leaves the table of what is rendered.
-    """
-    if not exceptions:
-        return [], {}
-    owed = db.execute("select address, value, again from owed where superseded = '' and address in (select address from known)").fetchall()
-    changes = {address: Change(address, value, again) for address, value, again in owed}
-    tried = [
-        e for e in exceptions if e.address in changes and keeps_message_id(changes[e.address], ExceptionState(e.kind, e.value, e.retry_at))
-    ]
-    by_file: dict[int, list[int]] = {}
-    for e in tried:
-        by_file.setdefault(e.generation, []).append(e.seq)
-    copies = [record for number, seqs in sorted(by_file.items()) for record in generation_file.pick(folder / f"{number}.parquet", seqs)]
-    copied = {(copy.address, copy.part) for copy in copies}
-    anew: dict[str, set[str]] = {e.address: set() for e in tried}
-    for e in tried:
-        if (e.address, e.part) not in copied:
-            anew[e.address].add(e.part)
-    for address in (address for address, parts in anew.items() if not parts):
-        db.execute("delete from owed where address = ?", [address])
-    return copies, anew
-
-
-def _at(record: FrozenRecord, seq: int) -> FrozenRecord:
-    return FrozenRecord(
-        seq, record.address, record.entered, record.part, record.call, record.lane, record.action, record.message_id, record.body
-    )
-
-
-def _changes(db: duckdb.DuckDBPyConnection, entered: bool, superseded: str) -> Iterator[tuple[str, bool, str | None]]:
-    cursor = db.cursor()
-    cursor.execute("select address, value, email from owed where value = ? and superseded = ? order by address", [entered, superseded])
-    while rows := cursor.fetchmany(CHUNK):
-        yield from rows

@@ -1,0 +1,234 @@
+"""Records as columns: what a generation's file holds, cut and joined without a Python object for each record.
+
+A record is either frozen as its body, or as a pattern (`patterns`) with the texts that fill it; both give the same bytes on every look.
+`FrozenRecord` is one record by itself, for everything that is rare.
+"""
+
+# pyarrow has no types of its own
+# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false, reportMissingTypeArgument=false, reportAttributeAccessIssue=false
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import chain
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engage_pipelines.delivery.patterns import SEQ, Pattern
+from engage_pipelines.destinations.base import Record
+
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
+
+_POWERS: Numbers = 10 ** np.arange(1, 19, dtype=np.int64)
+_NO_PATTERN = -1
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenRecord:
+    """One record of a generation."""
+
+    seq: int
+    address: str
+    entered: bool
+    part: str
+    call: str
+    lane: str
+    action: str
+    message_id: str
+    body: bytes
+
+
+@lru_cache(maxsize=256)
+def _loaded(pattern: str) -> Pattern:
+    return Pattern.loaded(pattern)
+
+
+class Rows:
+    """A stretch of a generation's file, all columns or some; slices share its memory."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return self.batch.num_rows
+
+    def cut(self, start: int, end: int) -> "Rows":
+        """The rows from `start` to before `end`."""
+        return self if (start, end) == (0, len(self)) else Rows(self.batch.slice(start, end - start))
+
+    def where(self, wanted: Flags) -> "Rows":
+        """The rows that are wanted."""
+        return self if wanted.all() else Rows(self.batch.filter(pa.array(wanted)))
+
+    @cached_property
+    def seqs(self) -> Numbers:
+        return self.batch.column("seq").to_numpy()
+
+    @cached_property
+    def entered(self) -> Flags:
+        return self.batch.column("entered").to_numpy(zero_copy_only=False)
+
+    def codes(self, column: str) -> tuple[Numbers, list[str]]:
+        """A column of few values: for each row the place of its value in the list, below zero where there is none."""
+        encoded = self.batch.column(column)
+        if not pa.types.is_dictionary(encoded.type):
+            encoded = encoded.dictionary_encode()
+        return pc.fill_null(encoded.indices, _NO_PATTERN).to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
+
+    def text(self, column: str, at: int) -> str:
+        """One value of a column."""
+        return self.batch.column(column)[at].as_py()
+
+    @cached_property
+    def sizes(self) -> Numbers:
+        """Bytes of each body."""
+        codes, patterns = self.codes("pattern")
+        sizes = _lengths(self.batch.column("body"))
+        for code in range(len(patterns)):
+            pattern = _loaded(patterns[code])
+            own = np.full(len(self), sum(len(text.encode()) for text in pattern.texts), np.int64)
+            for hole in pattern.holes:
+                own += np.searchsorted(_POWERS, self.seqs, side="right") + 1 if hole == SEQ else _lengths(self.batch.column(hole))
+            sizes = np.where(codes == code, own, sizes)
+        return sizes
+
+    def joined(self, separator: bytes) -> bytes | memoryview:
+        """The bodies with the separator between them."""
+        if not len(self):
+            return b""
+        whole = self._bodies(separator)
+        _, offsets, data = whole.buffers()
+        places = np.frombuffer(offsets, np.int32)
+        first, last = places[whole.offset], places[whole.offset + len(whole)]
+        return memoryview(data)[first : last - len(separator)]
+
+    def bodies(self) -> list[bytes]:
+        """The bodies one by one."""
+        return self._bodies(b"").to_pylist()
+
+    def records(self) -> Iterator[FrozenRecord]:
+        """The records one by one."""
+        columns = [self.batch.column(name).to_pylist() for name in ("seq", "address", "entered", "part", "call", "lane", "action")]
+        return map(FrozenRecord, *columns, self._message_ids(), self.bodies())
+
+    def _message_ids(self) -> list[str]:
+        kept, patterns = self.batch.column("message_id").to_pylist(), self.batch.column("pattern").to_pylist()
+        seqs = self.seqs.tolist()
+        for at, pattern in enumerate(patterns):
+            if pattern is not None:
+                before, after = _loaded(pattern).message_id
+                kept[at] = f"{before}{seqs[at]}{after}"
+        return kept
+
+    def _bodies(self, separator: bytes) -> pa.BinaryArray:
+        """The bodies in order, each with the separator behind it."""
+        codes, patterns = self.codes("pattern")
+        present = np.unique(codes).tolist()
+        if len(present) == 1:
+            return _filled(self.batch, None if present[0] == _NO_PATTERN else patterns[present[0]], separator)
+        places = [np.flatnonzero(codes == code) for code in present]
+        parts = [
+            _filled(self.batch.take(pa.array(at)), None if code == _NO_PATTERN else patterns[code], separator)
+            for code, at in zip(present, places, strict=True)
+        ]
+        return pa.concat_arrays(parts).take(pa.array(np.argsort(np.concatenate(places), kind="stable")))
+
+
+def _filled(batch: pa.RecordBatch, pattern: str | None, separator: bytes) -> pa.BinaryArray:
+    """The bodies of rows of one pattern, or of none, each with the separator behind it."""
+    if pattern is None:
+        return pc.binary_join_element_wise(batch.column("body"), _constant(separator), _constant(b""))
+    known = _loaded(pattern)
+    first, *others = [text.encode() for text in known.texts]
+    if not others:
+        return pa.array([first + separator] * len(batch), pa.binary())
+    others[-1] += separator
+    parts: list[Any] = [_constant(first)]
+    for hole, text in zip(known.holes, others, strict=True):
+        filling = batch.column(hole)
+        parts += ((filling.cast(pa.string()) if hole == SEQ else filling).cast(pa.binary()), _constant(text))
+    return pc.binary_join_element_wise(*parts, _constant(b""))
+
+
+def _constant(text: bytes) -> Any:
+    return pa.scalar(text, pa.binary())
+
+
+def _lengths(column: Any) -> Numbers:
+    return pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64)
+
+
+class Batch(Sequence[Record]):
+    """Records of one lane that go into one request, in the order of the file: a sequence of records that are made when they are looked at.
+
+    Types that pass the bodies on take `joined` and `sizes` instead, and touch no record.
+    """
+
+    def __init__(self, parts: Sequence[Rows]) -> None:
+        self.parts = tuple(parts)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
+        return list(self)[index] if isinstance(index, slice) else _record(self.frozen(range(len(self))[index]))
+
+    def __iter__(self) -> Iterator[Record]:
+        return map(_record, chain.from_iterable(rows.records() for rows in self.parts))
+
+    def frozen(self, at: int) -> FrozenRecord:
+        """One record as it lies in the file."""
+        for rows in self.parts:
+            if at < len(rows):
+                return next(rows.cut(at, at + 1).records())
+            at -= len(rows)
+        raise IndexError(at)
+
+    def cut(self, start: int, end: int) -> "Batch":
+        """The records from `start` to before `end`."""
+        parts: list[Rows] = []
+        for rows in self.parts:
+            lo, hi = max(start, 0), min(end, len(rows))
+            if lo < hi:
+                parts.append(rows.cut(lo, hi))
+            start, end = start - len(rows), end - len(rows)
+        return Batch(parts)
+
+    @property
+    def seqs(self) -> Numbers:
+        return np.concatenate([rows.seqs for rows in self.parts])
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Bytes of each body."""
+        return np.concatenate([rows.sizes for rows in self.parts]).tolist()
+
+    @property
+    def action(self) -> str:
+        return self.parts[0].text("action", 0)
+
+    @property
+    def lane(self) -> str:
+        return self.parts[0].text("lane", 0)
+
+    @cached_property
+    def part(self) -> str | None:
+        """The part that all of the records are; None when they are several."""
+        found = {values[code] for rows in self.parts for codes, values in [rows.codes("part")] for code in np.unique(codes).tolist()}
+        return found.pop() if len(found) == 1 else None
+
+    def joined(self, separator: bytes) -> bytes | memoryview:
+        """The bodies with the separator between them."""
+        pieces = [rows.joined(separator) for rows in self.parts]
+        return pieces[0] if len(pieces) == 1 else separator.join(pieces)
+
+
+def _record(frozen: FrozenRecord) -> Record:
+    return Record(frozen.message_id, frozen.address, frozen.entered, frozen.body)

@@ -183,8 +183,10 @@ class FakeTime:
         self.now_us += round(seconds * 1_000_000) + 1
 
 
-def make_world(home: Path) -> World:
-    settings = read_settings({"ENGAGE_HOME": str(home), "ENGAGE_ACTOR": "test"})
+def make_world(home: Path, database_url: str | None = None) -> World:
+    """On PostgreSQL, when a URL is given, the instants are the server's and only the waiting is made up."""
+    given = {"ENGAGE_DATABASE_URL": database_url} if database_url else {}
+    settings = read_settings({"ENGAGE_HOME": str(home), "ENGAGE_ACTOR": "test", **given})
     recorder, time = Recorder(), FakeTime()
     database = Database(settings.database_url, clock=time.look)
     registry = Registry(database=database, types={recorder.key: recorder}, desk=SettingsDesk(Vault(), settings.files_dir), actor="test")

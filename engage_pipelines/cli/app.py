@@ -28,8 +28,11 @@ class Lazy:
 COMMANDS = {
     "ingest": Lazy("ingest", "ingest", "Read Segment-spec calls into the facts."),
     "events": Lazy("events", "events", "Look after the events that were read."),
+    "init": Lazy("init", "init", "Write a starter project."),
     "validate": Lazy("validate", "validate", "Look for mistakes in a folder of YAML files, without a database."),
+    "plan": Lazy("plan", "plan", "What applying a folder of YAML files would change, and whom it would send."),
     "apply": Lazy("apply", "apply", "Apply a folder of YAML files, or a plan of it."),
+    "config": Lazy("config", "config", "The shape of configuration files."),
     "space": Lazy("space", "space", "Spaces, the partitions of profiles."),
     "source": Lazy("source", "source", "Sources, whose destination configurations a space may import."),
     "destination": Lazy("destination", "destination", "Destinations and their types."),
@@ -46,6 +49,7 @@ COMMANDS = {
     "audit": Lazy("audit", "audit", "Who changed what, and when."),
     "demo": Lazy("demo", "demo", "The main job on sample data, with a local receiver."),
     "dev": Lazy("dev", "dev", "The Dagster UI and daemon on this state."),
+    "completion": Lazy("completion", "completion", "Words for the shell to complete."),
     "doctor": Lazy("doctor", "doctor", "Whether the installation is well, and what to do where it is not."),
     "db": Lazy("db", "db", "The database of the registry."),
 }

@@ -20,13 +20,14 @@ def say_rehearsal(registry: Registry, new: NewConnection) -> None:
     click.echo(f"Would {verb} {new.audience} -> {new.destination} with {calls} calls; nothing is written.")
     for preset in found.presets:
         click.echo(f"  mapping on: {preset.name}  when {preset.trigger}")
-    for line in _sent(found, new.audience):
+    for line in sent_lines(found, new.audience):
         click.echo(f"  {line}")
     if found.state == State.AWAITING_MAPPING:
         note(f"No enabled mapping matches: nothing would be delivered. See: engage mapping list {new.destination}")
 
 
-def _sent(found: Rehearsal, audience: str) -> Iterator[str]:
+def sent_lines(found: Rehearsal, audience: str) -> Iterator[str]:
+    """What a connection would send, for people."""
     if not found.version:
         yield f"{audience} was not computed yet; to see how many would be in it: engage audience preview {audience}"
         return

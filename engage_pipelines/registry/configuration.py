@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import ConfigurationError
@@ -152,6 +152,12 @@ class Document(Entry):
     audiences: list[AudienceEntry] = Field(default_factory=list[AudienceEntry])
     mappings: list[MappingEntry] = Field(default_factory=list[MappingEntry])
     connections: list[ConnectionEntry] = Field(default_factory=list[ConnectionEntry])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_is_empty(cls, data: Any) -> Any:
+        # `audiences:` with everything below it commented out
+        return {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else data
 
 
 LISTS: dict[str, type[Entry]] = {

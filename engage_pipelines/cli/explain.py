@@ -6,10 +6,9 @@ from typing import Any
 import click
 
 from engage_pipelines.cli.desk import open_desk
-from engage_pipelines.cli.output import instant_text, output_option, show_json
-from engage_pipelines.computing.explain import Clause, Example, Explanation, UsersSeen, why
-from engage_pipelines.computing.kept_members import Standing, standing
-from engage_pipelines.computing.member_names import find_member, names_of
+from engage_pipelines.cli.output import output_option, show_json
+from engage_pipelines.computing.explain import Clause, Explanation
+from engage_pipelines.computing.explained import examples_of, explain_member
 from engage_pipelines.domain.query.values import Json, text_form
 from engage_pipelines.registry.configuration import read_instant
 
@@ -27,68 +26,11 @@ def explain(key: str, member: str, *, at: str | None, output: str) -> None:
 
     MEMBER is a user id, an e-mail address or, of an audience of accounts, a group id.
     """
-    desk = open_desk()
-    question = desk.question(key=key, at_us=None if at is None else read_instant(at))
-    with desk.session(question.at_us) as session:
-        named = find_member(session, member, question.audience)
-        found = why(session, question, named)
-        names = names_of(session, {named.member, *_mentioned(found.clause)})
-    kept = standing(desk.history(key).until(question.at_us), named.member, named.level)
-    told = {
-        "audience": key,
-        "member": names.get(named.member, member),
-        "level": str(named.level),
-        "at": instant_text(question.at_us),
-        "in": found.verdict,
-        "kept": None if kept is None else _kept(kept),
-        "definition": found.definition,
-        "clause": _clause(found.clause, names),
-    }
+    explained = explain_member(open_desk(), key, member, at_us=None if at is None else read_instant(at))
     if output == "json":
-        show_json(told)
+        show_json(explained.told)
     else:
-        _show(told, found, names)
-
-
-def _kept(kept: Standing) -> dict[str, Any]:
-    """What the versions kept say: in or out as of the newest, and since which one."""
-    return {
-        "version": kept.newest.n,
-        "evaluated_at": instant_text(kept.newest.evaluated_at_us),
-        "in": kept.is_in,
-        "since_version": None if kept.since is None else kept.since.n,
-        "since": None if kept.since is None else instant_text(kept.since.evaluated_at_us),
-    }
-
-
-def _mentioned(clause: Clause) -> Iterator[int]:
-    for part in clause.parts:
-        yield from _mentioned(part)
-    for example in _examples(clause.users):
-        yield example.member
-        yield from _mentioned(example.clause)
-
-
-def _examples(users: UsersSeen | None) -> list[Example]:
-    return [] if users is None else [each for each in (users.example, users.counterexample) if each is not None]
-
-
-# ---- for programs
-
-
-def _clause(clause: Clause, names: Mapping[int, str]) -> dict[str, Any]:
-    told: dict[str, Any] = {"kind": clause.kind, "text": clause.text, "outcome": clause.outcome}
-    if clause.seen:
-        told["seen"] = dict(clause.seen)
-    if clause.parts:
-        told["parts"] = [_clause(part, names) for part in clause.parts]
-    if clause.users is not None:
-        told["matching"], told["total"] = clause.users.matching, clause.users.total
-        told["examples"] = [{"member": names.get(each.member), **_clause(each.clause, names)} for each in _examples(clause.users)]
-    return told
-
-
-# ---- for people
+        _show(explained.told, explained.found, explained.names)
 
 
 def _show(told: Mapping[str, Any], found: Explanation, names: Mapping[int, str]) -> None:
@@ -115,7 +57,7 @@ def _lines(clause: Clause, names: Mapping[int, str], indent: str) -> Iterator[st
     if clause.users is not None:
         yield f"{outcome}{clause.text}"
         yield f"{'':<5}  {deeper}{_users(clause)}"
-        for example in _examples(clause.users):
+        for example in examples_of(clause.users):
             yield f"{'':<5}  {deeper}{names.get(example.member, example.member)}:"
             yield from _lines(example.clause, names, deeper + _INDENT)
     elif clause.parts:

@@ -3,14 +3,16 @@
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import click
 
+from engage_pipelines.domain import instants
+
+instant_text = instants.instant_text
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def output_option(command: _Command) -> _Command:
@@ -41,13 +43,6 @@ def show_one(values: Mapping[str, Any], *, output: str) -> None:
     width = max(len(name) for name in values)
     for name, value in values.items():
         click.echo(f"{name.replace('_', ' '):<{width}}  {_cell(value)}")
-
-
-def instant_text(at_us: int | None) -> str | None:
-    """ISO 8601 with Z, to the second; None stays None."""
-    if at_us is None:
-        return None
-    return (_EPOCH + timedelta(microseconds=at_us)).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
 def note(text: str) -> None:

@@ -20,3 +20,10 @@ def to_iso(instant_us: int) -> str:
     """ISO 8601 in UTC with milliseconds, as Segment writes it: `2026-03-01T10:00:00.000Z`."""
     moment = to_datetime(instant_us)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z" if moment.year >= 1000 else moment.isoformat()
+
+
+def instant_text(instant_us: int | None) -> str | None:
+    """ISO 8601 with Z, to the second, as people and JSON lists read it; None stays None."""
+    if instant_us is None:
+        return None
+    return to_datetime(instant_us).replace(microsecond=0, tzinfo=None).isoformat() + "Z"

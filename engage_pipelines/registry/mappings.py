@@ -139,6 +139,16 @@ def disable_mapping(change: Change, to: Row, row: Row) -> Row:
     return updated
 
 
+def remove_mapping(change: Change, to: Row, row: Row) -> None:
+    """Take a mapping away; a connection without another enabled match awaits one. What it told outside stays as told."""
+    change.check_editable(row, f"Mapping {row.name!r}")
+    removed = change.update(mapping, row.id, {"removed_at": change.now, "enabled": False})
+    before = {"trigger": row.trigger, "action": row.action, "fields": row.fields, "enabled": row.enabled}
+    change.record("remove", f"mapping {to.key}/{row.name}", before=before)
+    for one in _connections_of(change, removed):
+        refresh_state(change, one)
+
+
 def make_presets(change: Change, of: Row, to: Row, connected: Row) -> list[Row]:
     """The type's preset mappings for the calls of the new connection, enabled."""
     presets = [preset for preset in change.type_of(to.type).presets if preset.call in connected.calls]

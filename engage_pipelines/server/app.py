@@ -30,6 +30,8 @@ from engage_pipelines.domain.errors import (
 from engage_pipelines.registry.change import Registry, open_registry
 from engage_pipelines.server import api, console, login
 from engage_pipelines.server.access import login_is_required
+from engage_pipelines.server.api.answers import errors, failed
+from engage_pipelines.server.api.evaluations import Previews
 from engage_pipelines.server.guard import Guard, LoginWall
 from engage_pipelines.settings import Settings
 
@@ -43,6 +45,10 @@ _STATUS: tuple[tuple[type[EngageError], int], ...] = (
     (BusyError, 503),
     (StateError, 503),
 )
+_API_WORDS = {
+    404: ("not-found", "There is no such operation."),
+    405: ("method-not-allowed", "The path does not take this method."),
+}
 
 
 def create_app(settings: Settings, *, registry: Registry | None = None) -> Starlette:
@@ -51,7 +57,7 @@ def create_app(settings: Settings, *, registry: Registry | None = None) -> Starl
     app = Starlette(
         routes=[
             Route("/healthz", _healthz, methods=["GET"]),
-            Mount(API_PATH, app=api.application(), name="api"),
+            Mount(API_PATH, app=api.application(path=API_PATH), name="api"),
             Mount("/", app=LoginWall(Router([*login.routes(), *_console_routes()])), name="console"),
         ],
         middleware=[Middleware(Guard, loopback_only=not required)],
@@ -60,6 +66,7 @@ def create_app(settings: Settings, *, registry: Registry | None = None) -> Starl
     app.state.settings = settings
     app.state.registry = registry or open_registry(settings, types=destination_types())
     app.state.login_required = required
+    app.state.previews = Previews()
     app.state.form_key = secrets.token_bytes(32)
     return app
 
@@ -83,6 +90,8 @@ def _console_routes() -> list[Any]:
 
 def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, EngageError)
+    if _is_api(request):
+        return failed(error, media="application/json")
     if isinstance(error, LoginError) and request.method == "GET":
         wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/login?next={quote(wanted, safe='/')}", status_code=303)
@@ -91,12 +100,21 @@ def _on_error(request: Request, error: Exception) -> Response:
 
 def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if _is_api(request):
+        kind, message = _API_WORDS.get(error.status_code, ("bad-request", error.detail))
+        return errors([{"type": kind, "message": message, "status": error.status_code}], error.status_code)
     what = {404: "There is no such page.", 405: "This cannot be done here."}.get(error.status_code, error.detail)
     return _error_page(request, error.status_code, what, "")
 
 
 def _on_fault(request: Request, _error: Exception) -> Response:
+    if _is_api(request):
+        return errors([{"type": "internal-error", "message": "The server failed; its log says where.", "status": 500}], 500)
     return _error_page(request, 500, "The server failed; its log says why.", "Try again, and report it if it stays.")
+
+
+def _is_api(request: Request) -> bool:
+    return request.url.path.startswith(f"{API_PATH}/")
 
 
 def _error_page(request: Request, status: int, what: str, remedy: str) -> Response:

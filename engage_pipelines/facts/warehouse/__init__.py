@@ -1,0 +1,1 @@
+"""Facts in a person's own warehouse: the mapping onto their tables, definitions as one SELECT, and reading it without changing anything."""

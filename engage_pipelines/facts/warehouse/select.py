@@ -1,0 +1,208 @@
+"""An audience as one SELECT over the mapped tables: kind and id of everyone who is in.
+
+Conditions on rows are answered by one query per event name and trait key, and joined to everyone there is; what a condition says of
+somebody without any row is filled in. Audiences that the definition refers to are queries of the same SELECT.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from engage_pipelines.domain.computation import ANONYMOUS_ID, EXTERNAL_IDS, Audience, EmptyAccounts, Level
+from engage_pipelines.domain.errors import DefinitionError
+from engage_pipelines.domain.query import audience_references
+from engage_pipelines.domain.query.comparing import holds_for, literal_value
+from engage_pipelines.domain.query.tree import AllUsers, And, AnyUser, Comparison, Condition, Events, Not, Or, Trait
+from engage_pipelines.facts.audience_order import Readable
+from engage_pipelines.facts.scopes import scope_of, scoped
+from engage_pipelines.facts.warehouse.comparing import Comparing
+from engage_pipelines.facts.warehouse.leaf_queries import LeafQueries
+from engage_pipelines.facts.warehouse.people import Warehouse
+from engage_pipelines.facts.warehouse.rows import identifiers, users
+
+
+def select_members(warehouse: Warehouse, audience: Readable, others: Mapping[str, Readable]) -> str:
+    """One SELECT for the members of the audience; `others` are those that definitions refer to, by key.
+
+    Raises DefinitionError for what has no meaning over a warehouse, ConfigurationError for what the dialect or the mapping cannot say.
+    """
+    everyone = {**others, audience.audience.key: audience}
+    reached = _reached(audience, everyone)
+    comparing = Comparing(warehouse.dialect, warehouse.at_us)
+    levels = {key: each.audience.level for key, each in everyone.items()}
+    builder = _Builder(warehouse, LeafQueries(warehouse, comparing), levels, {each.audience.key: each for each in reached})
+    builder.leaves.add(
+        (each.level, each.comparison)
+        for one in reached
+        for each in scoped(one.definition.condition, one.definition.level, builder.levels)
+        if each.audience is None and isinstance(each.comparison.scalar.source, Events | Trait)
+    )
+    return builder.final(audience)
+
+
+def _reached(audience: Readable, everyone: Mapping[str, Readable]) -> Sequence[Readable]:
+    """The audience and those that it refers to, however far."""
+    seen: dict[str, Readable] = {}
+    waiting = [audience]
+    while waiting:
+        each = waiting.pop()
+        if each.audience.key not in seen:
+            seen[each.audience.key] = each
+            waiting += [everyone[key] for key in sorted(audience_references(each.definition) & everyone.keys())]
+    return list(seen.values())
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A query over users or accounts under way: what is joined to them, and for accounts what is asked of their users."""
+
+    level: Level
+    empty: EmptyAccounts
+    joined: dict[str, None] = field(default_factory=dict[str, None])
+    of_users: list[str] = field(default_factory=list[str])
+    users: "_Frame | None" = None
+    name: str = ""
+
+
+@dataclass(slots=True)
+class _Builder:
+    warehouse: Warehouse
+    leaves: LeafQueries
+    levels: Mapping[str, Level]
+    readable: Mapping[str, Readable]
+    people: dict[str, str] = field(default_factory=dict[str, str])
+    later: dict[str, str] = field(default_factory=dict[str, str])
+    numbers: Iterator[int] = field(default_factory=count)
+
+    def final(self, audience: Readable) -> str:
+        members = self._members(audience)
+        said = "CASE WHEN substr(x.member, 1, 2) = 'a:' THEN 'anonymous_id' ELSE 'user_id' END"
+        kind = "'group_id'" if audience.audience.level is Level.ACCOUNT else said
+        queries = [*self.warehouse.shared, *self.people.items(), *self.leaves.queries.items(), *self.later.items()]
+        with_ = ",\n".join(f"{name} AS (\n  {query}\n)" for name, query in queries)
+        return f"WITH {with_}\nSELECT {kind} AS kind, substr(x.member, 3) AS id FROM (\n  {members}\n) x"
+
+    # ---- sets of members
+
+    def _members(self, audience: Readable) -> str:
+        """A query for the members of an audience, of its own level."""
+        level = audience.audience.level
+        frame = _Frame(level, audience.audience.empty_accounts, name=f"a{next(self.numbers)}")
+        condition = self._sql(audience.definition.condition, frame)
+        if level is Level.USER:
+            condition = f"{condition}{self._admitted(audience.audience, frame)}"
+            return f"SELECT u.member FROM {self._everyone(level)} u{_joins(frame, 'u')} WHERE {condition}"
+        if frame.users is None:
+            return f"SELECT a.member FROM {self._everyone(level)} a{_joins(frame, 'a')} WHERE {condition}"
+        self.later[frame.name] = self._per_account(frame)
+        asked = f" LEFT JOIN {frame.name} ON {frame.name}.account = a.member"
+        return f"SELECT a.member FROM {self._everyone(level)} a{asked}{_joins(frame, 'a')} WHERE {condition}"
+
+    def _per_account(self, frame: _Frame) -> str:
+        """For each account that has users: whether a condition holds for any of them (1 or 0), and for all."""
+        assert frame.users
+        flags = [f"CASE WHEN {condition} THEN 1 ELSE 0 END" for condition in frame.of_users]
+        columns = "".join(f", max({flag}) AS any{number}, min({flag}) AS all{number}" for number, flag in enumerate(flags))
+        return (
+            f"SELECT b.account{columns} FROM {self._account_users()} b JOIN {self._everyone(Level.USER)} u ON u.member = b.member"
+            f"{_joins(frame.users, 'u')} GROUP BY b.account"
+        )
+
+    def _everyone(self, level: Level) -> str:
+        name = "users" if level is Level.USER else "accounts"
+        if f"all_{name}" not in self.people:
+            accounts = f"SELECT member FROM ({self.warehouse.accounts()}) k"
+            self.people[f"all_{name}"] = users(self.warehouse) if level is Level.USER else accounts
+        return f"all_{name}"
+
+    def _account_users(self) -> str:
+        if "account_users" not in self.people:
+            self.people["account_users"] = self.warehouse.account_users()
+        return "account_users"
+
+    def _admitted(self, audience: Audience, frame: _Frame) -> str:
+        """A condition for those who hold one of the identifiers that the audience asks for; '' for the usual ones, which everyone has."""
+        if ANONYMOUS_ID in audience.external_ids:
+            raise DefinitionError(
+                f"audience {audience.key!r} admits visitors that nobody has identified, which facts in a warehouse do not know yet.",
+                "Leave include_anonymous out.",
+            )
+        if audience.external_ids == EXTERNAL_IDS:
+            return ""
+        name = f"holders{next(self.numbers)}"
+        kinds = ", ".join(self.warehouse.dialect.text(kind) for kind in audience.external_ids)
+        self.later[name] = f"SELECT DISTINCT member FROM ({identifiers(self.warehouse)}) i WHERE kind IN ({kinds})"
+        frame.joined[name] = None
+        return f" AND {name}.member IS NOT NULL"
+
+    # ---- conditions
+
+    def _sql(self, condition: Condition, frame: _Frame) -> str:
+        match condition:
+            case And(parts):
+                return "(" + " AND ".join(self._sql(part, frame) for part in parts) + ")"
+            case Or(parts):
+                return "(" + " OR ".join(self._sql(part, frame) for part in parts) + ")"
+            case Not(part):
+                return f"(NOT {self._sql(part, frame)})"
+            case AnyUser(part):
+                return self._of_users(part, frame, "any", default=False)
+            case AllUsers(part):
+                return self._of_users(part, frame, "all", default=isinstance(part, Not))
+            case Comparison():
+                found = scope_of(condition, frame.level, self.levels)
+                if found.level is not frame.level:
+                    return self._of_users(condition, frame, "any", default=False)
+                return self._comparison(condition, frame, found.audience)
+
+    def _of_users(self, part: Condition, frame: _Frame, which: str, *, default: bool) -> str:
+        """What is said of the users of an account; accounts without users have no row."""
+        if frame.users is None:
+            frame.users = _Frame(Level.USER, frame.empty)
+        frame.of_users.append(self._sql(part, frame.users))
+        empty = default if frame.empty is EmptyAccounts.DEFAULT else frame.empty is EmptyAccounts.TRUE
+        number = len(frame.of_users) - 1
+        return f"(CASE WHEN {frame.name}.account IS NULL THEN {_truth(empty)} ELSE {frame.name}.{which}{number} = 1 END)"
+
+    def _comparison(self, comparison: Comparison, frame: _Frame, audience: str | None) -> str:
+        if audience is not None:
+            return self._membership(comparison, frame, audience)
+        if isinstance(comparison.scalar.source, Events | Trait):
+            name, truth = self.leaves.truth((frame.level, comparison))
+            frame.joined[name] = None
+            return truth
+        return _truth(holds_for(comparison, literal_value(comparison.scalar.source), at_us=self.warehouse.at_us))
+
+    def _membership(self, comparison: Comparison, frame: _Frame, audience: str) -> str:
+        """Membership is true or false, never missing, and is compared like any truth value."""
+        of_members, of_others = (holds_for(comparison, truth, at_us=self.warehouse.at_us) for truth in (True, False))
+        if of_members == of_others:
+            return _truth(of_members)
+        name = self._set(audience, frame.level)
+        frame.joined[name] = None
+        return f"({name}.member IS {'NOT ' if of_members else ''}NULL)"
+
+    def _set(self, key: str, level: Level) -> str:
+        """The name of a query for the members of an audience, at the level at which it is asked about."""
+        number = sorted(self.readable).index(key)
+        name = f"in{number}"
+        if name not in self.later:
+            query = self._members(self.readable[key])
+            self.later[name] = query
+        if level is self.levels[key]:
+            return name
+        reached = f"users_in{number}"
+        if reached not in self.later:
+            self.later[reached] = (
+                f"SELECT DISTINCT b.member FROM {self._account_users()} b JOIN {name} i ON i.member = b.account"
+                f" JOIN {self._everyone(Level.USER)} u ON u.member = b.member"
+            )
+        return reached
+
+
+def _joins(frame: _Frame, alias: str) -> str:
+    return "".join(f" LEFT JOIN {name} ON {name}.member = {alias}.member" for name in frame.joined)
+
+
+def _truth(value: bool) -> str:
+    return "true" if value else "false"

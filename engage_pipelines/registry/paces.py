@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from engage_pipelines.domain.pacing import BURST_S, FAILURES_THAT_OPEN, SECOND_US, Pace, ahead_us, interval_us, pace_words
 from engage_pipelines.registry.database import Database
@@ -113,7 +112,10 @@ def change_pace(c: sa.Connection, destination_id: str, rule: Callable[[Pace], Pa
 
 def ensure_pace(c: sa.Connection, destination_id: str) -> None:
     """See to it that the destination has a row."""
-    insert = sqlite.insert if c.dialect.name == "sqlite" else postgresql.insert
+    if c.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert  # noqa: PLC0415 - commands that only look need neither
+    else:
+        from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415
     c.execute(insert(pace).values(destination_id=destination_id).on_conflict_do_nothing())
 
 

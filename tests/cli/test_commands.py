@@ -102,6 +102,8 @@ def test_status_is_a_list_of_rows_with_stable_names(connected: Engage) -> None:
             "dead": 0,
             "last_sync_at": None,
             "run_id": None,
+            "progress": None,
+            "pace": [],
         }
     ]
     assert "vips" in connected("status", "vips").out

@@ -136,6 +136,10 @@ class World:
         with self.registry.database.write() as c:
             c.execute(statement)
 
+    def ids(self, table: sa.Table) -> list[str]:
+        with self.registry.database.read() as c:
+            return list(c.execute(sa.select(table.c.id)).scalars())
+
     def make_due(self, request_id: str) -> None:
         self.write(sa.update(t.sync_request).where(t.sync_request.c.id == request_id).values(not_before=0))
 

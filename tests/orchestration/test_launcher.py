@@ -208,3 +208,33 @@ def test_a_tick_waits_for_what_a_run_under_way_leaves_owed(
     ending.start()
     assert [run.run_key for run in daemon.tick().run_requests] == [f"{connected}:2"]
     ending.join()
+
+
+@pytest.fixture
+def left_alone(world: Any, connected: str) -> str:
+    """The destination gave no usable answer and rests; the request of another audience that is connected to it."""
+    world.audience("lapsed")
+    world.nothing_to_compute()
+    second = world.connect("lapsed", "crm")
+    destination_id = world.ids(t.destination)[0]
+    world.write(sa.insert(t.pace).values(destination_id=destination_id, failures=8, rest_until=2**52))
+    return second
+
+
+def test_a_destination_that_is_left_alone_gets_no_run_and_the_tick_says_why(daemons: Any, left_alone: str) -> None:
+    data = daemons.start().tick()
+    assert not data.run_requests
+    assert "crm: no usable answer to 8 requests in a row: the next try is at" in data.skip_message
+
+
+def test_when_it_is_time_one_run_tries_as_a_doubtful_one(world: Any, daemons: Any, connected: str, left_alone: str) -> None:
+    world.write(sa.update(t.pace).values(rest_until=0))
+    (run,) = daemons.start().tick().run_requests
+    assert run.run_key == f"{connected}:1"
+    assert (run.tags["engage/doubtful"], run.tags["dagster/priority"]) == ("yes", "-1")
+
+
+def test_runs_of_one_destination_share_a_tag_and_are_not_doubtful_at_first(world: Any, daemons: Any, connected: str) -> None:
+    (run,) = daemons.start().tick().run_requests
+    assert run.tags["engage/place"] == world.ids(t.destination)[0]
+    assert "engage/doubtful" not in run.tags

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from engage_pipelines.domain.errors import HeldVersionError
+from engage_pipelines.orchestration import translator
 from engage_pipelines.orchestration.work import Place
 
 SYNC = dg.AssetKey(["b2b", "sync", "power_users"])
@@ -115,3 +116,10 @@ def test_what_people_can_mend_is_told_in_words_and_stops_the_run(world: Any) -> 
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert failure.step_failure_data.user_failure_data.description == "Version 4 is held. Release or discard it."
     assert not result.get_asset_materialization_events()
+
+
+def test_a_run_that_people_execute_again_counts_as_started_by_hand(world: Any) -> None:
+    world.audience("power_users")
+    tags = {"engage/request": "req_1", "engage/attempt": "1"}
+    again = dg.DagsterRun("job", tags=tags, parent_run_id="a", root_run_id="a")
+    assert [translator.run_of(run, print).attempt for run in (dg.DagsterRun("job", tags=tags), again)] == [("req_1", 1), None]

@@ -231,3 +231,17 @@ def test_start_waits_for_a_publisher_so_that_no_version_is_missed(owing: Any) ->
         assert seen == []
     thread.join()
     assert seen == [2]
+
+
+def test_an_attempt_that_only_had_to_wait_is_no_failure(owing: Any) -> None:
+    assert _finish(owing, "waits", error="The destination asks everyone to wait.", retry_after_s=30)
+    assert _owed(owing, NOW + MINUTE // 2 - 1) == []
+    assert [one.attempt for one in _owed(owing, NOW + MINUTE // 2)] == [2]
+    assert _finish(owing, "failed", 2)
+    assert len(_owed(owing, NOW + MINUTE)) == 1, "the first failure waits a minute"
+
+
+def test_a_request_whose_destination_failed_lately_is_known_as_doubtful(owing: Any) -> None:
+    assert [one.is_doubtful for one in _owed(owing)] == [False]
+    _finish(owing, "failed")
+    assert [one.is_doubtful for one in _owed(owing, NOW + MINUTE)] == [True]

@@ -5,6 +5,7 @@ answer included); at most a megabyte of an answer is read; certificates are chec
 the same method and body; no address is connected to but one that was looked up and allowed. Connections are kept for the next request.
 """
 
+import logging
 import os
 import socket
 import time
@@ -27,6 +28,9 @@ USER_AGENT: Final = "engage-pipelines"
 
 _CHUNK = 65_536
 _MOVED = frozenset({301, 302, 303, 307, 308})
+
+# its debug lines show whole paths with their queries, and there are vendors whose secret is a part of those
+logging.getLogger("urllib3.connectionpool").addFilter(lambda line: line.levelno > logging.DEBUG)
 
 
 def perform(request: Request, *, deadline_s: float, reach: Reach) -> Answer | Verdict:

@@ -69,7 +69,9 @@ class LocalServer:
         self.respond = respond
         self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.owner = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(notices_end_within_s,), daemon=True, name="engage-local-server")
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(notices_end_within_s,), daemon=True, name="engage-local-server"
+        )
         self.closing = threading.Event()
 
     @property

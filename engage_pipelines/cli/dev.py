@@ -1,4 +1,4 @@
-"""`engage dev`: Dagster's UI, daemon and code server on the state of ENGAGE_HOME, until someone ends it."""
+"""`engage dev`: the console beside Dagster's UI, daemon and code server on the state of ENGAGE_HOME, until someone ends it."""
 
 import errno
 import signal
@@ -8,19 +8,24 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from engage_pipelines.demo.processes import signals_as_exits, stop_group
 from engage_pipelines.domain.errors import StateError
-from engage_pipelines.settings import child_environment, read_settings
+from engage_pipelines.settings import CONSOLE_PORT, child_environment, read_settings
 
 START_WITHIN_S = 180.0
 
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Where the UI listens.")
+@click.option(
+    "--console-port", type=click.IntRange(0, 65535), help=f"Where the console listens; {CONSOLE_PORT}, or a free port when that is taken."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address it listens on; the UI has no login.")
 @click.option(
     "--root",
@@ -30,15 +35,17 @@ START_WITHIN_S = 180.0
     help="The folder of dagster.yaml and workspace.yaml.",
 )
 @click.option("--verbose", is_flag=True, help="Show what Dagster logs, not its warnings alone.")
-def dev(port: int, host: str, root: Path, *, verbose: bool) -> None:
-    """The Dagster UI, with the daemon that computes and syncs. Ctrl-C ends both."""
+def dev(port: int, console_port: int | None, host: str, root: Path, *, verbose: bool) -> None:
+    """The console, and the Dagster UI with the daemon that computes and syncs. Ctrl-C ends all of it."""
     check_free(host, port)
     url = f"http://{host}:{port}"
     # a shell starts its background jobs deaf to Ctrl-C, children inherit that, and Dagster takes SIGTERM for a Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with signals_as_exits():
-        process = start(root.resolve(), url, ["-h", host, "-p", str(port), "--log-level", "info" if verbose else "warning"])
+    with signals_as_exits(), console(console_port, url) as (console_url, line):
+        options = ["-h", host, "-p", str(port), "--log-level", "info" if verbose else "warning"]
+        process = start(root.resolve(), url, options, console_url=console_url)
         try:
+            click.echo(line)
             click.echo("Starting Dagster ...", err=True)
             _wait_for(url, process)
             click.echo(f"Dagster UI: {url}  (Ctrl-C ends it)")
@@ -48,6 +55,37 @@ def dev(port: int, host: str, root: Path, *, verbose: bool) -> None:
             click.echo("Stopping ...", err=True)
         finally:
             stop_group(process)
+
+
+@contextmanager
+def console(port: int | None, dagster_url: str) -> Generator[tuple[str, str]]:
+    """`engage serve` as a child, ended at the end; gives its URL and the line that it says. Raises StateError when it does not start.
+
+    Without a port it takes the usual one, or a free one when somebody has that.
+    """
+    wanted = port if port is not None else _usual_or_free()
+    words = [sys.executable, "-c", "from engage_pipelines.cli import main; main()", "serve", "--port", str(wanted)]
+    environment = child_environment(ENGAGE_HOME=str(read_settings().home), ENGAGE_DAGSTER_URL=dagster_url)
+    process = subprocess.Popen(  # noqa: S603 - our own words
+        words, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline().decode().strip()
+        if not line:
+            raise StateError("The console did not start.", "Read what it said above, or choose another --console-port.")
+        yield line.split()[1].rstrip("/"), line
+    finally:
+        stop_group(process)
+        process.stdout.close()
+
+
+def _usual_or_free() -> int:
+    try:
+        check_free("127.0.0.1", CONSOLE_PORT)
+    except StateError:
+        return 0
+    return CONSOLE_PORT
 
 
 def check_free(host: str, port: int) -> None:
@@ -66,12 +104,15 @@ def check_free(host: str, port: int) -> None:
             ) from error
 
 
-def start(root: Path, url: str, options: list[str]) -> subprocess.Popen[bytes]:
+def start(root: Path, url: str, options: list[str], *, console_url: str) -> subprocess.Popen[bytes]:
     """`dagster dev` in a session of its own, so that its whole tree can be ended. Raises StateError when `root` is not the project."""
     for name in ("dagster.yaml", "workspace.yaml"):
         if not (root / name).is_file():
             raise StateError(f"{root} holds no {name}.", "Run it from the project's folder, or set DAGSTER_HOME to it.")
-    environment = child_environment(ENGAGE_HOME=str(read_settings().home), ENGAGE_DAGSTER_URL=url, DAGSTER_HOME=str(root))
+    settings = read_settings()
+    environment = child_environment(
+        ENGAGE_HOME=str(settings.home), ENGAGE_DAGSTER_URL=url, ENGAGE_CONSOLE_URL=console_url, DAGSTER_HOME=str(root)
+    )
     words = [sys.executable, "-W", "ignore", "-m", "dagster", "dev", "--workspace", "workspace.yaml", *options]
     return subprocess.Popen(words, cwd=root, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - our own words
 

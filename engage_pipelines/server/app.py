@@ -6,9 +6,12 @@ functions; Starlette runs them in threads, so that a slow query holds up nobody 
 
 import html
 import secrets
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
+from anyio.to_thread import current_default_thread_limiter
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -36,6 +39,7 @@ from engage_pipelines.server.guard import Guard, LoginWall
 from engage_pipelines.settings import Settings
 
 API_PATH = "/api"
+_THREADS = 12
 _STATUS: tuple[tuple[type[EngageError], int], ...] = (
     (LoginError, 401),
     (ForbiddenError, 403),
@@ -61,6 +65,7 @@ def create_app(settings: Settings, *, registry: Registry | None = None) -> Starl
             Mount("/", app=LoginWall(Router([*login.routes(), *_console_routes()])), name="console"),
         ],
         middleware=[Middleware(Guard, loopback_only=not required)],
+        lifespan=_lifespan,
         exception_handlers={EngageError: _on_error, HTTPException: _on_http_error, Exception: _on_fault},
     )
     app.state.settings = settings
@@ -69,6 +74,15 @@ def create_app(settings: Settings, *, registry: Registry | None = None) -> Starl
     app.state.previews = Previews()
     app.state.form_key = secrets.token_bytes(32)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncGenerator[None]:
+    # more threads would only take turns: they wait for the same interpreter and for SQLite's few connections
+    current_default_thread_limiter().total_tokens = _THREADS
+    yield
+    app.state.previews.close()
+    app.state.registry.database.close()
 
 
 def status_of(error: EngageError) -> int:

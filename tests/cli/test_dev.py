@@ -25,4 +25,4 @@ def test_an_address_of_another_machine_is_refused_in_words() -> None:
 
 def test_a_folder_that_is_not_the_project_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StateError, match=r"holds no dagster\.yaml"):
-        start(tmp_path, "http://127.0.0.1:3000", [])
+        start(tmp_path, "http://127.0.0.1:3000", [], console_url="http://127.0.0.1:4000")

@@ -38,6 +38,10 @@ class Vault:
     def __init__(self, keys: tuple[str, ...] = ()) -> None:
         self._keys = keys
 
+    @property
+    def has_keys(self) -> bool:
+        return bool(self._keys)
+
     def __repr__(self) -> str:
         return f"Vault({len(self._keys)} keys)"
 
@@ -70,6 +74,23 @@ class Vault:
         if stored.startswith("file:"):
             return _read(Path(stored.removeprefix("file:")), field)
         return self._decrypt(stored, field)
+
+    def is_under_newest(self, stored: str, *, field: str) -> bool:
+        """True for a reference, and for what the first key alone decrypts. Raises StateError when no key does."""
+        if is_reference(stored):
+            return True
+        self._decrypt(stored, field)
+        try:
+            Vault(self._keys[:1])._decrypt(stored, field)
+        except StateError:
+            return False
+        return True
+
+    def rotated(self, stored: str, *, field: str) -> str:
+        """What to store instead, so that the first key alone decrypts it; the same text when it does already. Raises StateError."""
+        if self.is_under_newest(stored, field=field):
+            return stored
+        return _ENCRYPTED + self._fernet().encrypt(self._decrypt(stored, field).encode()).decode()
 
     def holds(self, stored: str, text: str) -> bool:
         """True when `stored` is `text`, as it is or encrypted; giving the same secret again changes nothing."""

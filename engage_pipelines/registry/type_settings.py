@@ -38,7 +38,7 @@ class SettingsDesk:
                 raise ConfigurationError(f"{field} is masked and there is no old value.", "Give a reference: env:NAME or file:/path.")
             return before[field]
 
-        stored = _replace_secrets(info, given, keep_one)
+        stored = replace_secrets(info, given, keep_one)
         self.describe(info, stored)
         return stored
 
@@ -51,13 +51,13 @@ class SettingsDesk:
 
         Raises StateError when a secret is not there, ConfigurationError when the settings no longer fit the type.
         """
-        resolved = _replace_secrets(info, stored, lambda text, field: self.vault.resolve(text, field=field))
+        resolved = replace_secrets(info, stored, lambda text, field: self.vault.resolve(text, field=field))
         return info.configure(resolved, files_dir=self.files_dir)
 
 
 def masked_settings(info: DestinationType, stored: Mapping[str, Any]) -> dict[str, Any]:
     """The settings as people, audit rows and lists may see them."""
-    return _replace_secrets(info, stored, lambda text, _field: masked(text))
+    return replace_secrets(info, stored, lambda text, _field: masked(text))
 
 
 def secret_fields(info: DestinationType) -> frozenset[str]:
@@ -65,7 +65,8 @@ def secret_fields(info: DestinationType) -> frozenset[str]:
     return frozenset(name for name, field in info.settings_model.model_fields.items() if _holds_secret(field.annotation))
 
 
-def _replace_secrets(info: DestinationType, settings: Mapping[str, Any], on_secret: _OnSecret) -> dict[str, Any]:
+def replace_secrets(info: DestinationType, settings: Mapping[str, Any], on_secret: _OnSecret) -> dict[str, Any]:
+    """The settings with what `on_secret` gives in place of each secret; it is told the text and the field, like `headers.x`."""
     fields = info.settings_model.model_fields
     return {name: _walk(fields[name].annotation, value, name, on_secret) if name in fields else value for name, value in settings.items()}
 
@@ -77,7 +78,7 @@ def _secrets_in(info: DestinationType, stored: Mapping[str, Any]) -> dict[str, s
         found[field] = text
         return BULLETS
 
-    _replace_secrets(info, stored, note)
+    replace_secrets(info, stored, note)
     return found
 
 

@@ -158,7 +158,7 @@ def make_presets(change: Change, of: Row, to: Row, connected: Row) -> list[Row]:
     for preset in presets:
         name = _free_name(f"{preset.name}: {of.key}", taken)
         taken.add(name)
-        new = NewMapping(name=name, trigger=preset.trigger.replace("{key}", of.key), action=preset.action)
+        new = NewMapping(name=name, trigger=preset.trigger.replace("{key}", of.key), action=preset.action, fields=preset.fields)
         made.append(write_mapping(change, to, new, preset_of=connected))
     return made
 

@@ -49,6 +49,7 @@ class _Preset:
     call: str
     trigger: str
     action: str
+    fields: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

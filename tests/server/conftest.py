@@ -1,0 +1,20 @@
+"""A server for each test, and one event loop that all of them are asked on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from tests.server.world import World, open_world
+
+
+@pytest.fixture(scope="session")
+def portal() -> Iterator[BlockingPortal]:
+    with start_blocking_portal() as portal:
+        yield portal
+
+
+@pytest.fixture
+def world(tmp_path: Path, portal: BlockingPortal) -> Iterator[World]:
+    yield from open_world(tmp_path, portal)

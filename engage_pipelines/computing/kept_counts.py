@@ -11,6 +11,9 @@ from engage_pipelines.computing.member_names import IDENTIFIERS
 from engage_pipelines.computing.preview import Overlap
 from engage_pipelines.domain.computation import Level
 
+_VERSIONS_ASKED = 2
+"""Of how many versions the addresses of somebody are looked up: the current one, and the one before for who has just left."""
+
 
 @dataclass(frozen=True, slots=True)
 class Holders:
@@ -60,3 +63,21 @@ def members_page(history: History, level: Level, *, search: str, offset: int, li
         page = f"{found} order by {', '.join(f'{column} nulls last' for column in columns)}, member limit {int(limit)} offset {int(offset)}"
         rows = db.execute(page, [search]).fetchall()
     return MembersPage(columns, [(int(row[0]), tuple(row[1:])) for row in rows], total)
+
+
+def addresses_of(history: History, member: int, level: Level) -> list[str]:
+    """The addresses of the member in the newest versions, in order; each as `kind:value`."""
+    if history.current is None:
+        return []
+    numbers = [each.n for each in history.published[-_VERSIONS_ASKED:]]
+    parts = " union ".join(f"select address from ({history.chain.rows(n)}) where member = $1 and level = $2" for n in numbers)
+    with reading(history) as db:
+        return sorted(row[0] for row in db.execute(parts, [member, level.value]).fetchall())
+
+
+def holds_address(history: History, n: int, address: str) -> bool:
+    """Whether version `n` has a member with that address."""
+    if n == 0:
+        return False
+    with reading(history) as db:
+        return bool(db.execute(f"select 1 from ({history.chain.rows(n)}) where address = $1 limit 1", [address]).fetchall())

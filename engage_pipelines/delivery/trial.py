@@ -1,0 +1,100 @@
+"""Trying a mapping without sending: what it would make of an entry and an exit, and the exact request that would carry that.
+
+The records have made-up identifiers. Secrets stay references, and what a request proves itself with is shown as bullets.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from engage_pipelines.delivery.runtime import Runtime
+from engage_pipelines.delivery.state import load_connection
+from engage_pipelines.destinations.base import DestinationType, Record, Settings, Target
+from engage_pipelines.destinations.http import HttpDestination
+from engage_pipelines.domain.connection import Sample
+from engage_pipelines.domain.errors import EngageError
+from engage_pipelines.domain.mapping import MappingError, compile_mapping, validate_mapping
+from engage_pipelines.domain.trigger import parse_trigger
+from engage_pipelines.registry.mappings import NewMapping
+from engage_pipelines.registry.matching import samples_of
+from engage_pipelines.registry.secrets import BULLETS
+from engage_pipelines.registry.tables import connection
+from engage_pipelines.registry.types import find_action
+
+_SHOWN_HEADERS = frozenset({"content-type", "accept", "user-agent", "content-encoding"})
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRequest:
+    """The request as it would leave; `headers` that may prove who sends it have bullets in place of their values."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What becomes of one sample record; `payload` is None when the trigger does not match, or with a `problem`."""
+
+    call: str
+    entered: bool
+    matches: bool
+    payload: Any = None
+    problem: str = ""
+    request: TrialRequest | None = None
+
+
+def try_mapping(runtime: Runtime, connection_id: str, new: NewMapping) -> list[Trial]:
+    """One trial per call and direction of the connection. Raises DefinitionError, EngageError or NotFoundError for what cannot be used."""
+    with runtime.database.read() as c:
+        found = load_connection(c, connection_id)
+        row = c.execute(connection.select().where(connection.c.id == connection_id)).one()
+        samples = samples_of(c, row)
+    type_ = runtime.type_of(found.destination_type)
+    action = find_action(type_, new.action)
+    matches = parse_trigger(new.trigger).matches
+    fields = dict(action.fields if new.fields is None else new.fields)
+    problems = validate_mapping(fields)
+    if problems:
+        raise EngageError(f"The fields of the mapping cannot be used: {'; '.join(problems)}.", "Correct them and try again.")
+    apply = compile_mapping(fields)
+    settings = runtime.registry.desk.describe(type_, found.settings)
+    target = Target(found.space_key, found.computation_key, "user")
+
+    def tried(sample: Sample) -> Trial:
+        if sample.call not in action.calls:
+            return Trial(sample.call, sample.entered, False, problem=f"The action {action.key!r} takes no {sample.call.title()} calls.")
+        if not matches(sample.record):
+            return Trial(sample.call, sample.entered, False)
+        try:
+            payload = apply(sample.record)
+        except MappingError as error:
+            return Trial(sample.call, sample.entered, True, problem=str(error))
+        request = _request(type_, settings, target, new.action, payload, entered=sample.entered)
+        return Trial(sample.call, sample.entered, True, payload, request=request)
+
+    return [tried(sample) for sample in samples]
+
+
+def _request(
+    type_: DestinationType, settings: Settings, target: Target, action: str, payload: Any, *, entered: bool
+) -> TrialRequest | None:
+    """None for a type that sends no requests."""
+    if not isinstance(type_, HttpDestination):
+        return None
+    record = Record("personas_sample", "sample", entered, orjson.dumps(payload))
+    request = type_.build([record], action=action, settings=settings, target=target, now_s=0)
+    headers = {name: value if name.lower() in _SHOWN_HEADERS else BULLETS for name, value in request.headers.items()}
+    return TrialRequest(request.method, request.url, headers, _readable(request.body))
+
+
+def _readable(body: bytes) -> str:
+    try:
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except ValueError:
+        return body.decode(errors="replace")

@@ -1,0 +1,127 @@
+"""Which address shows or does what; who may is said beside it."""
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from engage_pipelines.registry.tokens import Role
+from engage_pipelines.server.access import actor_of, registry_for, spaces_for
+from engage_pipelines.server.console.bare import no_space
+from engage_pipelines.server.console.pages import FOLDER
+from engage_pipelines.server.console.routing import both, does, shows
+from engage_pipelines.server.console.views import (
+    audiences,
+    connecting,
+    connections,
+    definitions,
+    deliveries,
+    destinations,
+    log,
+    mappings,
+    profiles,
+    settings,
+    traits,
+)
+from engage_pipelines.server.console.visit import path_of
+
+_A = "/audiences/{key}"
+_C = "/audiences/{key}/destinations/{to}"
+_YEAR_S = 31_536_000
+
+
+def routes() -> list[BaseRoute]:
+    """Every page of the console, and the files that they need."""
+    return [
+        Route("/", _home, methods=["GET"]),
+        Mount("/static", _Static(directory=FOLDER / "static")),
+        *_of_audiences(),
+        *_of_connections(),
+        *_of_the_rest(),
+    ]
+
+
+def _of_audiences() -> Sequence[BaseRoute]:
+    return [
+        shows("", _first_page),
+        shows("/audiences", audiences.listing),
+        *both("/audiences/new", definitions.ask_new, definitions.do_new),
+        does("/definitions/preview", definitions.look, role=Role.READER),
+        does("/definitions/builder", definitions.build, role=Role.READER),
+        does("/definitions/rows", definitions.unbuild, role=Role.READER),
+        shows(_A, audiences.overview),
+        shows(f"{_A}/status", audiences.status_part),
+        shows(f"{_A}/breakdown", audiences.breakdown),
+        shows(f"{_A}/overlap", audiences.overlap),
+        shows(f"{_A}/definition", definitions.ask_edit),
+        does(f"{_A}/definition", definitions.do_edit),
+        shows(f"{_A}/members", audiences.members),
+        shows(f"{_A}/members.csv", audiences.download),
+        shows(f"{_A}/deliveries", deliveries.of_audience),
+        *both(f"{_A}/settings", settings.ask, settings.save),
+        *both(f"{_A}/do/{{verb}}", settings.ask_verb, settings.do_verb),
+        *both(f"{_A}/held", audiences.ask_held, audiences.decide_held),
+        does(f"{_A}/compute", audiences.compute),
+    ]
+
+
+def _of_connections() -> Sequence[BaseRoute]:
+    return [
+        shows(f"{_A}/connections", connections.table),
+        shows(f"{_A}/add-destination", connecting.choose, role=Role.OPERATOR),
+        *both(f"{_A}/import", connecting.ask_import, connecting.do_import),
+        *both(f"{_A}/connect/{{to}}", connecting.options, connecting.do_connect),
+        shows(_C, connections.panel),
+        shows(f"{_C}/progress", connections.progress_part),
+        *both(f"{_C}/do/{{verb}}", connections.ask, connections.act),
+        *both(f"{_C}/ids", connections.ask_ids, connections.set_ids),
+        *both(f"{_C}/mappings/new", mappings.ask_new, mappings.save),
+        *both(f"{_C}/mappings/{{mapping}}", mappings.ask_edit, mappings.save),
+        shows(f"{_C}/mappings/{{mapping}}/enable", mappings.ask_enable, role=Role.OPERATOR),
+        does(f"{_C}/mappings/{{mapping}}/{{to_state}}", mappings.switch),
+    ]
+
+
+def _of_the_rest() -> Sequence[BaseRoute]:
+    return [
+        shows("/traits", traits.listing),
+        shows("/deliveries", deliveries.of_space),
+        shows("/dead-letters", deliveries.dead_letters),
+        shows("/dead-letters/{id}", deliveries.dead_letter),
+        does("/dead-letters/ask", deliveries.ask_letters),
+        does("/dead-letters/do", deliveries.do_letters),
+        shows("/profiles", profiles.show),
+        shows("/audit", log.show),
+        shows("/destinations", destinations.listing),
+        shows("/destinations/new", destinations.choose_type, role=Role.ADMIN),
+        *both("/destinations/new/{type}", destinations.ask_new, destinations.do_new, role=Role.ADMIN),
+        shows("/destinations/{to}", destinations.ask_edit),
+        does("/destinations/{to}", destinations.save, role=Role.ADMIN),
+        does("/destinations/{to}/test", destinations.try_it),
+        *both("/destinations/{to}/remove", destinations.ask_remove, destinations.do_remove, role=Role.ADMIN),
+    ]
+
+
+def _home(request: Request) -> Response:
+    """The only space there is, or the choice between several."""
+    with registry_for(request).database.read() as c:
+        spaces = spaces_for(c, actor_of(request))
+    if len(spaces) == 1:
+        return RedirectResponse(path_of("s", spaces[0].key, "audiences"), 303)
+    return no_space(spaces)
+
+
+def _first_page(visit: audiences.Visit) -> Response:
+    return RedirectResponse(visit.url("audiences"), 303)
+
+
+class _Static(StaticFiles):
+    """Files of ours: their addresses name their content, so that they are kept for long."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = f"public, max-age={_YEAR_S}, immutable"
+        return response

@@ -1,0 +1,60 @@
+"""From a request to a visit, and from a handler to a route."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from engage_pipelines.domain.errors import NotFoundError
+from engage_pipelines.registry.nearest import did_you_mean
+from engage_pipelines.registry.tokens import Role
+from engage_pipelines.server.access import actor_of, csrf_token, registry_for, spaces_for
+from engage_pipelines.server.console.visit import Handler, Visit
+from engage_pipelines.server.guard import form_of
+
+
+def shows(path: str, handler: Handler, *, role: Role = Role.READER) -> Route:
+    """A page of a space, for whoever has at least that role."""
+    return Route(f"/s/{{space}}{path}", _endpoint(handler, role), methods=["GET"])
+
+
+def does(path: str, handler: Handler, *, role: Role = Role.OPERATOR) -> Route:
+    """An action on a space."""
+    return Route(f"/s/{{space}}{path}", _endpoint(handler, role), methods=["POST"])
+
+
+def both(path: str, show: Handler, do: Handler, *, role: Role = Role.OPERATOR) -> Sequence[Route]:
+    """A form and what it does; who may not send it does not see it either."""
+    return [shows(path, show, role=role), does(path, do, role=role)]
+
+
+def _endpoint(handler: Handler, role: Role) -> Callable[[Request], Response]:
+    def endpoint(request: Request) -> Response:
+        found = visit_of(request)
+        found.need(role)
+        return handler(found)
+
+    return endpoint
+
+
+def visit_of(request: Request) -> Visit:
+    """Raises NotFoundError for a space that there is not, or that whoever asks does not reach."""
+    actor, registry = actor_of(request), registry_for(request)
+    wanted = str(request.path_params["space"])
+    with registry.database.read() as c:
+        spaces = {row.key: row for row in spaces_for(c, actor)}
+    if wanted not in spaces:
+        raise NotFoundError(f"There is no space {wanted[:80]!r}.", did_you_mean(wanted, spaces, otherwise="Choose one from the list."))
+    several = {name: tuple(values) for name, values in form_of(request).items()}
+    return Visit(
+        request=request,
+        settings=request.app.state.settings,
+        registry=replace(registry, space=wanted),
+        actor=actor,
+        space=spaces[wanted],
+        csrf=csrf_token(request),
+        form={name: values[-1].replace("\r\n", "\n") for name, values in several.items()},
+        several=several,
+    )

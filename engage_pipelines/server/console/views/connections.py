@@ -1,0 +1,277 @@
+"""The destinations of an audience: the table on its overview, the side panel of one, and what can be done to a connection."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from starlette.responses import Response
+
+from engage_pipelines.delivery.dead_letters import Wanted, list_dead_letters
+from engage_pipelines.delivery.progress import Progress, progress_of
+from engage_pipelines.delivery.rehearsal import Rehearsal, rehearse_act
+from engage_pipelines.domain.connection import RequestKind, State
+from engage_pipelines.domain.errors import NotFoundError
+from engage_pipelines.registry import connections
+from engage_pipelines.registry.change import Change
+from engage_pipelines.registry.connections import Connected, NewConnection, find_connection
+from engage_pipelines.registry.destinations import find_destination, list_destinations
+from engage_pipelines.registry.lookup import Row
+from engage_pipelines.registry.matching import Match, matches_of
+from engage_pipelines.registry.spaces import find_space
+from engage_pipelines.registry.status import StatusRow, list_status
+from engage_pipelines.registry.tables import destination
+from engage_pipelines.registry.type_settings import masked_settings, secret_fields
+from engage_pipelines.server.console import words
+from engage_pipelines.server.console.forms import Problems
+from engage_pipelines.server.console.pages import go, render
+from engage_pipelines.server.console.slow import within
+from engage_pipelines.server.console.visit import Visit
+
+MOVING = ("Backfilling", "Syncing", "Waiting")
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLine:
+    """One row of the table; `on` and `off` count matching mappings, both None for a type that has none."""
+
+    status: StatusRow
+    to: Row
+    type_name: str
+    on: int | None
+    off: int | None
+    progress: Progress | None
+
+    @property
+    def is_moving(self) -> bool:
+        return self.status.sync_status in MOVING and self.status.status == "Connected"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A connection that a path names, with what it joins."""
+
+    of: Row
+    to: Row
+    row: Row
+
+
+def connection_rows(c: sa.Connection, visit: Visit, of: Row) -> dict[str, Any]:
+    """The destinations table of an audience, those whose name or key contains what is searched for."""
+    search = visit.query("d")
+    by_key = {row.key: row for row in list_destinations(c, visit.space.id)}
+    lines: list[ConnectionLine] = []
+    total = 0
+    for status in list_status(c, visit.space.id, audience=of.key):
+        total += 1
+        to = by_key[status.destination]
+        if search.casefold() in f"{to.name} {to.key} {to.type}".casefold():
+            lines.append(_line(c, visit, of, to, status))
+    return {"lines": lines, "connected": total, "d": search, "moving": any(line.is_moving for line in lines)}
+
+
+def _line(c: sa.Connection, visit: Visit, of: Row, to: Row, status: StatusRow) -> ConnectionLine:
+    type_ = visit.registry.types.get(to.type)
+    on = off = None
+    if type_ is not None and type_.actions:
+        matches = matches_of(c, find_connection(c, of, to))
+        on = sum(match.mapping.enabled for match in matches)
+        off = len(matches) - on
+    progress = progress_of(c, find_connection(c, of, to).id) if status.sync_status in MOVING else None
+    return ConnectionLine(status, to, type_.name if type_ else to.type, on, off, progress)
+
+
+def table(visit: Visit) -> Response:
+    """The table alone, as it asks for itself while something moves."""
+    with visit.database.read() as c:
+        of = visit.audience(c)
+        context = connection_rows(c, visit, of)
+    return render(visit, "connections.html", audience=of, **context)
+
+
+def place_of(c: sa.Connection, visit: Visit) -> Place:
+    """Raises NotFoundError for an audience, a destination or a connection that there is not."""
+    of = visit.audience(c)
+    to = find_destination(c, visit.space.id, visit.param("to"))
+    return Place(of, to, find_connection(c, of, to))
+
+
+def panel(visit: Visit) -> Response:
+    """Everything about one connection."""
+    return render_panel(visit)
+
+
+def render_panel(visit: Visit, *, said: str = "") -> Response:
+    with visit.database.read() as c:
+        place = place_of(c, visit)
+        context = _panel_context(c, visit, place)
+    response = render(visit, "connection.html", said=said, section="audiences", **context)
+    if said and visit.is_partial:
+        response.headers["HX-Trigger"] = "connections-changed"
+    return response
+
+
+def _panel_context(c: sa.Connection, visit: Visit, place: Place) -> dict[str, Any]:
+    (status,) = [row for row in list_status(c, visit.space.id, audience=place.of.key) if row.destination == place.to.key]
+    type_ = visit.registry.types.get(place.to.type)
+    matches: Sequence[Match] = matches_of(c, place.row) if type_ is not None else ()
+    settings = masked_settings(type_, place.to.settings) if type_ is not None else {}
+    secret = secret_fields(type_) if type_ is not None else frozenset[str]()
+    rules = place.row.options.get("id_sync", [])
+    return {
+        "place": place,
+        "line": _line(c, visit, place.of, place.to, status),
+        "type": type_,
+        "matches": matches,
+        "credentials": {name: value for name, value in settings.items() if name in secret},
+        "settings": {name: value for name, value in settings.items() if name not in secret},
+        "rules": rules,
+        "usual_ids": type_.user_address_kinds if type_ is not None else (),
+        "imported_from": imported_from(c, place.to),
+        "dagster": dagster_partition(visit, place.of.key, place.to.key),
+        "nothing_matches": status.status in {"Connected", "Awaiting mapping"} and not any(match.mapping.enabled for match in matches),
+        "dead": len(list_dead_letters(c, visit.space.id, Wanted(audience_id=place.of.id, destination_id=place.to.id))),
+    }
+
+
+def imported_from(c: sa.Connection, to: Row) -> str | None:
+    """The source that a destination's configuration was copied from."""
+    from engage_pipelines.registry.tables import source  # noqa: PLC0415
+
+    joined = destination.join(source, source.c.id == destination.c.source_id)
+    found = c.execute(
+        sa.select(source.c.key, destination.c.key.label("of")).select_from(joined).where(destination.c.id == to.imported_from)
+    ).first()
+    return f"{found.key}/{found.of}" if found else None
+
+
+def dagster_partition(visit: Visit, audience: str, to: str) -> str:
+    """The page of the connection's partition in the Dagster UI."""
+    asset = "/".join(quote(part, safe="") for part in (visit.space.key, "sync", audience))
+    return f"{visit.settings.dagster_url}/assets/{asset}?view=partitions&partition={quote(to, safe='')}"
+
+
+def progress_part(visit: Visit) -> Response:
+    """How far the sync is; asks again while it moves."""
+    with visit.database.read() as c:
+        place = place_of(c, visit)
+        (status,) = [row for row in list_status(c, visit.space.id, audience=place.of.key) if row.destination == place.to.key]
+        line = _line(c, visit, place.of, place.to, status)
+    response = render(visit, "progress.html", place=place, line=line)
+    if not line.is_moving:
+        response.headers["HX-Trigger"] = "connections-changed"
+    return response
+
+
+# ---- what can be done
+
+
+def rehearse(visit: Visit, act: Callable[[Change, Place], str | None]) -> Rehearsal:
+    """What would be sent if that was done to the connection of the path; nothing is written."""
+
+    def acted(change: Change) -> Connected:
+        place = place_of(change.c, visit)
+        request_id = act(change, place)
+        return Connected(find_connection(change.c, place.of, place.to), resumed=False, request_id=request_id)
+
+    return within(lambda _watch: rehearse_act(visit.runtime(), acted))
+
+
+def _space(visit: Visit, change: Change) -> Row:
+    return find_space(change.c, visit.space.key)
+
+
+def ask(visit: Visit) -> Response:
+    """The question before an action, with what it would send."""
+    verb = _verb(visit)
+    with visit.database.read() as c:
+        place = place_of(c, visit)
+    found = None
+    if verb in {"resync", "resume"}:
+        found = rehearse(visit, lambda change, there: _do(visit, change, there, verb))
+    return render(visit, "connection_ask.html", section="audiences", place=place, verb=verb, found=found, words=words)
+
+
+def act(visit: Visit) -> Response:
+    """Pause, resume, resync, sync or remove."""
+    verb = _verb(visit)
+    with visit.registry.change() as change:
+        place = place_of(change.c, visit)
+        _do(visit, change, place, verb)
+    said = _SAID[verb].format(to=place.to.name)
+    if verb == "remove" or visit.request.headers.get("hx-target") != "panel":
+        where = visit.url("audiences", place.of.key)
+        return go(visit, where if verb == "remove" else visit.url("audiences", place.of.key, "destinations", place.to.key), said)
+    return render_panel(visit, said=said)
+
+
+_SAID = {
+    "pause": "{to} is disconnected: nothing more is sent, the set-up is kept.",
+    "resume": "{to} is connected again; what changed meanwhile is sent.",
+    "sync": "Asked for a sync of {to}.",
+    "resync": "Asked for a resync: every member is sent to {to} again.",
+    "remove": "{to} is removed from this audience.",
+}
+
+
+def _verb(visit: Visit) -> str:
+    verb = visit.param("verb")
+    if verb not in _SAID:
+        raise NotFoundError(f"{verb[:40]!r} cannot be done to a connection.", f"What can be is {words.listed(_SAID)}.")
+    return verb
+
+
+def _do(visit: Visit, change: Change, place: Place, verb: str) -> str | None:
+    space = _space(visit, change)
+    if verb == "pause":
+        connections.pause(change, space, place.of, place.to)
+    elif verb == "remove":
+        connections.remove(change, space, place.of, place.to)
+    elif verb == "resume":
+        return (
+            connections.connect(change, space, NewConnection(place.of.key, place.to.key)).request_id
+            if place.row.state == State.PAUSED
+            else None
+        )
+    else:
+        return connections.request_sync(change, space, place.of, place.to, kind=RequestKind(verb))
+    return None
+
+
+def ask_ids(visit: Visit) -> Response:
+    """Which identifiers people are entered by."""
+    with visit.database.read() as c:
+        place = place_of(c, visit)
+    return _ids_form(visit, place, Problems())
+
+
+def _ids_form(visit: Visit, place: Place, problems: Problems) -> Response:
+    kinds = visit.registry.types[place.to.type].user_address_kinds
+    kept = {rule.partition(":")[0]: rule for rule in place.row.options.get("id_sync", [])}
+    return render(
+        visit, "ids.html", status=422 if problems else 200, section="audiences", place=place, kinds=kinds, kept=kept, problems=problems
+    )
+
+
+def set_ids(visit: Visit) -> Response:
+    rules = chosen_ids(visit)
+    problems = Problems()
+    with visit.database.read() as c:
+        place = place_of(c, visit)
+    with problems.within(""), visit.registry.change() as change:
+        connections.set_ids(change, _space(visit, change), place.row, (place.of, place.to), rules)
+    if problems:
+        return _ids_form(visit, place, problems)
+    return go(visit, visit.url("audiences", place.of.key), f"Identifiers of {place.to.name} are changed; nothing is sent for it.")
+
+
+def chosen_ids(visit: Visit) -> list[str]:
+    """The rules that a form says: `ids.email` is first, last or all, and empty for an identifier that is not used."""
+    chosen: list[str] = []
+    for name, strategy in visit.form.items():
+        if name.startswith("ids.") and strategy:
+            kind = name.removeprefix("ids.")
+            mapped = visit.form.get(f"as.{kind}", "").strip()
+            chosen.append(":".join(part for part in (kind, strategy, mapped) if part))
+    return chosen

@@ -1,0 +1,78 @@
+"""How the console says things: numbers, plurals, tones of states, cadences, and what a rehearsal would send in one sentence."""
+
+from collections.abc import Iterable, Mapping
+
+from engage_pipelines.delivery.rehearsal import Rehearsal
+from engage_pipelines.domain.connection import CALLS
+from engage_pipelines.registry.cadence import NAMED
+
+NONE = "\N{EN DASH}"
+"""Stands where there is no value."""
+
+_TONES = {
+    "good": ("Live", "Connected", "Up to date", "published", "delivered", "on", "enabled"),
+    "busy": ("Computing", "Preparing", "Backfilling", "Syncing", "Waiting", "planning", "open"),
+    "wary": ("Awaiting mapping", "Held", "held", "Retrying", "Not computing", "retryable"),
+    "bad": ("Failed", "Stopped", "rejected", "failed"),
+}
+_BY_WORD = {word: tone for tone, several in _TONES.items() for word in several}
+
+
+def tone(word: str) -> str:
+    """The colour of a state; it is always written out beside it."""
+    return _BY_WORD.get(word, "off")
+
+
+def number(value: int | None) -> str:
+    return NONE if value is None else f"{value:,}"
+
+
+def counted(count: int, thing: str, things: str = "") -> str:
+    """`1 member`, `2 members`."""
+    return f"{count:,} {thing if count == 1 else things or f'{thing}s'}"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share in (0, 1) or 0.01 <= share <= 0.99 else f"{100 * share:.1f} %"
+
+
+def cadence(line: str) -> str:
+    """A cadence in the words that people chose it by, or the cron line."""
+    return next((word for word, each in NAMED.items() if each == line), line)
+
+
+def listed(things: Iterable[str], last: str = "and") -> str:
+    """`a, b and c`."""
+    several = list(things)
+    return f" {last} ".join([", ".join(several[:-1]), several[-1]] if len(several) > 1 else several)
+
+
+def calls_in_words(counts: Mapping[str, int]) -> str:
+    """`1,284 Group and 19,352 Identify calls`."""
+    total = sum(counts.values())
+    return f"{listed(f'{counts[call]:,} {call.title()}' for call in CALLS if counts.get(call))} {'call' if total == 1 else 'calls'}"
+
+
+def sending(found: Rehearsal) -> str:
+    """What would be sent, in one sentence."""
+    if not found.version:
+        return "The audience was not computed yet; everyone in its first version will be sent."
+    about = "" if found.is_exact else "about "
+    if found.whole_list:
+        return "The list is written as a whole: " + _rows(found)
+    if not found.entered and not found.exited:
+        return "Nothing is sent now; only later changes will be."
+    entered = f"{about}{calls_in_words(found.entered)}" if found.entered else ""
+    exited = f"{about}{calls_in_words(found.exited)} for who left" if found.exited else ""
+    return f"{listed(part for part in (entered, exited) if part)}, about {counted(found.requests, 'request')}."
+
+
+def _rows(found: Rehearsal) -> str:
+    rows = sum(found.entered.values())
+    return f"{counted(rows, 'row')}." if rows else "nothing is in it yet."
+
+
+def left_out(found: Rehearsal) -> str:
+    """Who cannot be sent; empty when nobody is left out."""
+    parts = [counted(count, level) for level, count in found.skipped.items() if count]
+    return f"Left out: {listed(parts)} without an identifier that the destination can match by." if parts else ""

@@ -2,18 +2,23 @@
 
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import pyarrow as pa
+
 from engage_pipelines.delivery import generation_file, state
+from engage_pipelines.delivery.acknowledging import joined
+from engage_pipelines.delivery.batches import pending, runs_of
 from engage_pipelines.delivery.freeze import write
 from engage_pipelines.delivery.generation_file import GenerationWriter
 from engage_pipelines.delivery.lease import Lease
-from engage_pipelines.delivery.outcome import RETRY_AFTER_S, idle, outcome
+from engage_pipelines.delivery.outcome import RETRY_AFTER_S, idle, outcome_of_rows
 from engage_pipelines.delivery.plan import Planner, connect
 from engage_pipelines.delivery.render import Renderer
-from engage_pipelines.delivery.send import NoAnswerError, Sender, pending
+from engage_pipelines.delivery.rows import Rows
+from engage_pipelines.delivery.send import NoAnswerError, Sender
 from engage_pipelines.delivery.state import GenerationRow, LedgerRow
 from engage_pipelines.delivery.stopping import PausedError, StoppedError
 from engage_pipelines.delivery.work import Work
@@ -77,13 +82,13 @@ def adopt(hands: Hands, generation: GenerationRow, level: str) -> None:
     work = hands.work
     if not is_behind(generation.current_when_planned, work.connection.current):
         return
-    unsent = {record.seq: record.address for record in _pending(hands, generation) if record.entered}
+    entries = [rows.where(rows.entered) for rows in _pending(hands, generation, ["seq", "address", "entered"])]
     with planner_of(work, level) as planner:
-        gone = planner.overtaken(sorted(set(unsent.values())), work.connection.current)
-    rows = [LedgerRow(seq, seq, "overtaken", None, 0) for seq, address in unsent.items() if address in gone]
+        gone = planner.overtaken(pa.chunked_array([one.batch.column("address") for one in entries], pa.string()), work.connection.current)
+    rows = [LedgerRow(lo, hi, "overtaken", None, 0) for one in entries for lo, hi in runs_of(one.seqs[one.is_in("address", gone)])]
     if rows:
         state.acknowledge(hands.lease, generation.id, rows)
-        hands.log(f"generation={generation.id} overtaken={len(rows)}")
+        hands.log(f"generation={generation.id} overtaken={sum(row.hi - row.lo + 1 for row in rows)}")
 
 
 def deliver(hands: Hands, generation: GenerationRow, level: str) -> None:
@@ -120,8 +125,8 @@ def settle(hands: Hands, generation: GenerationRow, level: str) -> Mapping[str, 
         exceptions = state.load_exceptions(c, work.connection.id, generation.replica)
         ledger = state.load_ledger(c, generation.id)
         now = work.runtime.database.now_us(c)
-    records = generation_file.read(work.path(generation.id))
-    result = outcome(records, ledger, exceptions, generation=generation.id, now_us=now)
+    rows = generation_file.rows_of(work.path(generation.id), generation_file.FATES)
+    result = outcome_of_rows(rows, ledger, exceptions, generation=generation.id, now_us=now)
     if any(row.kind == "left_out" for row in exceptions):
         with planner_of(work, level) as planner:
             result = replace(result, clear=[*result.clear, *planner.stale_left_out(exceptions, settled)])
@@ -148,16 +153,14 @@ def _deliver_list(hands: Hands, generation: GenerationRow, level: str) -> None:
     """Replace the whole list by the members of the target."""
     work = hands.work
     outside = work.outside(level, generation.id)
-    hands.lease.begin_request(0.0)
+    deadline = hands.lease.begin_request(0.0)
     with planner_of(work, level) as planner:
         rows = planner.members(generation.target)
         verdict = work.type.write_list(_list_rows(rows), settings=work.settings, target=outside.target)
-    hands.lease.answered()
+    hands.lease.answered(deadline)
     if isinstance(verdict, Accepted):
-        answered = [LedgerRow(r.seq, r.seq, "delivered", None, 1) for r in _pending(hands, generation)]
-        if answered:
-            whole = LedgerRow(answered[0].lo, answered[-1].hi, "delivered", None, 1)
-            state.acknowledge(hands.lease, generation.id, [whole] if whole.hi - whole.lo + 1 == len(answered) else answered)
+        ranges = [found for rows in _pending(hands, generation, ["seq"]) for found in runs_of(rows.seqs)]
+        state.acknowledge(hands.lease, generation.id, joined([LedgerRow(lo, hi, "delivered", None, 1) for lo, hi in ranges]))
         return
     if isinstance(verdict, Stop):
         raise SyncStoppedError(verdict.reason, verdict.remedy)
@@ -176,10 +179,11 @@ def _list_row(address: str, email: str | None) -> ListRow:
     return ListRow(address, value if kind == "user_id" else None, value if kind == "email" else email)
 
 
-def _pending(hands: Hands, generation: GenerationRow) -> Iterator[generation_file.FrozenRecord]:
+def _pending(hands: Hands, generation: GenerationRow, columns: Sequence[str] | None = None) -> Iterator[Rows]:
+    """The rows that have no answer yet, all columns of them or some."""
     with hands.work.runtime.database.read() as c:
         ledger = state.load_ledger(c, generation.id)
-    return pending(generation_file.read(hands.work.path(generation.id)), ledger)
+    return pending(generation_file.rows_of(hands.work.path(generation.id), columns), ledger)
 
 
 @contextmanager

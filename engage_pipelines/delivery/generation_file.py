@@ -48,6 +48,9 @@ SCHEMA = pa.schema(
         (SECOND, pa.string()),
     ]
 )
+FATES = ("seq", "address", "entered", "part", "call", "message_id", "pattern")
+"""The columns that tell what a record's fate means, without its payload."""
+
 ROWS_PER_GROUP = 20_480
 BYTES_PER_GROUP = 16_000_000
 

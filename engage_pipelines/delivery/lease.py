@@ -34,6 +34,7 @@ class Lease:
         self._clock_seen = (0, float("-inf"))
         self._until_us = until_us
         self._unanswered = Unanswered()
+        self._requests = threading.Lock()
         self._lost = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"lease-{connection_id}", daemon=True)
@@ -75,16 +76,27 @@ class Lease:
                 raise LeaseLostError(f"Connection {self.connection_id} has another owner now.")
             yield c
 
-    def begin_request(self, deadline_s: float) -> None:
-        """Wait, if it must, until the lease outlives a request of that length, and note it as unanswered. Raises LeaseLostError."""
-        deadline = self._now_us() + round(deadline_s * SECOND_US)
-        if self._lost or not outlives(self._until_us, deadline):
-            self._database.again(lambda: self._extend(self._database))
-        self._unanswered = self._unanswered.begun(deadline)
+    def begin_request(self, deadline_s: float) -> int:
+        """Wait, if it must, until the lease outlives a request of that length, and note it as unanswered; gives its deadline.
 
-    def answered(self) -> None:
-        """The last request begun has its answer; earlier ones without an answer may still take effect until their deadlines."""
-        self._unanswered = self._unanswered.answered()
+        Several may be under way, from several threads. Raises LeaseLostError.
+        """
+        with self._requests:
+            deadline = self._now_us() + round(deadline_s * SECOND_US)
+            if self._lost or not outlives(self._until_us, deadline):
+                self._database.again(lambda: self._extend(self._database))
+            self._unanswered = self._unanswered.begun(deadline)
+        return deadline
+
+    def answered(self, deadline_us: int) -> None:
+        """The request of that deadline has its answer."""
+        with self._requests:
+            self._unanswered = self._unanswered.answered(deadline_us)
+
+    def lost(self, deadline_us: int) -> None:
+        """The request of that deadline got no answer: it may still take effect until then."""
+        with self._requests:
+            self._unanswered = self._unanswered.lost(deadline_us)
 
     @property
     def unanswered(self) -> Unanswered:

@@ -2,9 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
-from engage_pipelines.delivery.generation_file import FrozenRecord
+import numpy as np
+
+from engage_pipelines.delivery.batches import answered
+from engage_pipelines.delivery.rows import Flags, Rows
 from engage_pipelines.delivery.state import ExceptionRow, LedgerRow, Settlement
 from engage_pipelines.domain.ownership import SECOND_US
 from engage_pipelines.domain.protocol import ExceptionKind, Range
@@ -18,6 +22,35 @@ KIND_OF_ANSWER = {
     "overtaken": ExceptionKind.RETRYABLE,
     "left_out": ExceptionKind.LEFT_OUT,
 }
+
+
+class Told(Protocol):
+    """What of a record its fate is told by."""
+
+    @property
+    def seq(self) -> int: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def entered(self) -> bool: ...
+    @property
+    def part(self) -> str: ...
+    @property
+    def call(self) -> str: ...
+    @property
+    def message_id(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """A record of a file without its payload."""
+
+    seq: int
+    address: str
+    entered: bool
+    part: str
+    call: str
+    message_id: str
 
 
 @dataclass(slots=True)
@@ -42,7 +75,7 @@ class _Address:
 
 
 def outcome(
-    records: Iterable[FrozenRecord], ledger: Sequence[LedgerRow], exceptions: Sequence[ExceptionRow], *, generation: int, now_us: int
+    records: Iterable[Told], ledger: Sequence[LedgerRow], exceptions: Sequence[ExceptionRow], *, generation: int, now_us: int
 ) -> Settlement:
     """Fold the records of a generation with their answers into what settling writes."""
     addresses: dict[str, _Address] = {}
@@ -69,7 +102,40 @@ def outcome(
     )
 
 
-def _answered(records: Iterable[FrozenRecord], ledger: Sequence[LedgerRow]) -> Iterator[tuple[FrozenRecord, LedgerRow]]:
+def outcome_of_rows(
+    stretches: Iterable[Rows], ledger: Sequence[LedgerRow], exceptions: Sequence[ExceptionRow], *, generation: int, now_us: int
+) -> Settlement:
+    """The same over columns: records that were delivered to addresses without an exception are merely counted."""
+    delivered = [row for row in ledger if row.answer == "delivered"]
+    known = {row.address for row in exceptions}
+    counts: Counter[tuple[str, bool]] = Counter()
+
+    def remarkable() -> Iterator[Told]:
+        for rows in stretches:
+            assert answered(rows.seqs, ledger).all(), "a record was never answered"
+            plain = answered(rows.seqs, delivered) & ~rows.is_in("address", known)
+            _count(counts, rows, plain)
+            yield from _records(rows.where(~plain))
+
+    found = outcome(remarkable(), ledger, exceptions, generation=generation, now_us=now_us)
+    total = {call: Counter(fates) for call, fates in found.counts.items()}
+    for (call, entered), number in counts.items():
+        total.setdefault(call, Counter())["entered" if entered else "exited"] += number
+    return replace(found, delivered=found.delivered + counts.total(), counts={call: dict(fates) for call, fates in total.items()})
+
+
+def _count(counts: Counter[tuple[str, bool]], rows: Rows, plain: Flags) -> None:
+    codes, calls = rows.codes("call")
+    numbers = np.bincount((codes * 2 + rows.entered)[plain], minlength=2 * len(calls)).tolist()
+    counts.update({(calls[at // 2], bool(at % 2)): number for at, number in enumerate(numbers) if number})
+
+
+def _records(rows: Rows) -> Iterator[Told]:
+    columns = [rows.batch.column(name).to_pylist() for name in ("address", "entered", "part", "call")]
+    return map(_Record, rows.seqs.tolist(), *columns, rows.message_ids())
+
+
+def _answered(records: Iterable[Told], ledger: Sequence[LedgerRow]) -> Iterator[tuple[Told, LedgerRow]]:
     """Each record with its row of the ledger; both are in order of seq, and the ledger has no gap when a generation settles."""
     rows = iter(ledger)
     row = next(rows, None)
@@ -81,13 +147,13 @@ def _answered(records: Iterable[FrozenRecord], ledger: Sequence[LedgerRow]) -> I
         yield record, row
 
 
-def _fate(record: FrozenRecord, row: LedgerRow) -> str:
+def _fate(record: Told, row: LedgerRow) -> str:
     if row.answer == "delivered":
         return "entered" if record.entered else "exited"
     return row.answer
 
 
-def _exception(record: FrozenRecord, row: LedgerRow, old: ExceptionRow | None, *, generation: int, now_us: int) -> ExceptionRow:
+def _exception(record: Told, row: LedgerRow, old: ExceptionRow | None, *, generation: int, now_us: int) -> ExceptionRow:
     kind = KIND_OF_ANSWER[row.answer]
     same = old is not None and old.message_id == record.message_id
     attempts = row.attempts + (old.attempts if same and old else 0)

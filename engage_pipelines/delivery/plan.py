@@ -8,6 +8,7 @@ everyone is sent.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -134,7 +135,7 @@ class Planner:
         left_out = [e for e in exceptions if e.kind is ExceptionKind.LEFT_OUT and e.address in settled.range]
         if not left_out:
             return []
-        addresses = self._addresses("left_out_addresses", [e.address for e in left_out])
+        addresses = self._addresses("left_out_addresses", pa.array([e.address for e in left_out], pa.string()))
         present = self.db.execute(
             f"select address from ({self._chain.rows(settled.target)})"
             f" where {self._counted.where()} and address in (select address from {addresses})"
@@ -142,8 +143,8 @@ class Planner:
         kept = {row[0] for row in present}
         return [(e.address, e.part) for e in left_out if e.address not in kept]
 
-    def overtaken(self, addresses: Sequence[str], current: int) -> set[str]:
-        """Those of the addresses that the current version no longer has."""
+    def overtaken(self, addresses: Any, current: int) -> set[str]:
+        """Those of the addresses (a column of text) that the current version no longer has."""
         name = self._addresses("asked_addresses", addresses)
         rows = self.db.execute(
             f"select address from {name}"
@@ -237,8 +238,8 @@ class Planner:
             select o.address, o.value, o.again, o.member, coalesce(n.email, b.email) as email, '' as superseded
             from owed o left join ({now}) n on n.member = o.member left join ({before}) b on b.member = o.member order by o.address""")
 
-    def _addresses(self, name: str, addresses: Sequence[str]) -> str:
-        self.db.register("given", pa.table({"address": pa.array(addresses, pa.string())}))
+    def _addresses(self, name: str, addresses: Any) -> str:
+        self.db.register("given", pa.table({"address": addresses}))
         self.db.execute(f"create or replace table {name} as select address from given")
         self.db.unregister("given")
         return name

@@ -6,10 +6,9 @@ A record is either frozen as its body, or as a pattern (`patterns`) with the tex
 
 # pyarrow has no types of its own
 # pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false, reportMissingTypeArgument=false, reportAttributeAccessIssue=false
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import chain
 from typing import Any, overload
 
 import numpy as np
@@ -78,6 +77,12 @@ class Rows:
             encoded = encoded.dictionary_encode()
         return pc.fill_null(encoded.indices, _NO_PATTERN).to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
+    def is_in(self, column: str, values: Collection[str]) -> Flags:
+        """For each row whether its value is one of these."""
+        if not values:
+            return np.zeros(len(self), np.bool_)
+        return pc.is_in(self.batch.column(column), pa.array(list(values), pa.string())).to_numpy(zero_copy_only=False)
+
     def text(self, column: str, at: int) -> str:
         """One value of a column."""
         return self.batch.column(column)[at].as_py()
@@ -87,7 +92,7 @@ class Rows:
         """Bytes of each body."""
         codes, patterns = self.codes("pattern")
         sizes = _lengths(self.batch.column("body"))
-        for code in range(len(patterns)):
+        for code in np.unique(codes[codes != _NO_PATTERN]).tolist():
             pattern = _loaded(patterns[code])
             own = np.full(len(self), sum(len(text.encode()) for text in pattern.texts), np.int64)
             for hole in pattern.holes:
@@ -112,9 +117,10 @@ class Rows:
     def records(self) -> Iterator[FrozenRecord]:
         """The records one by one."""
         columns = [self.batch.column(name).to_pylist() for name in ("seq", "address", "entered", "part", "call", "lane", "action")]
-        return map(FrozenRecord, *columns, self._message_ids(), self.bodies())
+        return map(FrozenRecord, *columns, self.message_ids(), self.bodies())
 
-    def _message_ids(self) -> list[str]:
+    def message_ids(self) -> list[str]:
+        """The message ids one by one."""
         kept, patterns = self.batch.column("message_id").to_pylist(), self.batch.column("pattern").to_pylist()
         seqs = self.seqs.tolist()
         for at, pattern in enumerate(patterns):
@@ -178,18 +184,14 @@ class Batch(Sequence[Record]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Record]: ...
     def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
-        return list(self)[index] if isinstance(index, slice) else _record(self.frozen(range(len(self))[index]))
+        return self._made[index]
 
     def __iter__(self) -> Iterator[Record]:
-        return map(_record, chain.from_iterable(rows.records() for rows in self.parts))
+        return iter(self._made)
 
-    def frozen(self, at: int) -> FrozenRecord:
-        """One record as it lies in the file."""
-        for rows in self.parts:
-            if at < len(rows):
-                return next(rows.cut(at, at + 1).records())
-            at -= len(rows)
-        raise IndexError(at)
+    @cached_property
+    def _made(self) -> list[Record]:
+        return [_record(frozen) for rows in self.parts for frozen in rows.records()]
 
     def cut(self, start: int, end: int) -> "Batch":
         """The records from `start` to before `end`."""

@@ -8,16 +8,24 @@
   the fourth run is at it: then bisect, and what fails alone is kept as retryable |
 | Pause | the whole destination waits, for every process; not a try |
 | Stop | SyncStoppedError: nothing is dead-lettered |
+
+Several batches are under way at once where the type takes that, but only of one lane and one part: in these every address occurs once, so
+no two requests under way are about the same address. Before anything else is begun, all of them have their fate.
 """
 
 import random
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
-from engage_pipelines.delivery.generation_file import FrozenRecord
+from engage_pipelines.delivery.acknowledging import Acknowledger
+from engage_pipelines.delivery.batches import Cutter, runs_of
+from engage_pipelines.delivery.in_flight import InFlight
 from engage_pipelines.delivery.lease import Lease
 from engage_pipelines.delivery.pacing import Pacing
+from engage_pipelines.delivery.rows import Batch, Numbers, Rows
 from engage_pipelines.delivery.state import LedgerRow, acknowledge
 from engage_pipelines.delivery.stopping import StopFlag
 from engage_pipelines.destinations.base import (
@@ -26,7 +34,6 @@ from engage_pipelines.destinations.base import (
     Bisect,
     DestinationType,
     Pause,
-    Record,
     Settings,
     Stop,
     Target,
@@ -84,53 +91,50 @@ class Sender:
         self._stop = stop
         self._sent = 0
         self._failed_alone = 0
-        declared = outside.type.limits_with(outside.settings).requests_per_s
-        self._pacing = Pacing(database, lease, outside.destination_id, usual_rate=declared, monotonic=clock.monotonic, sleep=self._wait)
+        limits = outside.type.limits_with(outside.settings)
+        self._in_flight = InFlight(limits.max_in_flight)
+        self._gate = threading.Lock()
+        self._pacing = Pacing(
+            database,
+            lease,
+            outside.destination_id,
+            usual_rate=limits.requests_per_s,
+            monotonic=clock.monotonic,
+            sleep=self._wait_at_gate,
+        )
 
-    def send(self, records: Iterable[FrozenRecord], on_progress: Callable[[int], None]) -> None:
-        """Send the records not yet acknowledged. Raises PausedError, StoppedError, SyncStoppedError or LeaseLostError, the ledger true."""
-        for batch in self._batches(records):
-            self._settle_batch(batch)
+    def send(self, rows: Iterable[Rows], on_progress: Callable[[int], None]) -> None:
+        """Send rows not yet acknowledged. Raises PausedError, StoppedError, SyncStoppedError or LeaseLostError, the ledger true."""
+
+        def done(batch: Batch) -> None:
             self._sent += len(batch)
             on_progress(len(batch))
 
-    def _batches(self, records: Iterable[FrozenRecord]) -> Iterator[list[FrozenRecord]]:
-        limits = self._outside.type.limits_with(self._outside.settings)
-        batch: list[FrozenRecord] = []
-        size = 0
-        for record in records:
-            if limits.max_record_bytes is not None and len(record.body) > limits.max_record_bytes:
-                reason = f"The record has {len(record.body)} bytes; the destination takes at most {limits.max_record_bytes}."
-                self._acknowledge([LedgerRow(record.seq, record.seq, "rejected", reason, 0)])
-                continue
-            full = len(batch) >= limits.max_batch_records or size + len(record.body) + 1 > limits.max_batch_bytes
-            if batch and (full or record.lane != batch[0].lane):
-                yield batch
-                batch, size = [], 0
-            batch.append(record)
-            size += len(record.body) + 1
-        if batch:
-            yield batch
+        cutter = Cutter(partial(self._outside.type.limits_of, settings=self._outside.settings), self._refuse_oversize)
+        with Acknowledger(partial(acknowledge, self._lease, self._generation)) as self._ledger, self._in_flight:
+            for batch in cutter.batches(rows):
+                self._in_flight.run(self._settle_batch, batch, done)
+            self._in_flight.wait_for_all()
 
-    def _settle_batch(self, batch: Sequence[FrozenRecord], tries_allowed: int = MAX_TRIES) -> None:
+    def _settle_batch(self, batch: Batch, tries_allowed: int = MAX_TRIES) -> None:
         """One batch until its fate is in the ledger, by halves where it must be."""
         verdict, tries = self._try(batch, tries_allowed)
         if isinstance(verdict, Accepted):
-            self._acknowledge(accepted(batch, verdict, tries))
+            self._ledger.add(accepted(batch.seqs, verdict, tries))
         elif isinstance(verdict, Bisect) and len(batch) == 1:
-            self._acknowledge([LedgerRow(batch[0].seq, batch[0].seq, "rejected", verdict.reason, tries)])
+            self._ledger.add([_alone(batch, "rejected", verdict.reason, tries)])
         elif isinstance(verdict, Backoff) and not self._sent and self._attempt < RUN_THAT_BISECTS:
             raise NoAnswerError(f"The destination gave no usable answer in {tries} tries: {verdict.reason}", "It is tried again by itself.")
         elif len(batch) == 1:
             assert isinstance(verdict, Backoff)
-            self._keep_for_later(batch[0], verdict, tries)
+            self._keep_for_later(batch, verdict, tries)
         else:
             middle = len(batch) // 2
             allowed = MAX_TRIES if isinstance(verdict, Bisect) else TRIES_OF_A_HALF
-            self._settle_batch(batch[:middle], allowed)
-            self._settle_batch(batch[middle:], allowed)
+            self._settle_batch(batch.cut(0, middle), allowed)
+            self._settle_batch(batch.cut(middle, len(batch)), allowed)
 
-    def _try(self, batch: Sequence[FrozenRecord], tries_allowed: int) -> tuple[Accepted | Bisect | Backoff, int]:
+    def _try(self, batch: Batch, tries_allowed: int) -> tuple[Accepted | Bisect | Backoff, int]:
         """The same bytes until there is an answer or the tries are used up."""
         tries = 0
         while True:
@@ -146,67 +150,76 @@ class Sender:
             longest = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (tries - 1))
             self._wait(verdict.after_s if verdict.after_s is not None else self._clock.jitter(longest))
 
-    def _request(self, batch: Sequence[FrozenRecord]) -> Verdict:
+    def _request(self, batch: Batch) -> Verdict:
         self._wait_until_allowed()
         deadline_s = self._lease.times.request_deadline_s
-        self._lease.begin_request(deadline_s)
-        records = [Record(r.message_id, r.address, r.entered, r.body) for r in batch]
+        deadline = self._lease.begin_request(deadline_s)
         verdict = self._outside.type.send(
-            records,
-            action=batch[0].action,
+            batch,
+            action=batch.action,
             settings=self._outside.settings,
             target=self._outside.target,
             deadline_s=deadline_s,
         )
-        if not isinstance(verdict, Backoff):
-            self._lease.answered()
-        self._pacing.heard(verdict)
+        if isinstance(verdict, Backoff):
+            self._lease.lost(deadline)
+        else:
+            self._lease.answered(deadline)
+        with self._gate:
+            self._pacing.heard(verdict)
         return verdict
 
     def _wait_until_allowed(self) -> None:
+        self._in_flight.check()
         self._stop.check()
-        self._pacing.wait_until_allowed()
+        with self._gate:
+            self._pacing.wait_until_allowed()
 
     def _pause(self, verdict: Pause) -> None:
-        self._pacing.pause(verdict.after_s)
+        with self._gate:
+            self._pacing.pause(verdict.after_s)
+
+    def _wait_at_gate(self, seconds: float) -> None:
+        """Wait with the gate open, so that other requests under way can tell what they heard; who waits looks again afterwards."""
+        self._gate.release()
+        try:
+            self._wait(seconds)
+        finally:
+            self._gate.acquire()
 
     def _wait(self, seconds: float) -> None:
-        self._stop.sleep(seconds, self._clock.sleep)
+        self._stop.sleep(seconds, self._sleep)
 
-    def _keep_for_later(self, record: FrozenRecord, verdict: Backoff, tries: int) -> None:
-        self._failed_alone += 1
-        tried = self._sent + self._failed_alone
-        if tried >= FAILED_SHARE_COUNTS_FROM and self._failed_alone > FAILED_SHARE_THAT_STOPS * tried:
+    def _sleep(self, seconds: float) -> None:
+        self._in_flight.check()
+        self._clock.sleep(seconds)
+
+    def _keep_for_later(self, batch: Batch, verdict: Backoff, tries: int) -> None:
+        with self._gate:
+            self._failed_alone += 1
+            failed, tried = self._failed_alone, self._sent + self._failed_alone
+        if tried >= FAILED_SHARE_COUNTS_FROM and failed > FAILED_SHARE_THAT_STOPS * tried:
             raise SyncStoppedError(
-                f"{self._failed_alone} of {tried} records got no answer that can be acted on: {verdict.reason}",
+                f"{failed} of {tried} records got no answer that can be acted on: {verdict.reason}",
                 "See whether the destination is up, then sync again.",
             )
-        self._acknowledge([LedgerRow(record.seq, record.seq, "retryable", verdict.reason, tries)])
+        self._ledger.add([_alone(batch, "retryable", verdict.reason, tries)])
 
-    def _acknowledge(self, rows: Sequence[LedgerRow]) -> None:
-        acknowledge(self._lease, self._generation, rows)
-
-
-def accepted(batch: Sequence[FrozenRecord], verdict: Accepted, tries: int) -> list[LedgerRow]:
-    """Ledger rows of an answered batch: runs of delivered records, and each refused one by itself."""
-    rows: list[LedgerRow] = []
-    for index, record in enumerate(batch):
-        reason = verdict.rejected.get(index)
-        if reason is not None:
-            rows.append(LedgerRow(record.seq, record.seq, "rejected", reason, tries))
-        elif rows and rows[-1].answer == "delivered" and rows[-1].hi == record.seq - 1:
-            rows[-1] = LedgerRow(rows[-1].lo, record.seq, "delivered", None, tries)
-        else:
-            rows.append(LedgerRow(record.seq, record.seq, "delivered", None, tries))
-    return rows
+    def _refuse_oversize(self, seq: int, size: int, limit: int) -> None:
+        reason = f"The record has {size} bytes; the destination takes at most {limit}."
+        self._ledger.add([LedgerRow(seq, seq, "rejected", reason, 0)])
 
 
-def pending(records: Iterable[FrozenRecord], ledger: Sequence[LedgerRow]) -> Iterator[FrozenRecord]:
-    """The records whose seq is in no row of the ledger; both are in order of seq."""
-    ranges = iter(ledger)
-    row = next(ranges, None)
-    for record in records:
-        while row is not None and row.hi < record.seq:
-            row = next(ranges, None)
-        if row is None or record.seq < row.lo:
-            yield record
+def _alone(batch: Batch, answer: str, reason: str, tries: int) -> LedgerRow:
+    """The ledger row of a batch of one."""
+    seq = int(batch.seqs[0])
+    return LedgerRow(seq, seq, answer, reason, tries)
+
+
+def accepted(seqs: Numbers, verdict: Accepted, tries: int) -> list[LedgerRow]:
+    """Ledger rows of an answered batch, in order: runs of delivered records, and each refused one by itself."""
+    refused = {int(seqs[index]): reason for index, reason in verdict.rejected.items()}
+    taken = seqs if not refused else seqs[[index for index in range(len(seqs)) if index not in verdict.rejected]]
+    rows = [LedgerRow(lo, hi, "delivered", None, tries) for lo, hi in runs_of(taken)]
+    rows += [LedgerRow(seq, seq, "rejected", reason, tries) for seq, reason in refused.items()]
+    return sorted(rows, key=lambda row: row.lo)

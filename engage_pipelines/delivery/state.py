@@ -304,6 +304,8 @@ def load_ledger(c: sa.Connection, generation_id: int) -> list[LedgerRow]:
 
 def acknowledge(lease: Lease, generation_id: int, rows: Sequence[LedgerRow]) -> None:
     """Write answers, after they came, in one transaction."""
+    if not rows:
+        return
     with lease.write() as c:
         c.execute(sa.insert(t.ledger), _ledger_values(generation_id, rows))
 

@@ -17,7 +17,7 @@ What a batch may come back as (`Verdict`):
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -92,13 +92,15 @@ def _secrets_in(value: Any) -> Iterator[str]:
 class Limits:
     """What one request may carry. A batch weighs the bytes of its bodies plus one for each; the frame around them is already taken off.
 
-    `requests_per_s` is the pace the vendor's documents allow one destination, None where they name none.
+    `requests_per_s` is the pace the vendor's documents allow one destination, None where they name none. `max_in_flight` requests are under
+    way at once, never two about the same address: more than one asks of the type that `send` may be called by several threads.
     """
 
     max_batch_records: int = 1_000
     max_batch_bytes: int = 4_000_000
     max_record_bytes: int | None = None
     requests_per_s: float | None = None
+    max_in_flight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +354,8 @@ class DestinationType(ABC):
         """Send one batch of one action and say what became of it; never longer than `deadline_s`.
 
         No records: nothing is sent and the answer is `Accepted()`. A batch above the limits is not sent either. The same records again make
-        the same bytes. Raises nothing that the network, a disk or a server can cause.
+        the same bytes. Raises nothing that the network, a disk or a server can cause. The records are made when they are looked at:
+        a type that passes the bodies on as they are asks `joined` and `sizes_of` instead.
         """
 
     def write_list(self, rows: Iterator[Sequence[ListRow]], *, settings: Settings, target: Target) -> Verdict:
@@ -382,9 +385,21 @@ def _form_schema(model: type[Settings]) -> dict[str, Any]:
     return {**schema, "required": required}
 
 
+def joined(records: Sequence[Record], separator: bytes) -> bytes | memoryview:
+    """The bodies with the separator between them; no record is made where the engine has them in one piece."""
+    join = cast("Callable[[bytes], bytes | memoryview] | None", getattr(records, "joined", None))
+    return separator.join(record.body for record in records) if join is None else join(separator)
+
+
+def sizes_of(records: Sequence[Record]) -> Sequence[int]:
+    """Bytes of each body; no record is made where the engine knows them."""
+    known = cast("Sequence[int] | None", getattr(records, "sizes", None))
+    return [len(record.body) for record in records] if known is None else known
+
+
 def refuse_oversize(records: Sequence[Record], limits: Limits) -> Verdict | None:
     """The verdict on a batch that may not be sent as it is, or None when it fits: a record above its limit is refused with its size."""
-    sizes = [len(record.body) for record in records]
+    sizes = sizes_of(records)
     if len(records) == 1:
         most = min(limits.max_record_bytes or limits.max_batch_bytes, limits.max_batch_bytes - 1)
         return Accepted({0: f"the record has {sizes[0]} bytes, the destination takes at most {most}"}) if sizes[0] > most else None

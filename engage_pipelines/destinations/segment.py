@@ -24,6 +24,7 @@ from engage_pipelines.destinations.base import (
     Stop,
     Target,
     Verdict,
+    joined,
 )
 from engage_pipelines.destinations.http import Answer, HttpDestination, Request, check_url, json_object
 
@@ -64,7 +65,7 @@ class Segment(HttpDestination):
         Preset("Audience Entered and Audience Exited", "track", f'type = "track" and {_OF_THIS}', "send"),
         Preset("Membership to accounts", "group", f'type = "group" and {_OF_THIS}', "send"),
     )
-    limits = Limits(max_batch_records=2_000, max_batch_bytes=500_000 - len(_HEAD) - len(_TAIL), max_record_bytes=32 << 10)
+    limits = Limits(max_batch_records=2_000, max_batch_bytes=500_000 - len(_HEAD) - len(_TAIL), max_record_bytes=32 << 10, max_in_flight=4)
     group_needs_a_user = True
 
     def integrations(self, settings: Settings, destination: str) -> Mapping[str, bool]:
@@ -73,7 +74,7 @@ class Segment(HttpDestination):
         return super().integrations(settings, destination)
 
     def build(self, records: Sequence[Record], *, action: str, settings: Settings, target: Target, now_s: int) -> Request:
-        return _request(_mine(settings), _HEAD + b",".join(record.body for record in records) + _TAIL)
+        return _request(_mine(settings), b"".join((_HEAD, joined(records, b","), _TAIL)))
 
     def read(self, answer: Answer, records: Sequence[Record], *, place: str, now_s: float) -> Verdict:
         if not records and answer.status in {400, 422}:

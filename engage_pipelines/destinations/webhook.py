@@ -25,6 +25,7 @@ from engage_pipelines.destinations.base import (
     Stop,
     Target,
     Verdict,
+    joined,
 )
 from engage_pipelines.destinations.http import Answer, HttpDestination, Reach, Request, check_url
 
@@ -42,6 +43,9 @@ class WebhookSettings(Settings):
     authorization: SecretStr | None = Field(None, min_length=1, description="Value of the Authorization header, such as `Bearer ...`.")
     batch: bool = Field(True, description="On: a JSON array of payloads. Off: one request for each, the payload itself as the body.")
     max_batch_records: int = Field(1_000, ge=1, le=4_000, description="Payloads in one request at most.")
+    max_in_flight: int = Field(
+        8, ge=1, le=64, description="Requests under way at once at most; never two about the same person or account."
+    )
     allow_private_addresses: bool = Field(
         False, description="For operators: the service may be at an address of this machine or of the private network."
     )
@@ -72,14 +76,14 @@ class Webhook(HttpDestination):
 
     def limits_with(self, settings: Settings) -> Limits:
         mine = _mine(settings)
-        return Limits(mine.max_batch_records if mine.batch else 1, self.limits.max_batch_bytes)
+        return Limits(mine.max_batch_records if mine.batch else 1, self.limits.max_batch_bytes, max_in_flight=mine.max_in_flight)
 
     def reach(self, settings: Settings) -> Reach:
         return Reach.ANYWHERE if _mine(settings).allow_private_addresses else Reach.PUBLIC
 
     def build(self, records: Sequence[Record], *, action: str, settings: Settings, target: Target, now_s: int) -> Request:
         mine = _mine(settings)
-        body = b"[" + b",".join(record.body for record in records) + b"]" if mine.batch else records[0].body
+        body = b"".join((b"[", joined(records, b","), b"]")) if mine.batch else records[0].body
         return _request(mine, body, now_s)
 
     def read(self, answer: Answer, records: Sequence[Record], *, place: str, now_s: float) -> Verdict:

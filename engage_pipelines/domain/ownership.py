@@ -41,18 +41,29 @@ class LeaseTimes:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """Until when requests without an answer may still take effect; `before_us` is the same without the last one."""
+    """Requests that may still take effect: the deadlines of those under way, and the last deadline of those that got no answer."""
 
-    until_us: int = 0
-    before_us: int = 0
+    under_way_us: tuple[int, ...] = ()
+    lost_us: int = 0
+
+    @property
+    def until_us(self) -> int:
+        """When all of them are over."""
+        return max((self.lost_us, *self.under_way_us))
 
     def begun(self, deadline_us: int) -> "Unanswered":
         """One more request that has to be over by its deadline."""
-        return Unanswered(max(self.until_us, deadline_us), self.until_us)
+        return Unanswered((*self.under_way_us, deadline_us), self.lost_us)
 
-    def answered(self) -> "Unanswered":
-        """The last one has its answer; earlier ones may still take effect."""
-        return Unanswered(self.before_us, self.before_us)
+    def answered(self, deadline_us: int) -> "Unanswered":
+        """The request of that deadline has its answer; the others may still take effect."""
+        left = list(self.under_way_us)
+        left.remove(deadline_us)
+        return Unanswered(tuple(left), self.lost_us)
+
+    def lost(self, deadline_us: int) -> "Unanswered":
+        """The request of that deadline got no answer: until then it may still take effect."""
+        return Unanswered(self.answered(deadline_us).under_way_us, max(self.lost_us, deadline_us))
 
 
 def may_take(lease_until_us: int, now_us: int) -> bool:

@@ -6,9 +6,13 @@ It decides nothing: what comes next, what is owed, what is left out and what is 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from engage_pipelines.delivery.generation_file import FrozenRecord
+import numpy as np
+
+from engage_pipelines.delivery.acknowledging import joined
+from engage_pipelines.delivery.batches import answered
 from engage_pipelines.delivery.outcome import RETRY_AFTER_S, idle
-from engage_pipelines.delivery.send import NoAnswerError, accepted, pending
+from engage_pipelines.delivery.rows import FrozenRecord
+from engage_pipelines.delivery.send import NoAnswerError, accepted
 from engage_pipelines.delivery.state import ExceptionRow, LedgerRow
 from engage_pipelines.destinations.base import Accepted, Backoff, Bisect, Pause
 from engage_pipelines.domain.ownership import SECOND_US, Unanswered
@@ -31,8 +35,10 @@ from engage_pipelines.testing.simulation.people import ACCOUNT, USER, People
 from engage_pipelines.testing.simulation.rules import Rules
 from engage_pipelines.testing.simulation.store import Generation, Replica, Store, View
 
-MAX_CHANGES = 2
+MAX_CHANGES = 3
 BATCH = 2
+IN_FLIGHT = 2
+GATHERED = 2
 TRIES, TRIES_OF_A_HALF, RUN_THAT_BISECTS = 2, 1, 2
 
 Turns = Generator[None, None, None]
@@ -67,6 +73,8 @@ class Owner:
     heart_beats: bool = True
     is_asked_to_stop: bool = False
     settled: int = field(default=0)
+    _sent: int = field(default=0, init=False)
+    _answers: list[LedgerRow] = field(default_factory=list[LedgerRow], init=False)
 
     def run(self) -> Turns:
         """The ops of a run; at its end the request is settled, or owed again."""
@@ -153,7 +161,7 @@ class Owner:
             return
         yield
         level = self.store.replicas[left.replica].level
-        waiting = [r for r in pending(self._file(left), left.ledger) if r.entered]
+        waiting = [r for r in self._waiting(left) if r.entered]
         gone = self.rules.overtaken({r.address for r in waiting}, left.planned_under, view.current, lambda n: self.people.ids(level, n))
         rows = [LedgerRow(r.seq, r.seq, "overtaken", None, 0) for r in waiting if r.address in gone]
         if rows:
@@ -264,35 +272,61 @@ class Owner:
             raise StopsError("the file is gone")
         return self.store.files[generation.id]
 
+    def _waiting(self, generation: Generation) -> list[FrozenRecord]:
+        """The records that the ledger has no answer for."""
+        records = self._file(generation)
+        there = answered([record.seq for record in records], sorted(generation.ledger, key=lambda row: row.lo))
+        return [record for record, known in zip(records, there.tolist(), strict=True) if not known]
+
     def _stale(self, row: Replica, settled: Settled) -> list[tuple[str, str]]:
         want = self.people.ids(row.level, settled.target)
         left_out = (e for e in row.exceptions.values() if e.kind is ExceptionKind.LEFT_OUT)
         return [(e.address, e.part) for e in left_out if e.address in settled.range and e.address not in want]
 
     def _deliver(self, lease: Lease, view: View, generation: Generation) -> Turns:
-        sent = 0
-        waiting = list(pending(self._file(generation), generation.ledger))
-        while waiting:
-            size = next((n for n in range(1, len(waiting)) if waiting[n].lane != waiting[0].lane or n == BATCH), len(waiting))
-            batch, waiting = waiting[:size], waiting[size:]
-            yield from self._settle_batch(lease, view, generation, batch, tries=TRIES, first=not sent)
-            sent += len(batch)
+        """Batches of one lane and part, in which no address occurs twice, are under way together; each step of any of them is a turn."""
+        waiting = self._waiting(generation)
+        under_way: list[tuple[Turns, int]] = []
+        kind: tuple[str, str] | None = None
+        self._sent, self._answers = 0, []
+        try:
+            while waiting or under_way:
+                while waiting and len(under_way) < IN_FLIGHT and (not under_way or kind == _kind(waiting[0])):
+                    size = next((n for n in range(1, len(waiting)) if _kind(waiting[n]) != _kind(waiting[0]) or n == BATCH), len(waiting))
+                    batch, waiting, kind = waiting[:size], waiting[size:], _kind(waiting[0])
+                    under_way.append((self._settle_batch(lease, view, generation, batch, tries=TRIES), size))
+                turns, size = under_way.pop(0)
+                if _goes_on(turns):
+                    under_way.append((turns, size))
+                else:
+                    self._sent += size
+                yield
+                if len(self._answers) >= GATHERED:
+                    self._write(lease, generation)
+        except (NoAnswerError, StopsError):
+            self._write(lease, generation)
+            raise
+        self._write(lease, generation)
 
-    def _settle_batch(
-        self, lease: Lease, view: View, generation: Generation, batch: list[FrozenRecord], *, tries: int, first: bool
-    ) -> Turns:
+    def _write(self, lease: Lease, generation: Generation) -> None:
+        """Write the answers that came, several together."""
+        if self._answers:
+            rows, self._answers = joined(self._answers), []
+            self.store.acknowledge(lease.token, generation, rows)
+
+    def _settle_batch(self, lease: Lease, view: View, generation: Generation, batch: list[FrozenRecord], *, tries: int) -> Turns:
         verdict = yield from self._try(lease, view, generation, batch, tries)
         if isinstance(verdict, Accepted):
-            self.store.acknowledge(lease.token, generation, accepted(batch, verdict, 1))
+            self._answers += accepted(np.array([record.seq for record in batch]), verdict, 1)
         elif isinstance(verdict, Bisect) and len(batch) == 1:
-            self.store.acknowledge(lease.token, generation, [LedgerRow(batch[0].seq, batch[0].seq, "rejected", "refused", 1)])
-        elif isinstance(verdict, Backoff) and first and self.store.failures + 1 < RUN_THAT_BISECTS:
+            self._answers.append(LedgerRow(batch[0].seq, batch[0].seq, "rejected", "refused", 1))
+        elif isinstance(verdict, Backoff) and not self._sent and self.store.failures + 1 < RUN_THAT_BISECTS:
             raise NoAnswerError("no answer")
         elif len(batch) == 1:
-            self.store.acknowledge(lease.token, generation, [LedgerRow(batch[0].seq, batch[0].seq, "retryable", "no answer", 1)])
+            self._answers.append(LedgerRow(batch[0].seq, batch[0].seq, "retryable", "no answer", 1))
         else:
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
-                yield from self._settle_batch(lease, view, generation, half, tries=TRIES_OF_A_HALF, first=first)
+                yield from self._settle_batch(lease, view, generation, half, tries=TRIES_OF_A_HALF)
 
     def _try(
         self, lease: Lease, view: View, generation: Generation, batch: list[FrozenRecord], tries: int
@@ -306,8 +340,8 @@ class Owner:
             fate, verdict = self.outside.request(view, generation, batch)
             self.say(f"{self.name} sends g{generation.id} {_words(batch)}: {fate}")
             yield
-            if not isinstance(verdict, Backoff):
-                lease.unanswered = lease.unanswered.answered()
+            told = lease.unanswered
+            lease.unanswered = told.lost(deadline) if isinstance(verdict, Backoff) else told.answered(deadline)
             if isinstance(verdict, Pause):
                 self.store.check(lease.token)
                 self.store.paused_until = max(self.store.paused_until, self.store.now + round(verdict.after_s * SECOND_US))
@@ -331,6 +365,14 @@ class Owner:
     def _check_stop(self) -> None:
         if self.is_asked_to_stop:
             raise StopsError("asked to stop")
+
+
+def _kind(record: FrozenRecord) -> tuple[str, str]:
+    return record.lane, record.part
+
+
+def _goes_on(turns: Turns) -> bool:
+    return next(turns, turns) is not turns
 
 
 def _state(row: ExceptionRow) -> ExceptionState:

@@ -41,7 +41,10 @@ _MEASURED_OVER_S = 10.0
 
 
 class Pacing:
-    """The gate of one connection; `usual_rate` is what its destination's type declares."""
+    """The gate of one connection; `usual_rate` is what its destination's type declares.
+
+    One thread at a time may be in it, but `sleep` may let others in: whoever slept looks at everything again.
+    """
 
     def __init__(
         self,
@@ -63,19 +66,18 @@ class Pacing:
         self._permissions: deque[int] = deque()
         self._begun: deque[float] = deque(maxlen=200)
         self._begun_us = 0
-        self._waited_s = 0.0
 
     def wait_until_allowed(self) -> None:
         """Hold back as long as the row says so.
 
         Raises PausedError when people paused the connection or the wait is long: the run ends at a batch boundary.
         """
-        self._waited_s = 0.0
+        began = self._monotonic()
         while True:
             seen = self._look()
             if seen.state != "active":
                 raise PausedError(f"The connection is {seen.state}: the sync stopped at a batch boundary.", "Resume it to send the rest.")
-            if not (self._is_paused(seen) or self._is_left_alone(seen) or self._is_early(seen)):
+            if not (self._is_paused(seen) or self._is_left_alone(seen, began) or self._is_early(seen, began)):
                 break
         self._begun.append(self._monotonic())
         self._begun_us = self._now_us()
@@ -136,10 +138,10 @@ class Pacing:
             raise PausedError(
                 f"The destination asks everyone to wait for {wait_s:.0f} s.", "It is tried again then.", until_us=seen.paused_until_us
             )
-        self._wait(wait_s)
+        self._sleep(wait_s)
         return True
 
-    def _is_left_alone(self, seen: Allowance) -> bool:
+    def _is_left_alone(self, seen: Allowance, began: float) -> bool:
         """Whether another connection is the one that tries, or none may yet; if this one may, it is the one from here on."""
         if not seen.pace.is_left_alone or seen.pace.tried_by == self._lease.connection_id:
             return False
@@ -148,14 +150,14 @@ class Pacing:
             self._claim()
             return True
         wait_s = (until_us - self._now_us()) / SECOND_US
-        if wait_s + self._waited_s > LONGEST_REST_IN_RUN_S:
+        if wait_s + self._monotonic() - began > LONGEST_REST_IN_RUN_S:
             # it is launched when it may try, which an answer to another connection makes sooner
             raise PausedError(
                 f"The destination gave no usable answer {seen.pace.failures} times in a row: one connection tries, the others wait.",
                 "It is tried again by itself.",
                 until_us=self._now_us() + round(min(wait_s, LOOK_AGAIN_S) * SECOND_US),
             )
-        self._wait(wait_s)
+        self._sleep(wait_s)
         return True
 
     def _claim(self) -> None:
@@ -169,21 +171,21 @@ class Pacing:
             )
         self._seen = None
 
-    def _is_early(self, seen: Allowance) -> bool:
+    def _is_early(self, seen: Allowance, began: float) -> bool:
         """Whether the pace asked for a wait; False when there is no limit, or a permission holds now and is used."""
         rate = effective_rate(self._usual_rate, seen.most_per_s, seen.pace.slowed_to)
         if rate is None:
             return False
-        if not self._permissions and not self._take(rate):
+        if not self._permissions and not self._take(rate, began):
             return True
         wait_s = (self._permissions[0] - self._now_us()) / SECOND_US
         if wait_s > 0:
-            self._wait(wait_s)
+            self._sleep(wait_s)
             return True
         self._permissions.popleft()
         return False
 
-    def _take(self, rate: float) -> bool:
+    def _take(self, rate: float, began: float) -> bool:
         """Get the next permissions; False when others hold so many that it has to come back, after a wait."""
         count = pacing.block_size(rate)
         begins = take_permissions(self._database, self._destination_id, rate=rate, count=count)
@@ -192,13 +194,13 @@ class Pacing:
         if begins is not None:
             self._permissions.extend(begins + n * pacing.interval_us(rate) for n in range(count))
             return True
-        if self._waited_s > LONGEST_WAIT_IN_RUN_S:
+        if self._monotonic() - began > LONGEST_WAIT_IN_RUN_S:
             raise PausedError(
                 f"The pace of the destination, {rate:g} requests a second, is used up by its other connections.",
                 "It is tried again by itself.",
                 until_us=self._now_us() + round(LONGEST_WAIT_IN_RUN_S * SECOND_US),
             )
-        self._wait(max(pacing.interval_us(rate) / SECOND_US, LOOK_EVERY_S))
+        self._sleep(max(pacing.interval_us(rate) / SECOND_US, LOOK_EVERY_S))
         return False
 
     def _has_row(self) -> bool:
@@ -215,10 +217,6 @@ class Pacing:
         now = self._monotonic()
         lately = [at for at in self._begun if now - at <= _MEASURED_OVER_S]
         return len(lately) / max(now - lately[0], 1.0) if lately else 1.0
-
-    def _wait(self, seconds: float) -> None:
-        self._waited_s += seconds
-        self._sleep(seconds)
 
 
 @contextmanager

@@ -151,9 +151,15 @@ def record_of(event: Case, payload: Any, action: Action, sync_mode: str | None, 
     if action.direction != "both":
         entered = action.direction == "entered"
     elif entered is None:
-        entered = _EVENTS.get(str(event.get("event")), True)
+        entered = _EVENTS.get(str(event.get("event")), _of_an_account(event))
     address = f"user_id:{event.get('userId') or event.get('anonymousId') or number}"
     return Record(str(event.get("messageId") or f"personas_1:{number}:i0"), address, entered, orjson.dumps(payload))
+
+
+def _of_an_account(event: Case) -> bool:
+    """What a Group states of its account, which Segment's own rule of membership does not read."""
+    key = event.get("context", {}).get("personas", {}).get("computation_key")
+    return event.get("traits", {}).get(key) is not False
 
 
 def target_of(event: Case) -> Target:

@@ -33,6 +33,7 @@ COMMANDS = {
     "plan": Lazy("plan", "plan", "What applying a folder of YAML files would change, and whom it would send."),
     "apply": Lazy("apply", "apply", "Apply a folder of YAML files, or a plan of it."),
     "export": Lazy("export_config", "export", "Write everything that the registry holds as YAML."),
+    "import": Lazy("importing", "import_", "Take in what another product has."),
     "config": Lazy("config", "config", "The shape of configuration files."),
     "space": Lazy("space", "space", "Spaces, the partitions of profiles."),
     "source": Lazy("source", "source", "Sources, whose destination configurations a space may import."),

@@ -79,6 +79,8 @@ class _Space:
             space["evaluate_at"] = _instant(self._row.evaluate_at)
         if self._row.one_configuration_per_type != "space":
             space["one_configuration_per_type"] = self._row.one_configuration_per_type
+        if self._row.facts is not None:
+            space["facts"] = self._row.facts
         return {"space": _without_empty(space), **{name: part for name, part in parts.items() if part}}
 
     def _sources(self) -> Iterator[dict[str, Any]]:
@@ -121,7 +123,7 @@ class _Space:
 
     def _mappings(self) -> Iterator[dict[str, Any]]:
         for to in self._destinations.values():
-            for row in list_mappings(self._c, to.id):
+            for row in sorted(list_mappings(self._c, to.id), key=lambda one: one.name):
                 if row.connection_id is None:
                     fields = {} if self._usual_fields(to, row.action) == row.fields else {"fields": row.fields}
                     made = {"destination": to.key, "name": row.name, "trigger": row.trigger, "action": row.action}
@@ -132,10 +134,10 @@ class _Space:
         return dict(actions[action].fields) if action in actions else None
 
     def _connections(self) -> Iterator[dict[str, Any]]:
-        for row in list_connections(self._c, self._row.id):
-            of, to = self._audiences.get(row.computation_id), self._destinations.get(row.destination_id)
-            if of is None or to is None:
-                continue
+        places = {one: place for place, one in enumerate((*self._audiences, *self._destinations))}
+        rows = [row for row in list_connections(self._c, self._row.id) if {row.computation_id, row.destination_id} <= places.keys()]
+        for row in sorted(rows, key=lambda one: (places[one.computation_id], places[one.destination_id])):
+            of, to = self._audiences[row.computation_id], self._destinations[row.destination_id]
             backfill = row.options.get("backfill", True)
             usual = of.options.get("include_historical_data", True)
             yield {
@@ -151,7 +153,7 @@ class _Space:
     def _presets(self, connected: Row, of: Row, to: Row) -> Iterator[dict[str, Any]]:
         info = find_type(self._types, to.type)
         usual = {(one.trigger.replace("{key}", of.key), one.action) for one in info.presets}
-        for row in list_mappings(self._c, to.id):
+        for row in sorted(list_mappings(self._c, to.id), key=lambda one: one.name):
             if row.connection_id != connected.id:
                 continue
             told: dict[str, Any] = {} if row.enabled else {"enabled": False}

@@ -174,9 +174,9 @@ def test_use_is_remembered_to_the_hour(world: World) -> None:
 
 
 @pytest.fixture
-def guarded(tmp_path: Path, portal: BlockingPortal) -> Iterator[World]:
+def guarded(tmp_path: Path, portal: BlockingPortal, made: Path) -> Iterator[World]:
     """A server whose console asks for a token."""
-    yield from open_world(tmp_path, portal, ENGAGE_CONSOLE_LOGIN="required")
+    yield from open_world(tmp_path, portal, made, ENGAGE_CONSOLE_LOGIN="required")
 
 
 def _form_token(world: World, **options: object) -> str:

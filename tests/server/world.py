@@ -1,5 +1,6 @@
 """The server in this process, on an SQLite registry with two spaces, and clients that speak to it as tokens of each role."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,9 @@ import httpx
 from anyio.from_thread import BlockingPortal
 from starlette.applications import Starlette
 
-from engage_pipelines.registry.change import Registry
-from engage_pipelines.registry.lookup import Row
-from engage_pipelines.registry.sources import create_source
+from engage_pipelines.registry.change import Registry, open_registry
+from engage_pipelines.registry.lookup import Row, list_spaces
+from engage_pipelines.registry.sources import create_source, find_source
 from engage_pipelines.registry.spaces import NewSpace, create_space
 from engage_pipelines.registry.tokens import NewToken, Role, create_token
 from engage_pipelines.server.app import create_app
@@ -95,13 +96,31 @@ class World:
             return [(row.verb, row.object) for row in c.exec_driver_sql("SELECT verb, object FROM audit ORDER BY id")]
 
 
-def open_world(home: Path, portal: BlockingPortal, **environment: str) -> Iterator[World]:
-    settings = read_settings({"ENGAGE_HOME": str(home), "ENGAGE_KEYS": KEY, "ENGAGE_ACTOR": "tester", **environment})
-    app = create_app(settings)
-    with app.state.registry.change() as change:
-        space = create_space(change, NewSpace("main", "Main"))
-        other = create_space(change, NewSpace("other", "Other"))
-        source = create_source(change, space, "website", name="Website")
-    yield World(app, portal, space, other, source)
+def open_world(home: Path, portal: BlockingPortal, made: Path, **environment: str) -> Iterator[World]:
+    """A world of its own on a copy of the database `made`."""
+    shutil.copy(made, home / "engage.db")
+    app = create_app(_settings(home, **environment))
+    with app.state.registry.database.read() as c:
+        spaces = {row.key: row for row in list_spaces(c)}
+        source = find_source(c, spaces["main"].id, "website")
+    yield World(app, portal, spaces["main"], spaces["other"], source)
     app.state.previews.close()
     app.state.registry.database.close()
+
+
+def make_database(home: Path) -> Path:
+    """A database with two spaces and a source."""
+    registry = open_registry(_settings(home), types={})
+    with registry.change() as change:
+        space = create_space(change, NewSpace("main", "Main"))
+        create_space(change, NewSpace("other", "Other"))
+        create_source(change, space, "website", name="Website")
+    # one file without the log beside it
+    with registry.database.write() as c:
+        c.exec_driver_sql("DELETE FROM audit")
+    registry.database.close()
+    return home / "engage.db"
+
+
+def _settings(home: Path, **environment: str) -> Settings:
+    return read_settings({"ENGAGE_HOME": str(home), "ENGAGE_KEYS": KEY, "ENGAGE_ACTOR": "tester", **environment})

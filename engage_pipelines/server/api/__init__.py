@@ -39,8 +39,9 @@ def operations() -> Sequence[Operation]:
     return tuple(operation for module in _MODULES for operation in module.OPERATIONS)
 
 
+@cache
 def application(*, path: str) -> ASGIApp:
-    """The API as an application of its own; `path` is where it is mounted."""
+    """The API as an application of its own; `path` is where it is mounted. It holds no state, so that one serves them all."""
     told = document(operations(), path=path)
 
     def openapi(_request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -80,13 +81,16 @@ def show_(key: str, *, output: str) -> None:
 @destination.command()
 @output_option
 def catalog(*, output: str) -> None:
-    """Every destination type, how it takes membership and what it needs to be told."""
+    """Every destination type: how it is logged in to, how it takes membership, what a repeat does, what it needs to be told."""
     rows = [
         {
             "type": one.key,
             "name": one.name,
+            "login": _login(one),
             "takes": str(one.membership_as),
-            "repeats": str(one.effect),
+            "repeats": _repeats(one),
+            "calls": sorted({call for action in one.actions for call in action.calls}),
+            "own_list": one.creates_lists,
             "settings": [name for name in one.settings_model.model_fields if name != "files_dir"],
             "description": one.description,
         }
@@ -182,6 +186,32 @@ def test(key: str) -> None:
             raise EngageError(f"Destination {key!r} asks to wait {verdict.after_s:g} s.", "Try again then.")
         case _:
             raise EngageError(f"Destination {key!r} does not work: {verdict.reason}", "Check its settings, and try again.")
+
+
+@destination.command()
+@click.argument("name")
+@click.option(
+    "--folder", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where to; the current folder unless said."
+)
+def new(name: str, folder: Path) -> None:
+    """Write the skeleton of a destination type called NAME: the type, a fake vendor, and tests that pass."""
+    from engage_pipelines.cli.skeleton import write_skeleton  # noqa: PLC0415 (no other command needs its texts)
+
+    for path in write_skeleton(name, folder):
+        click.echo(f"Wrote {path}")
+    click.echo(f"docs/writing-a-destination.md tells how to go on. Its tests pass as they are: pytest {folder / f'test_{name}.py'}")
+
+
+def _login(one: DestinationType) -> str:
+    if one.authentication is not None:
+        return one.authentication.words
+    return "keys of its own" if one.settings_model.secret_fields() else ""
+
+
+def _repeats(one: DestinationType) -> str:
+    """What a repeat does: the type's effect, and the actions that differ."""
+    differing = [f"{action.key}: {action.effect}" for action in one.actions if action.effect not in {None, one.effect}]
+    return ", ".join([str(one.effect), *differing])
 
 
 def _find(c: Any, space_id: str, key: str) -> Row:

@@ -141,6 +141,7 @@ class History:
         """Start a run."""
         self._named += 1
         owner = Owner(f"run{self._named}", self.rules, self.store, self.people, self.outside, self.checks, self.say)
+        owner.max_changes += self.seed % 2  # more than a batch: then several are under way at once
         self.owners.append((owner, owner.run()))
         return owner
 

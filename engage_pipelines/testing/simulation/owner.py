@@ -35,7 +35,7 @@ from engage_pipelines.testing.simulation.people import ACCOUNT, USER, People
 from engage_pipelines.testing.simulation.rules import Rules
 from engage_pipelines.testing.simulation.store import Generation, Replica, Store, View
 
-MAX_CHANGES = 3
+MAX_CHANGES = 2
 BATCH = 2
 IN_FLIGHT = 2
 GATHERED = 2

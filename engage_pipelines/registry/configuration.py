@@ -92,6 +92,9 @@ class DestinationEntry(Entry):
         None, description="A secret is env:NAME or file:/path. With import_from: what differs from it."
     )
     enabled: bool = Field(True, description="false: nothing is sent, what is owed stays owed.")
+    max_requests_per_s: float | None = Field(
+        None, gt=0, description="Send no faster than this, all its connections together; the type's own limit unless said."
+    )
 
 
 class AudienceEntry(Entry):

@@ -141,11 +141,13 @@ def _destination(change: Change, of: Row, entry: DestinationEntry) -> Applied:
     if entry.key in there:
         return Applied("destination", entry.key, _update_destination(change, of, there[entry.key], entry))
     if entry.import_from is None:
-        new = NewDestination(entry.key, entry.type or "", settings_of(entry), entry.name, entry.enabled)
+        new = NewDestination(entry.key, entry.type or "", settings_of(entry), entry.name, entry.enabled, entry.max_requests_per_s)
         create_destination(change, of, new)
         return Applied("destination", entry.key, "created")
     row = import_configuration(change, of, entry.import_from, key=entry.key, name=entry.name)
-    update_destination(change, of, row, settings={**row.settings, **settings_of(entry)}, enabled=entry.enabled)
+    rate = row.max_requests_per_s if entry.max_requests_per_s is None else entry.max_requests_per_s
+    settings = {**row.settings, **settings_of(entry)}
+    update_destination(change, of, row, settings=settings, enabled=entry.enabled, max_requests_per_s=rate)
     return Applied("destination", entry.key, "imported")
 
 
@@ -156,7 +158,10 @@ def _update_destination(change: Change, of: Row, row: Row, entry: DestinationEnt
     settings = {**row.settings, **settings_of(entry)} if imported else settings_of(entry)
     name = entry.name or (row.name if imported else entry.key)
     enabled = entry.enabled if isinstance(entry, DestinationEntry) else True
-    update_destination(change, of, row, name=name, settings=settings, enabled=enabled)
+    rate = entry.max_requests_per_s if isinstance(entry, DestinationEntry) else row.max_requests_per_s
+    if imported and rate is None:
+        rate = row.max_requests_per_s
+    update_destination(change, of, row, name=name, settings=settings, enabled=enabled, max_requests_per_s=rate)
     return _own(change, destination, row)[1]
 
 

@@ -16,10 +16,10 @@ def open_database(settings: Settings | None = None) -> Database:
 
 def open_registry() -> "Registry":
     """The registry of this process's settings, with every destination type there is."""
-    from engage_pipelines.destinations.catalog import destination_types  # noqa: PLC0415 - types bring pydantic, looking needs neither
+    from engage_pipelines.cli.types import InstalledTypes  # noqa: PLC0415 - types bring pydantic, looking needs neither
     from engage_pipelines.registry.change import open_registry as open_with  # noqa: PLC0415
 
-    return open_with(read_settings(), types=destination_types())
+    return open_with(read_settings(), types=InstalledTypes())
 
 
 def meant_space(database: Database, settings: Settings) -> str:

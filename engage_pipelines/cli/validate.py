@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from engage_pipelines.cli.output import note, output_option, show_json
+from engage_pipelines.cli.types import InstalledTypes
 from engage_pipelines.registry.owners import default_folder
 from engage_pipelines.registry.problems import Problem, shown
 from engage_pipelines.registry.reading import read_configuration
@@ -22,9 +23,7 @@ def validate(folder: Path | None, *, output: str) -> None:
 
     FOLDER is ./engage where there is one, else the current folder. What the files refer to must be in them.
     """
-    from engage_pipelines.destinations.catalog import destination_types  # noqa: PLC0415 - --help needs none of them
-
-    found = look_through(read_configuration(folder or default_folder()), settings=read_settings(), types=destination_types())
+    found = look_through(read_configuration(folder or default_folder()), settings=read_settings(), types=InstalledTypes())
     if output == "json":
         show_json({"valid": not found.problems, "problems": [_fields(one) for one in found.problems], "warnings": list(found.warnings)})
     else:

@@ -3,10 +3,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SEGMENT_SDK := 47.0.0-b8398
 export DAGSTER_HOME ?= $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-browser check format lint types contracts bench soak lock
+.PHONY: help demo dev test test-browser test-node check format lint types contracts bench soak lock
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r t d; do printf '  %-13s %s\n' "$$t" "$$d"; done
@@ -30,6 +31,12 @@ test: $(READY) ## The whole suite that needs nothing but Python
 
 test-browser: $(READY) ## The Dagster UI in a real browser (Debian's chromium)
 	$(BIN)/pytest -m browser
+
+test-node: $(READY) ## The API, driven by Segment's own TypeScript client (needs Node)
+	@command -v npm >/dev/null || { echo "SKIPPED make test-node: Node and npm are not on this machine"; exit 0; }; \
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	npm install --silent --no-audit --no-fund --prefix "$$folder" @segment/public-api-sdk-typescript@$(SEGMENT_SDK) && \
+	ENGAGE_SDK_FOLDER="$$folder" $(BIN)/pytest tests/server/test_segment_client.py
 
 check: format lint types contracts test ## Format, lint, types, import contracts, tests
 

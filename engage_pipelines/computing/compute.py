@@ -6,10 +6,12 @@ An audience that cannot be evaluated publishes nothing and says why; the others 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
 
+from engage_pipelines.computing.facts_home import open_facts
 from engage_pipelines.computing.publish import Evaluation, Published, publish
 from engage_pipelines.computing.suppress import Suppressed, find_suppressed
 from engage_pipelines.computing.unmoved import Inputs, Unmoved, find_unmoved
@@ -17,7 +19,7 @@ from engage_pipelines.domain.computation import Audience, Level
 from engage_pipelines.domain.errors import EngageError, NotFoundError, StateError
 from engage_pipelines.facts.evaluate import Evaluated, Members, evaluate
 from engage_pipelines.facts.next_change import Clock
-from engage_pipelines.facts.session import FactsSession, open_session
+from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.change import Registry
 from engage_pipelines.registry.computations import as_audience, waiting_for_destinations
@@ -51,7 +53,8 @@ class Computed:
 class Space:
     """What evaluation needs to know of a space.
 
-    `evaluate_at_us` pins the instant, `suppressed` are identifiers (kind, id), `waiting` the ids of audiences that wait for a destination.
+    `evaluate_at_us` pins the instant, `suppressed` are identifiers (kind, id), `waiting` the ids of audiences that wait for a destination,
+    `facts` the mapping onto a warehouse, if that is where they are.
     """
 
     id: str
@@ -59,6 +62,7 @@ class Space:
     evaluate_at_us: int | None
     suppressed: tuple[tuple[str, str], ...] = ()
     waiting: frozenset[str] = frozenset()
+    facts: Mapping[str, Any] | None = None
 
 
 def compute_audiences(settings: Settings, registry: Registry, space_key: str, keys: Sequence[str], *, log: Log) -> list[Computed]:
@@ -77,7 +81,7 @@ def compute_audiences(settings: Settings, registry: Registry, space_key: str, ke
     moved = [audience for audience in wanted if audience.key not in unmoved]
     computed = [_as_before(each, at_us) for each in unmoved.values()]
     if moved:
-        with open_session(settings.facts_dir, space.key, at_us=at_us) as session:
+        with open_facts(settings, space.key, space.facts, at_us=at_us) as session:
             results = evaluate(session, moved, context=tuple(everyone.values()))
             inputs = Inputs(settings.facts_dir, space.key, at_us, everyone, space.suppressed, session.fingerprint)
             checked_at = {row.id: row.checked_at for row in rows}
@@ -229,4 +233,4 @@ def _load(registry: Registry, space_key: str) -> tuple[Space, list[Row], int]:
         rows = list(c.execute(query.order_by(com.key)))
         suppressed = tuple((row.kind, row.id) for row in list_suppressed(c, space.id))
         waiting = frozenset(waiting_for_destinations(c, rows))
-        return Space(space.id, space.key, space.evaluate_at, suppressed, waiting), rows, registry.database.now_us(c)
+        return Space(space.id, space.key, space.evaluate_at, suppressed, waiting, space.facts), rows, registry.database.now_us(c)

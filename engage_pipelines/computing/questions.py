@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from engage_pipelines.computing.facts_home import open_facts
 from engage_pipelines.computing.history import History, load_history
 from engage_pipelines.domain.computation import Audience, Level
 from engage_pipelines.domain.errors import EngageError, UsageError
 from engage_pipelines.domain.query import parse
 from engage_pipelines.facts.evaluate import Evaluated, Members
-from engage_pipelines.facts.session import FactsSession, open_session
+from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.facts.store import state_errors
 from engage_pipelines.registry.computations import as_audience, audiences_of, find_audience
 from engage_pipelines.registry.database import Database
@@ -75,7 +76,9 @@ class Desk:
     def session(self, at_us: int) -> Generator[FactsSession]:
         """The facts of the space as of that instant. Raises StateError when they cannot be read."""
         facts = self.settings.facts_dir
-        with state_errors(facts / self.space), open_session(facts, self.space, at_us=at_us) as session:
+        with self.database.read() as c:
+            mapped = next((one.facts for one in list_spaces(c) if one.key == self.space), None)
+        with state_errors(facts / self.space), open_facts(self.settings, self.space, mapped, at_us=at_us) as session:
             yield session
 
 

@@ -46,6 +46,8 @@ class Evaluated:
 
 def evaluate(session: FactsSession, audiences: Sequence[Audience], *, context: Sequence[Audience] = ()) -> dict[str, Evaluated]:
     """Each of the audiences by key. `context` holds the others that definitions may refer to by trait('key')."""
+    if session.elsewhere is not None:
+        return session.elsewhere.evaluate(session, audiences, context)
     plan = {key: _as_of(each, session.at_us) for key, each in in_order(audiences, context).items()}
     readable = [each for each in plan.values() if isinstance(each, Readable)]
     levels = {each.audience.key: each.audience.level for each in readable}

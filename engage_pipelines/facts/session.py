@@ -15,19 +15,23 @@ Rows after `at_us` are invisible; links, merges and memberships are as they were
 | late_claims(member, claimed_by, anonymous_id, ts) | users that an anonymous id was seen with after its first one |
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import duckdb
 
+from engage_pipelines.domain.computation import Audience
 from engage_pipelines.facts.event_source import EventSource
 from engage_pipelines.facts.identity_sql import resolve_members
 from engage_pipelines.facts.store import Manifest, open_engine, read_manifest, relation, state_errors
+
+if TYPE_CHECKING:
+    from engage_pipelines.facts.evaluate import Evaluated
 
 _TABLES = {
     "users": """
@@ -84,6 +88,13 @@ _FOLDED = (
 )
 
 
+class Elsewhere(Protocol):
+    """Where the rows of events and traits are when they are not here: definitions are asked there, see `warehouse`."""
+
+    def evaluate(self, session: "FactsSession", audiences: Sequence[Audience], context: Sequence[Audience]) -> "dict[str, Evaluated]": ...
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class FactsSession:
     """A connection with the relations above; to be used by one thread, and closed."""
@@ -92,6 +103,7 @@ class FactsSession:
     at_us: int
     fingerprint: str
     source: EventSource | None = None
+    elsewhere: Elsewhere | None = None
 
     @property
     def events(self) -> EventSource:
@@ -118,6 +130,8 @@ class FactsSession:
 
     def close(self) -> None:
         self.connection.close()
+        if self.elsewhere is not None:
+            self.elsewhere.close()
 
     def __enter__(self) -> Self:
         return self

@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, W
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import ConfigurationError
 from engage_pipelines.domain.query.instants import instant_us
+from engage_pipelines.domain.warehouse_mapping import WarehouseFacts
 from engage_pipelines.registry.cadence import DEFAULT_CADENCE
 
 _LEVELS = {"user": Level.USER, "USERS": Level.USER, "account": Level.ACCOUNT, "ACCOUNTS": Level.ACCOUNT}
@@ -62,6 +63,7 @@ class SpaceEntry(Entry):
     one_configuration_per_type: Literal["space", "audience"] = Field(
         "space", description="Whether a destination type may be there once per space or once per audience."
     )
+    facts: WarehouseFacts | None = Field(None, description="Tables of a warehouse that hold the facts; left out: those that are ingested.")
 
 
 class SourceDestinationEntry(Entry):

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from engage_pipelines.domain.errors import ConfigurationError, ConflictError
+from engage_pipelines.domain.warehouse_mapping import stored_facts
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.computations import NewAudience, create_audience, update_audience
 from engage_pipelines.registry.configuration import (
@@ -101,8 +102,9 @@ def apply_space(change: Change, entry: SpaceEntry | str) -> tuple[Row, Applied |
     if isinstance(entry, str):
         row = find_space(change.c, entry) if entry in known else create_space(change, NewSpace(key=entry))
         return row, None if entry in known else Applied("space", entry, "created")
+    facts = None if entry.facts is None else stored_facts(entry.facts)
     if entry.key not in known:
-        new = NewSpace(entry.key, entry.name, entry.evaluate_at, entry.one_configuration_per_type)
+        new = NewSpace(entry.key, entry.name, entry.evaluate_at, entry.one_configuration_per_type, facts)
         return create_space(change, new), Applied("space", entry.key, "created")
     before = find_space(change.c, entry.key)
     update_space(
@@ -111,6 +113,7 @@ def apply_space(change: Change, entry: SpaceEntry | str) -> tuple[Row, Applied |
         name=entry.name or entry.key,
         evaluate_at=entry.evaluate_at,
         one_configuration_per_type=entry.one_configuration_per_type,
+        facts=facts,
     )
     row, verb = _own(change, space, before)
     return row, Applied("space", entry.key, verb)

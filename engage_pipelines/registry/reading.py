@@ -8,6 +8,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from engage_pipelines.domain.errors import InputError
+from engage_pipelines.domain.warehouse_mapping import fields_at
 from engage_pipelines.registry.configuration import LISTS, Document, Entry, PresetEntry, SourceDestinationEntry, SpaceEntry
 from engage_pipelines.registry.nearest import did_you_mean
 from engage_pipelines.registry.owners import owner_of
@@ -134,6 +135,8 @@ def _problems(error: ValidationError, marked: Marked) -> Iterator[Problem]:
 
 def _fields_at(place: Place) -> list[str]:
     names = [part for part in place if isinstance(part, str)]
+    if names[:2] == ["space", "facts"]:
+        return fields_at(names[2:])
     model: type[BaseModel] = Document
     if names:
         nested = {"space": SpaceEntry, "presets": PresetEntry, "destinations": SourceDestinationEntry}
@@ -143,6 +146,6 @@ def _fields_at(place: Place) -> list[str]:
 
 def _shown(value: object, place: Place) -> str:
     # settings may hold a secret, and a whole entry is no help
-    if "settings" in place or isinstance(value, dict | list):
+    if "settings" in place or "url" in place or isinstance(value, dict | list):
         return ""
     return f" (it is {value!r})" if len(repr(value)) <= 80 else f" (it begins {repr(value)[:60]}...)"

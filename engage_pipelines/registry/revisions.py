@@ -18,7 +18,7 @@ from engage_pipelines.registry.sources import list_sources
 Revisions = Mapping[str, str]
 """`audience b2b/vips` -> digest; what is not there has none."""
 
-_OF_SPACE = ("key", "name", "evaluate_at", "one_configuration_per_type", "managed_by")
+_OF_SPACE = ("key", "name", "evaluate_at", "one_configuration_per_type", "facts", "managed_by")
 _OF_SOURCE = ("key", "name", "managed_by")
 _OF_DESTINATION = ("id", "type", "name", "settings", "enabled", "managed_by")
 _OF_AUDIENCE = ("id", "name", "description", "level", "definition", "options", "cadence", "enabled", "managed_by")

@@ -19,12 +19,13 @@ ONE_PER_AUDIENCE = "audience"
 
 @dataclass(frozen=True, slots=True)
 class NewSpace:
-    """A space to be made; `evaluate_at` pins the instant of every evaluation, None means now."""
+    """A space to be made; `evaluate_at` pins the instant of every evaluation, None means now; `facts` maps a warehouse, None means ours."""
 
     key: str
     name: str = ""
     evaluate_at: int | None = None
     one_configuration_per_type: str = ONE_PER_SPACE
+    facts: dict[str, Any] | None = None
 
 
 class SpaceFields(TypedDict, total=False):
@@ -33,6 +34,7 @@ class SpaceFields(TypedDict, total=False):
     name: str
     evaluate_at: int | None
     one_configuration_per_type: str
+    facts: dict[str, Any] | None
 
 
 def ensure_space(change: Change, key: str | None = None) -> Row:
@@ -54,6 +56,7 @@ def create_space(change: Change, new: NewSpace) -> Row:
         "name": new.name or new.key,
         "evaluate_at": new.evaluate_at,
         "one_configuration_per_type": new.one_configuration_per_type,
+        "facts": new.facts,
     }
     row = change.insert(space, "spa", values)
     change.record("create", f"space {new.key}", after=values)
@@ -61,7 +64,7 @@ def create_space(change: Change, new: NewSpace) -> Row:
 
 
 def update_space(change: Change, key: str, **fields: Unpack[SpaceFields]) -> Row:
-    """Change a space; another `evaluate_at` has every enabled computation evaluated again. Nothing is written when nothing differs."""
+    """Change a space; other `facts` or another `evaluate_at` have everything enabled evaluated again. No difference, nothing written."""
     row = find_space(change.c, key)
     change.check_editable(row, f"Space {key!r}")
     new: dict[str, Any] = {name: value for name, value in fields.items() if getattr(row, name) != value}
@@ -72,7 +75,7 @@ def update_space(change: Change, key: str, **fields: Unpack[SpaceFields]) -> Row
         if new["one_configuration_per_type"] == ONE_PER_SPACE:
             _check_one_per_type(change.c, row)
     change.record("update", f"space {key}", before={name: getattr(row, name) for name in new}, after=new)
-    if "evaluate_at" in new:
+    if new.keys() & {"evaluate_at", "facts"}:
         change.compute_soon(row.id, enabled_computations(change.c, row.id))
     return change.update(space, row.id, new)
 

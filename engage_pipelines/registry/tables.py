@@ -43,6 +43,7 @@ space = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("evaluate_at", Instant, comment="pins the instant of every evaluation; null means now"),
     sa.Column("one_configuration_per_type", sa.String(16), nullable=False, server_default="space", comment="space or audience"),
+    sa.Column("facts", sa.JSON(none_as_null=True), comment="mapping onto a warehouse; null: the facts that were ingested"),
     _managed_by(),
     *_timestamps(),
 )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engage_pipelines.facts.warehouse.mapping import Kind
+from engage_pipelines.domain.warehouse_mapping import Kind
 from engage_pipelines.testing.warehouse_tables import TableOf
 
 _TYPES = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from engage_pipelines.domain.query.meaning import Row
-from engage_pipelines.facts.warehouse.mapping import Kind, WarehouseFacts
+from engage_pipelines.domain.warehouse_mapping import Kind, WarehouseFacts
 from engage_pipelines.testing.plain_facts import Facts, Member, TraitRow, as_text
 
 Rows = Sequence[tuple[Any, ...]]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from engage_pipelines.domain.errors import ConfigurationError
 from engage_pipelines.domain.query.names import nearest
-from engage_pipelines.facts.warehouse.mapping import INSTANTS, Kind, MappedColumn, Table, WarehouseFacts
+from engage_pipelines.domain.warehouse_mapping import INSTANTS, Kind, MappedColumn, Table, WarehouseFacts
 
 Columns = Mapping[str, Kind | None]
 """By column of a table what it holds; None when it is of a type that we cannot read."""

@@ -7,9 +7,9 @@ first user id that a row of identifies or links has beside it. A user id that wa
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from engage_pipelines.domain.warehouse_mapping import Kind, MappedColumn, Table, WarehouseFacts
 from engage_pipelines.facts.warehouse.catalog import Catalog
 from engage_pipelines.facts.warehouse.dialects.base import Dialect
-from engage_pipelines.facts.warehouse.mapping import Kind, MappedColumn, Table, WarehouseFacts
 
 
 @dataclass(frozen=True, slots=True)

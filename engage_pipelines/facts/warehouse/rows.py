@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engage_pipelines.domain.computation import Level
-from engage_pipelines.facts.warehouse.mapping import (
+from engage_pipelines.domain.warehouse_mapping import (
     ALL,
     AccountTable,
     EventTable,

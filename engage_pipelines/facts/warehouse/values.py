@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from engage_pipelines.domain.warehouse_mapping import EPOCH_UNITS_US, Kind
 from engage_pipelines.facts.warehouse.dialects.base import Dialect
-from engage_pipelines.facts.warehouse.mapping import EPOCH_UNITS_US, Kind
 
 WAYS = ("text", "kind", "number", "exact", "instant", "json")
 

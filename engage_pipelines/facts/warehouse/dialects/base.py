@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from engage_pipelines.domain.errors import ConfigurationError, DefinitionError
 from engage_pipelines.domain.query.tree import EACH
-from engage_pipelines.facts.warehouse.mapping import EPOCH_UNITS_US, Kind
+from engage_pipelines.domain.warehouse_mapping import EPOCH_UNITS_US, Kind
 
 NUMBER_PATTERN = "[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?"
 EXACT_PATTERN = "[+-]?[0-9]{1,12}([.][0-9]{1,6})?"

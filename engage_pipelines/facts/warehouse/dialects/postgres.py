@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+from engage_pipelines.domain.warehouse_mapping import Kind
 from engage_pipelines.facts.warehouse.dialects.base import NUMBER_PATTERN, Dialect
-from engage_pipelines.facts.warehouse.mapping import Kind
 
 _PLAIN = "[+-]?([0-9]{1,250}([.][0-9]{0,250})?|[.][0-9]{1,250})"
 _SCIENTIFIC = "[+-]?([0-9]{1,150}([.][0-9]{0,100})?|[.][0-9]{1,100})[eE][+-]?0*[0-9]{1,3}"

@@ -5,8 +5,8 @@ A number in text counts when its exponent has at most two digits and it is no lo
 
 from collections.abc import Sequence
 
+from engage_pipelines.domain.warehouse_mapping import Kind
 from engage_pipelines.facts.warehouse.dialects.base import Dialect
-from engage_pipelines.facts.warehouse.mapping import Kind
 
 _READABLE = "[+-]?([0-9]{1,200}([.][0-9]{0,50})?|[.][0-9]{1,50})([eE][+-]?[0-9]{1,2})?"
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+from engage_pipelines.domain.warehouse_mapping import Kind
 from engage_pipelines.facts.warehouse.dialects.base import Dialect
-from engage_pipelines.facts.warehouse.mapping import Kind
 
 
 class Trino(Dialect):

@@ -108,6 +108,7 @@ def _space() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("evaluate_at", sa.BigInteger(), nullable=True, comment="pins the instant of every evaluation; null means now"),
         sa.Column("one_configuration_per_type", sa.String(length=16), server_default="space", nullable=False, comment="space or audience"),
+        sa.Column("facts", sa.JSON(), nullable=True, comment="mapping onto a warehouse; null: the facts that were ingested"),
         sa.Column("managed_by", sa.Text(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),

@@ -4,11 +4,11 @@ Written once per space in YAML. Names are those of the warehouse, letter by lett
 the warehouse does not tell it: a number that is an instant, or any column when SQL is printed for a warehouse that we do not connect to.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 ALL = "*"
 PAGE_VIEWED, SCREEN_VIEWED = "Page Viewed", "Screen Viewed"
@@ -63,7 +63,18 @@ class MappedColumn(_Strict):
     type: Annotated[Kind | None, BeforeValidator(_kind)] = None
 
 
-Column = Annotated[MappedColumn, BeforeValidator(_column)]
+_COLUMN_SCHEMA = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "properties": {"column": {"type": "string"}, "type": {"enum": list(Kind)}},
+            "required": ["column"],
+            "additionalProperties": False,
+        },
+    ]
+}
+Column = Annotated[MappedColumn, BeforeValidator(_column), WithJsonSchema(_COLUMN_SCHEMA)]
 Values = dict[Name, Column] | Literal["*"]
 
 
@@ -219,6 +230,23 @@ class WarehouseFacts(_Strict):
 
     def schema_of(self, table: Table) -> str | None:
         return table.schema_name or self.schema_name
+
+
+def fields_at(names: Sequence[str]) -> list[str]:
+    """The fields that there are at a place below `facts`, for messages; places in lists left out."""
+    models: dict[str, type[BaseModel]] = {
+        "tables": Tables,
+        **dict.fromkeys(("events", "pages", "screens"), EventTable),
+        "identifies": IdentifyTable,
+        "users": UserTable,
+        "groups": GroupTable,
+        "accounts": AccountTable,
+        "memberships": MembershipTable,
+        "links": LinkTable,
+        "merges": MergeTable,
+    }
+    model = WarehouseFacts if not names else models.get(names[-1], MappedColumn)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def read_facts(stored: object) -> WarehouseFacts:

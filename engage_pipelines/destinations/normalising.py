@@ -15,9 +15,10 @@ UnusableError, which names the kind of value and never the value; the record is 
 import re
 import unicodedata
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from hashlib import sha256
-from typing import Literal
+from typing import Any, Literal
 
 from engage_pipelines.destinations.fields import UnusableError
 
@@ -25,6 +26,7 @@ _EMAIL = re.compile(r"[^\s@,;<>\"()]+@[^\s@.,;<>\"()]+(?:\.[^\s@.,;<>\"()]+)+").
 _HASH = re.compile(r"[0-9a-fA-F]{64}").fullmatch
 _NOT_IN_NAMES = re.compile(r"[\W_]+")
 _DIGITS = re.compile(r"\D+")
+_PUNCTUATION = str.maketrans("", "", " -().")
 _GOOGLE_MAIL = ("@gmail.com", "@googlemail.com")
 
 
@@ -68,11 +70,59 @@ def phone(value: str, *, region: str | None = None) -> str:
 
     Raises UnusableError when it is no number that can exist, or its country is unknown.
     """
-    return _phone(value.strip(), region.strip().upper() if region else None)
+    text = value.strip()
+    return _plain_phone(text) or _parsed_phone(text, region.strip().upper() if region else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How the numbers of one calling code are built: how many digits follow the code, and what is no part of a number in front of them."""
+
+    digits_of_code: int
+    lengths: frozenset[int]
+    prefix: str | re.Pattern[str]
+    """Text where it can be no more than that, which is quicker to look for; empty for none."""
+
+
+def _plain_phone(text: str) -> str | None:
+    """A number that is international and complete already, as E.164; None when it takes parsing to know. Parsing would give the same."""
+    if not text.startswith("+"):
+        return None
+    numerals = text[1:].translate(_PUNCTUATION)
+    if not (numerals.isascii() and numerals.isdecimal()):
+        return None
+    plan = _plan(numerals[:3])
+    if plan is None:
+        return None
+    national = numerals[plan.digits_of_code :]
+    if len(national) not in plan.lengths:
+        return None
+    prefix = plan.prefix
+    if isinstance(prefix, str):
+        return None if prefix and national.startswith(prefix) else f"+{numerals}"
+    in_front = prefix.match(national)
+    return None if in_front is not None and in_front.end() else f"+{numerals}"
+
+
+@cache
+def _plan(start: str) -> _Plan | None:
+    """The plan of the calling code that a number starts with; None for codes of no country."""
+    import phonenumbers  # noqa: PLC0415 (heavy, and only some types need it)
+
+    for size in (1, 2, 3):
+        regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(int(start[:size] or 0))
+        if regions:
+            known: Any = phonenumbers.PhoneMetadata.metadata_for_region(regions[0])
+            if known is None:
+                return None
+            prefix: str = known.national_prefix_for_parsing or ""
+            pattern = prefix if not prefix or prefix.isdecimal() else re.compile(prefix)
+            return _Plan(size, frozenset(known.general_desc.possible_length), pattern)
+    return None
 
 
 @lru_cache(maxsize=1 << 14)
-def _phone(value: str, region: str | None) -> str:
+def _parsed_phone(value: str, region: str | None) -> str:
     import phonenumbers  # noqa: PLC0415 (heavy, and only some types need it)
 
     try:

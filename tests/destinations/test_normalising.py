@@ -1,6 +1,7 @@
 import hashlib
 from collections.abc import Callable
 
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +58,33 @@ def test_what_cannot_be_used_is_told_without_the_value(normalise: Callable[[str]
     with pytest.raises(UnusableError, match="cannot be used") as problem:
         normalise(value)
     assert len(value) < 3 or value not in str(problem.value)
+
+
+def _parsed(text: str) -> str | None:
+    try:
+        number = phonenumbers.parse(text, None)
+    except phonenumbers.NumberParseException:
+        return None
+    usable = phonenumbers.is_possible_number(number)
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164) if usable else None
+
+
+@given(code=st.integers(1, 999), rest=st.text("0123456789 -.()", min_size=3, max_size=16))
+def test_a_number_that_needs_no_parsing_is_what_parsing_makes_of_it(code: int, rest: str) -> None:
+    text = f"+{code}{rest}"
+    try:
+        got = n.phone(text)
+    except UnusableError:
+        got = None
+    assert got == _parsed(text)
+
+
+@pytest.mark.parametrize("kind", [0, 1, 3, 4], ids=["fixed lines", "mobiles", "free calls", "premium calls"])
+def test_every_countrys_example_is_the_same_with_and_without_parsing(kind: int) -> None:
+    examples = [phonenumbers.example_number_for_type(region, kind) for region in phonenumbers.SUPPORTED_REGIONS]
+    texts = [phonenumbers.format_number(one, phonenumbers.PhoneNumberFormat.INTERNATIONAL) for one in examples if one is not None]
+    assert len(texts) > 100
+    assert [n.phone(text) for text in texts] == [_parsed(text) for text in texts]
 
 
 def test_hashes_are_those_of_the_normalised_value_in_each_vendors_form() -> None:

@@ -68,6 +68,15 @@ class Lease:
         with self._fenced(self._database) as c:
             yield c
 
+    def write_again(self, body: Callable[[sa.Connection], object]) -> None:
+        """The same for a body that comes to the same when it is repeated: a database that goes away in the middle of it is waited for."""
+
+        def once() -> None:
+            with self.write() as c:
+                body(c)
+
+        self._database.again(once)
+
     @contextmanager
     def _fenced(self, database: Database) -> Generator[sa.Connection]:
         with database.write() as c:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from engage_pipelines.delivery.lease import Lease
 from engage_pipelines.domain.protocol import BaseRow, ExceptionKind, ReplicaState, Settled, Step, move
 from engage_pipelines.registry import tables as t
+from engage_pipelines.registry.database import insert_if_new
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,11 +304,10 @@ def load_ledger(c: sa.Connection, generation_id: int) -> list[LedgerRow]:
 
 
 def acknowledge(lease: Lease, generation_id: int, rows: Sequence[LedgerRow]) -> None:
-    """Write answers, after they came, in one transaction."""
+    """Write answers, after they came, in one transaction; those that a commit wrote whose own answer was lost are there already."""
     if not rows:
         return
-    with lease.write() as c:
-        c.execute(sa.insert(t.ledger), _ledger_values(generation_id, rows))
+    lease.write_again(lambda c: c.execute(insert_if_new(c, t.ledger), _ledger_values(generation_id, rows)))
 
 
 def _ledger_values(generation_id: int, rows: Sequence[LedgerRow]) -> list[dict[str, Any]]:

@@ -194,6 +194,15 @@ class Database:
             return schema.revision_of(connection)
 
 
+def insert_if_new(c: sa.Connection, table: sa.Table) -> Any:
+    """An INSERT that leaves the rows alone that are there already."""
+    if c.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert  # noqa: PLC0415 - commands that only look need neither
+    else:
+        from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415
+    return insert(table).on_conflict_do_nothing()
+
+
 def _parse_url(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)

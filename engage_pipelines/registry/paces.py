@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from engage_pipelines.domain.pacing import BURST_S, FAILURES_THAT_OPEN, SECOND_US, Pace, ahead_us, interval_us, pace_words
-from engage_pipelines.registry.database import Database
+from engage_pipelines.registry.database import Database, insert_if_new
 from engage_pipelines.registry.tables import connection, destination, pace
 
 _COLUMNS = {
@@ -112,11 +112,7 @@ def change_pace(c: sa.Connection, destination_id: str, rule: Callable[[Pace], Pa
 
 def ensure_pace(c: sa.Connection, destination_id: str) -> None:
     """See to it that the destination has a row."""
-    if c.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert  # noqa: PLC0415 - commands that only look need neither
-    else:
-        from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415
-    c.execute(insert(pace).values(destination_id=destination_id).on_conflict_do_nothing())
+    c.execute(insert_if_new(c, pace).values(destination_id=destination_id))
 
 
 def try_again_at_once(c: sa.Connection, destination_id: str) -> None:

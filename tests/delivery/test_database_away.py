@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg2
 import pytest
 import sqlalchemy as sa
 
 from engage_pipelines.delivery.lease import Lease, acquire
 from engage_pipelines.delivery.runtime import patient_runtime
+from engage_pipelines.delivery.state import LedgerRow, acknowledge
 from engage_pipelines.destinations.base import Accepted, Stop
 from engage_pipelines.domain.errors import BusyError, LeaseLostError, SyncStoppedError
 from engage_pipelines.registry import database as databases
@@ -191,3 +193,30 @@ def test_no_request_is_begun_when_another_took_the_lease_meanwhile(leased: tuple
     world.time.now_us += 90_000_000
     with acquire(world.registry.database, lease.connection_id, "b", sleep=world.time.sleep), pytest.raises(LeaseLostError):
         lease.begin_request(30.0)
+
+
+@pytest.mark.postgres
+def test_answers_are_written_once_though_the_server_ends_in_the_middle_of_writing_them(tmp_path: Path, postgres_url: str):
+    world = make_world(tmp_path, postgres_url)
+    world.audience()
+    world.destination()
+    connection_id = world.connect().connection.id
+    database = world.registry.database.patient(Patience(5.0))
+    rows = [LedgerRow(0, 9, "delivered", None, 1), LedgerRow(10, 10, "rejected", "no", 1)]
+    deaths: list[int] = []
+
+    def die_after(_c, cursor, statement, *_rest):
+        if "INSERT INTO ledger" in statement and not deaths:
+            deaths.append(1)
+            with pytest.raises(psycopg2.Error):
+                cursor.connection.cursor().execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with acquire(database, connection_id, "a", sleep=time.sleep) as lease:
+        sa.event.listen(database._engine, "after_cursor_execute", die_after)
+        acknowledge(lease, 1, rows)
+        sa.event.remove(database._engine, "after_cursor_execute", die_after)
+        assert deaths
+        # as when the commit went through and only its answer was lost
+        acknowledge(lease, 1, rows)
+    assert [(row.lo, row.hi) for row in world.rows(t.ledger)] == [(0, 9), (10, 10)]
+    database.close()

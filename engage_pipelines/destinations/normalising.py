@@ -88,8 +88,10 @@ def _plain_phone(text: str) -> str | None:
     """A number that is international and complete already, as E.164; None when it takes parsing to know. Parsing would give the same."""
     if not text.startswith("+"):
         return None
-    numerals = text[1:].translate(_PUNCTUATION)
-    if not (numerals.isascii() and numerals.isdecimal()):
+    numerals = text[1:].replace(" ", "")
+    if not numerals.isdecimal():
+        numerals = numerals.translate(_PUNCTUATION)
+    if not (numerals.isdecimal() and numerals.isascii()):
         return None
     plan = _plan(numerals[:3])
     if plan is None:

@@ -1,6 +1,7 @@
 """Dagster's definitions, built from what the registry holds."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import dagster as dg
 
@@ -21,7 +22,7 @@ def build_definitions(settings: Settings, database: Database, resource: dg.Resou
         catalog = read_catalog(connection)
     launcher = Launcher(database, catalog, Reloader(settings.dagster_url))
     return dg.Definitions(
-        assets=list(_assets(catalog)),
+        assets=list(_assets(catalog, Mount())),
         schedules=list(schedules(catalog)),
         sensors=[launcher_sensor(launcher)],
         resources={work.RESOURCE: resource},
@@ -29,10 +30,33 @@ def build_definitions(settings: Settings, database: Database, resource: dg.Resou
     )
 
 
-def _assets(catalog: Catalog) -> Iterator[dg.AssetSpec | dg.AssetsDefinition]:
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """How the assets stand in a code location that holds others too: below `prefix`, the facts of each space after `upstream` of it."""
+
+    prefix: tuple[str, ...] = ()
+    upstream: Callable[[str], Sequence[dg.AssetKey]] = lambda _space: ()
+
+
+def build_mounted(settings: Settings, database: Database, resource: dg.ResourceDefinition, mount: Mount) -> dg.Definitions:
+    """The same beside other assets: nothing is said of them, neither which are launched nor how they are run."""
+    with database.read() as connection:
+        catalog = replace(read_catalog(connection), prefix=mount.prefix)
+    assets = list(_assets(catalog, mount))
+    keys = [key for one in assets for key in ([one.key] if isinstance(one, dg.AssetSpec) else one.keys)]
+    launcher = Launcher(database, catalog, Reloader(settings.dagster_url))
+    return dg.Definitions(
+        assets=assets,
+        schedules=list(schedules(catalog)),
+        sensors=[launcher_sensor(launcher, dg.AssetSelection.assets(*keys))],
+        resources={work.RESOURCE: resource},
+    )
+
+
+def _assets(catalog: Catalog, mount: Mount) -> Iterator[dg.AssetSpec | dg.AssetsDefinition]:
     for space in catalog.spaces:
-        yield facts_spec(space)
+        yield facts_spec(space, prefix=mount.prefix, upstream=mount.upstream(space))
         if catalog.of_space(space):
             yield computations_asset(catalog, space)
     for entry in catalog.entries:
-        yield sync_asset(entry)
+        yield sync_asset(entry, prefix=mount.prefix)

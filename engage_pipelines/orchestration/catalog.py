@@ -36,6 +36,8 @@ class Catalog:
     entries: tuple[Entry, ...] = ()
     references: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict[tuple[str, str], tuple[str, ...]])
     """(space, key) -> the keys of the same space that its definition speaks of, without loops."""
+    prefix: tuple[str, ...] = ()
+    """What stands before the asset keys, where they are mounted beside other assets."""
 
     @property
     def fingerprint(self) -> str:

@@ -15,10 +15,11 @@ from engage_pipelines.orchestration.catalog import Catalog, Entry
 _TITLES = {"published": "members changed", "unchanged": "nobody entered or left"}
 
 
-def facts_spec(space: str) -> dg.AssetSpec:
-    """The customer data that is ingested outside Dagster."""
+def facts_spec(space: str, *, prefix: translator.Prefix = (), upstream: Sequence[dg.AssetKey] = ()) -> dg.AssetSpec:
+    """The customer data that is ingested outside Dagster, or made by the assets upstream."""
     return dg.AssetSpec(
-        translator.facts_key(space),
+        translator.facts_key(space, prefix),
+        deps=upstream,
         group_name=translator.group_name(space),
         description="Customer data of the space: the calls that `engage ingest` has read.",
         owners=translator.owners(space),
@@ -28,7 +29,7 @@ def facts_spec(space: str) -> dg.AssetSpec:
 
 def computations_asset(catalog: Catalog, space: str) -> dg.AssetsDefinition:
     """The computations of the space as one multi-asset."""
-    entries = {translator.computation_key(space, entry.kind, entry.key): entry for entry in catalog.of_space(space)}
+    entries = {translator.computation_key(space, entry.kind, entry.key, catalog.prefix): entry for entry in catalog.of_space(space)}
 
     @dg.multi_asset(
         name=translator.compute_step_name(space),
@@ -52,10 +53,11 @@ def computations_asset(catalog: Catalog, space: str) -> dg.AssetsDefinition:
 
 def _spec(catalog: Catalog, entry: Entry) -> dg.AssetSpec:
     kinds = {other.key: other.kind for other in catalog.of_space(entry.space)}
-    upstream = [translator.computation_key(entry.space, kinds[key], key) for key in catalog.references.get((entry.space, entry.key), ())]
+    others = catalog.references.get((entry.space, entry.key), ())
+    upstream = [translator.computation_key(entry.space, kinds[key], key, catalog.prefix) for key in others]
     return dg.AssetSpec(
-        translator.computation_key(entry.space, entry.kind, entry.key),
-        deps=[translator.facts_key(entry.space), *upstream],
+        translator.computation_key(entry.space, entry.kind, entry.key, catalog.prefix),
+        deps=[translator.facts_key(entry.space, catalog.prefix), *upstream],
         group_name=translator.group_name(entry.space),
         description=entry.description or f"{entry.name}: {entry.level} {entry.kind}.",
         metadata=translator.computation_metadata(entry),

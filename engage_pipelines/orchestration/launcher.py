@@ -165,11 +165,12 @@ class Launcher:
         if isinstance(one, OwedSync):
             return dg.RunRequest(
                 run_key=key,
-                asset_selection=[translator.sync_key(one.space, one.audience)],
+                asset_selection=[translator.sync_key(one.space, one.audience, self.loaded.prefix)],
                 partition_key=one.destination,
                 tags=translator.sync_tags(one),
             )
-        keys = [translator.computation_key(one.space, self._kinds[one.space, audience], audience) for audience in one.keys]
+        prefix = self.loaded.prefix
+        keys = [translator.computation_key(one.space, self._kinds[one.space, audience], audience, prefix) for audience in one.keys]
         return dg.RunRequest(run_key=key, asset_selection=keys, tags=translator.compute_tags(one))
 
 
@@ -188,22 +189,22 @@ def _missing_partitions(
     for run in runs:
         if run.partition_key is None or not run.asset_selection:
             continue
-        space, _, audience = run.asset_selection[0].path
+        space, audience = translator.space_and_audience(run.asset_selection[0])
         wanted = (translator.partitions_name(space, audience), run.partition_key)
         if wanted not in coming and not instance.has_dynamic_partition(*wanted):
             coming.add(wanted)
             yield partitions(space, audience).build_add_request([run.partition_key])
 
 
-def launcher_sensor(launcher: Launcher) -> dg.SensorDefinition:
-    """The sensor, running from the first start on."""
+def launcher_sensor(launcher: Launcher, assets: dg.AssetSelection | None = None) -> dg.SensorDefinition:
+    """The sensor, running from the first start on; `assets` are those it may launch, all of the code location unless said."""
 
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         return launcher.tick(context)
 
     return dg.SensorDefinition(
         name=translator.LAUNCHER,
-        asset_selection=dg.AssetSelection.all(),
+        asset_selection=assets or dg.AssetSelection.all(),
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
         evaluation_fn=evaluate,

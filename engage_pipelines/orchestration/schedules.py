@@ -14,7 +14,9 @@ def schedules(catalog: Catalog) -> Iterator[dg.ScheduleDefinition]:
     due: dict[tuple[str, str], list[dg.AssetKey]] = {}
     for entry in catalog.entries:
         if entry.enabled and entry.cadence != MANUAL and dg_accepts(entry.cadence):
-            due.setdefault((entry.space, entry.cadence), []).append(translator.computation_key(entry.space, entry.kind, entry.key))
+            due.setdefault((entry.space, entry.cadence), []).append(
+                translator.computation_key(entry.space, entry.kind, entry.key, catalog.prefix)
+            )
     for (space, cadence), keys in sorted(due.items()):
         yield dg.ScheduleDefinition(
             name=translator.schedule_name(space, cadence),

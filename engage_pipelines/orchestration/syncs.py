@@ -51,9 +51,9 @@ def settle(context: dg.OpExecutionContext) -> Iterator[dg.Output[None] | dg.Asse
     yield _judge(context.assets_def.key, report)
 
 
-def sync_asset(entry: Entry) -> dg.AssetsDefinition:
+def sync_asset(entry: Entry, *, prefix: translator.Prefix = ()) -> dg.AssetsDefinition:
     """The syncs of one audience."""
-    key = translator.sync_key(entry.space, entry.key)
+    key = translator.sync_key(entry.space, entry.key, prefix)
     destinations = partitions(entry.space, entry.key)
 
     def deliver(audience: Any) -> Mapping[str, Any]:
@@ -71,7 +71,7 @@ def sync_asset(entry: Entry) -> dg.AssetsDefinition:
         )
     return dg.graph_asset(
         key=key,
-        ins={"audience": dg.AssetIn(key=translator.computation_key(entry.space, entry.kind, entry.key), dagster_type=dg.Nothing)},
+        ins={"audience": dg.AssetIn(key=translator.computation_key(entry.space, entry.kind, entry.key, prefix), dagster_type=dg.Nothing)},
         partitions_def=destinations,
         check_specs=[check],
         group_name=translator.group_name(entry.space),
@@ -103,7 +103,7 @@ def _send(context: dg.OpExecutionContext, level: str) -> None:
 
 
 def _place(context: dg.OpExecutionContext) -> work.Place:
-    space, _, audience = context.assets_def.key.path
+    space, audience = translator.space_and_audience(context.assets_def.key)
     return work.Place(space, audience, context.partition_key)
 
 

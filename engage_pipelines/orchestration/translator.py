@@ -34,16 +34,26 @@ _MAX_NAME = 100
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]")
 
 
-def facts_key(space: str) -> dg.AssetKey:
-    return dg.AssetKey([space, "facts"])
+Prefix = Sequence[str]
+"""What stands before every asset key, for code locations that hold other assets too."""
 
 
-def computation_key(space: str, kind: str, key: str) -> dg.AssetKey:
-    return dg.AssetKey([space, kind, key])
+def facts_key(space: str, prefix: Prefix = ()) -> dg.AssetKey:
+    return dg.AssetKey([*prefix, space, "facts"])
 
 
-def sync_key(space: str, key: str) -> dg.AssetKey:
-    return dg.AssetKey([space, "sync", key])
+def computation_key(space: str, kind: str, key: str, prefix: Prefix = ()) -> dg.AssetKey:
+    return dg.AssetKey([*prefix, space, kind, key])
+
+
+def sync_key(space: str, key: str, prefix: Prefix = ()) -> dg.AssetKey:
+    return dg.AssetKey([*prefix, space, "sync", key])
+
+
+def space_and_audience(key: dg.AssetKey) -> tuple[str, str]:
+    """What the key of a sync is about, whatever stands before it."""
+    space, _, audience = key.path[-3:]
+    return space, audience
 
 
 def partitions_name(space: str, key: str) -> str:

@@ -20,11 +20,11 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, TypeAlias, TypeVar, cast
+from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, cast
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import orjson
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from engage_pipelines.destinations.authentication import OAuth2, Token, read_token
 from engage_pipelines.destinations.base import (
@@ -63,15 +63,14 @@ Ask: TypeAlias = Callable[[Request], Answer | Verdict]
 TEST_DEADLINE_S = 10.0
 
 
+Endpoint = Annotated[str, AfterValidator(lambda url: check_url(url).rstrip("/"))]
+"""A setting that holds the address of a vendor, without a slash at its end."""
+
+
 class ApiSettings(Settings):
     """Base of the settings of types for a vendor's API."""
 
-    endpoint: str | None = Field(None, description="Another address to send to in place of the vendor's own, such as a proxy.")
-
-    @field_validator("endpoint")
-    @classmethod
-    def _endpoint(cls, value: str | None) -> str | None:
-        return None if value is None else check_url(value).rstrip("/")
+    endpoint: Endpoint | None = Field(None, description="Another address to send to in place of the vendor's own, such as a proxy.")
 
     def at(self, url: str) -> str:
         """The vendor's URL, or the same path at the endpoint that was set."""

@@ -11,7 +11,7 @@ from pydantic import Field as Setting
 from pydantic import SecretStr
 
 from engage_pipelines.destinations import presets
-from engage_pipelines.destinations.api import ApiDestination, Batch, Conversation, failure, json_request, object_of
+from engage_pipelines.destinations.api import ApiDestination, Batch, Conversation, Endpoint, failure, json_request, object_of
 from engage_pipelines.destinations.authentication import Bearer
 from engage_pipelines.destinations.base import Accepted, Action, Effect, Limits, MembershipAs, Record, Settings
 from engage_pipelines.destinations.fields import Field, UnusableError, path
@@ -60,7 +60,7 @@ class BrazeSettings(Settings):
     """The workspace."""
 
     api_key: SecretStr = Setting(min_length=1, description="REST API key with the permission users.track.")
-    endpoint: str = Setting("https://rest.iad-01.braze.com", description="REST endpoint of your Braze instance.")
+    endpoint: Endpoint = Setting("https://rest.iad-01.braze.com", description="REST endpoint of your Braze instance.")
 
 
 class Braze(ApiDestination):

@@ -12,7 +12,7 @@ from pydantic import Field as Setting
 from pydantic import SecretStr
 
 from engage_pipelines.destinations import presets
-from engage_pipelines.destinations.api import ApiDestination, Batch, Conversation, Talk, failure, json_request
+from engage_pipelines.destinations.api import ApiDestination, Batch, Conversation, Endpoint, Talk, failure, json_request
 from engage_pipelines.destinations.base import Accepted, Action, Effect, Limits, ListId, MembershipAs, Record, Settings, Target, Verdict
 from engage_pipelines.destinations.fields import Field, UnusableError, path
 from engage_pipelines.destinations.http import Request
@@ -26,7 +26,7 @@ class BrazeCohortsSettings(Settings):
     client_secret: SecretStr = Setting(min_length=1, description="Data import key of the Braze customer.")
     partner_api_key: SecretStr = Setting(min_length=1, description="Partner API key, from Braze, for the clusters of this endpoint.")
     partner: str = Setting("segment", pattern=r"^[A-Za-z0-9_-]+$", description="The partner's name in Braze's addresses.")
-    endpoint: str = Setting("https://rest.iad-01.braze.com", description="REST endpoint of your Braze instance.")
+    endpoint: Endpoint = Setting("https://rest.iad-01.braze.com", description="REST endpoint of your Braze instance.")
 
 
 class BrazeCohorts(ApiDestination):

@@ -321,6 +321,14 @@ def test_an_endpoint_takes_the_place_of_every_host_of_the_vendor() -> None:
     assert ApiSettings().at("https://api.club.example/lists") == "https://api.club.example/lists"
 
 
+@pytest.mark.parametrize("url", ["ftp://x", "x", "https://ana:pw@x.test", "https://x.test/\nX: y"])
+def test_an_endpoint_that_cannot_be_asked_is_refused_by_name(url: str) -> None:
+    given = {"endpoint": url, "client_secret": "x", "refresh_token": "y"}
+    with pytest.raises(ConfigurationError, match="endpoint") as refusal:
+        Club().configure(given, files_dir=Path())
+    assert "pw" not in str(refusal.value)
+
+
 def test_a_conversation_ends_with_the_request_that_has_no_answer() -> None:
     told: list[str] = []
 

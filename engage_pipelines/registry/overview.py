@@ -23,6 +23,16 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """How an audience is; `size` and `users` are of the current version, None before the first. `held` is the version that is held."""
+
+    status: str
+    size: int | None
+    users: int | None
+    held: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """One audience; `size` and `users` are of the current version, None before the first. `held` is a version that waits for someone."""
 
@@ -47,22 +57,40 @@ def list_summaries(c: sa.Connection, space_id: str, *, search: str = "", offset:
 
 def summarize(c: sa.Connection, space_id: str, rows: Sequence[Row]) -> list[Summary]:
     """What there is to say of these audiences of one space."""
-    ids = [row.id for row in rows]
-    versions, destinations = _versions(c, ids), _destinations(c, rows)
-    computing = _asked(c, space_id)
-    waiting, uses = waiting_for_destinations(c, rows), users_of_each(c, space_id)
+    destinations, uses = _destinations(c, rows), users_of_each(c, space_id)
     return [
         Summary(
             row=row,
-            status=_status(row, computing.get(row.id), waits=row.id in waiting),
-            size=versions[row.id, row.current_version].size if (row.id, row.current_version) in versions else None,
-            users=versions[row.id, row.current_version].users if (row.id, row.current_version) in versions else None,
-            held=max((n for of, n in versions if of == row.id and n > (row.current_version or 0)), default=None),
+            status=one.status,
+            size=one.size,
+            users=one.users,
+            held=one.held,
             destinations=tuple(destinations.get(row.id, ())),
             used_by=tuple(uses.get(row.key, ())),
         )
-        for row in rows
+        for row, one in zip(rows, conditions(c, space_id, rows), strict=True)
     ]
+
+
+def conditions(c: sa.Connection, space_id: str, rows: Sequence[Row]) -> list[Condition]:
+    """How these audiences of one space are, one for each row."""
+    versions, computing, waiting = _versions(c, [row.id for row in rows]), _asked(c, space_id), waiting_for_destinations(c, rows)
+    held: dict[str, int] = {}
+    for of, n in versions:
+        held[of] = max(n, held.get(of, 0))
+    found: list[Condition] = []
+    for row in rows:
+        current = versions.get((row.id, row.current_version))
+        newest = held.get(row.id, 0)
+        found.append(
+            Condition(
+                status=_status(row, computing.get(row.id), waits=row.id in waiting),
+                size=None if current is None else current.size,
+                users=None if current is None else current.users,
+                held=newest if newest > (row.current_version or 0) else None,
+            )
+        )
+    return found
 
 
 def list_versions(c: sa.Connection, computation_id: str, *, offset: int = 0, limit: int = 100) -> list[Row]:

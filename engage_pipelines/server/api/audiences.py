@@ -13,7 +13,7 @@ from engage_pipelines.registry.audience_options import check_options, external_i
 from engage_pipelines.registry.audit import authors_of
 from engage_pipelines.registry.computations import AudienceFields, NewAudience, create_audience, delete_audience, update_audience, used_by
 from engage_pipelines.registry.lookup import Row
-from engage_pipelines.registry.overview import Summary, summarize
+from engage_pipelines.registry.overview import Condition, conditions
 from engage_pipelines.registry.runs import request_compute
 from engage_pipelines.registry.tables import computation
 from engage_pipelines.registry.tokens import Role
@@ -82,11 +82,11 @@ _OPTION_NAMES = {
 def audience_data(c: sa.Connection, space: Row, rows: Sequence[Row], *, schedules_at: int | None = None) -> list[dict[str, Any]]:
     """The audiences as Segment's clients read them, with schedules when an instant is given; a few queries whatever their number."""
     authors = authors_of(c, [_object(space, row) for row in rows])
-    return [_data(one, authors.get(_object(space, one.row), ("", "")), schedules_at) for one in summarize(c, space.id, rows)]
+    found = zip(rows, conditions(c, space.id, rows), strict=True)
+    return [_data(row, one, authors.get(_object(space, row), ("", "")), schedules_at) for row, one in found]
 
 
-def _data(one: Summary, authors: tuple[str, str], schedules_at: int | None) -> dict[str, Any]:
-    row = one.row
+def _data(row: Row, one: Condition, authors: tuple[str, str], schedules_at: int | None) -> dict[str, Any]:
     options: dict[str, Any] = {
         "filterByExternalIds": list(external_ids(row.options)),
         "includeHistoricalData": row.options.get("include_historical_data", True),
@@ -114,7 +114,6 @@ def _data(one: Summary, authors: tuple[str, str], schedules_at: int | None) -> d
         "updatedAt": instant(row.updated_at),
         "version": row.current_version,
         "heldVersion": one.held,
-        "destinations": len(one.destinations),
     }
     if schedules_at is not None:
         told["schedules"] = schedules_of(row, schedules_at)

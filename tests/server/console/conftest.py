@@ -22,6 +22,7 @@ from engage_pipelines.registry.lookup import find_space
 from engage_pipelines.registry.sources import create_source
 from engage_pipelines.registry.tokens import NewToken, Role, create_token
 from engage_pipelines.server.app import create_app
+from engage_pipelines.server.console import slow
 from engage_pipelines.settings import Settings, read_settings
 from tests.computing.sample_project import make_project
 
@@ -108,6 +109,12 @@ class Project:
         return visitor
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _threads_end() -> Iterator[None]:
+    yield
+    slow.close()
+
+
 @pytest.fixture(scope="session")
 def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("console") / "home"
@@ -121,9 +128,18 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(computed: Path, tmp_path: Path, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
-    home = tmp_path / "home"
-    shutil.copytree(computed, home)
     monkeypatch.setenv("CRM_KEY", SECRET)
+    yield from _open(computed, tmp_path / "home", portal)
+
+
+@pytest.fixture(scope="session")
+def still(computed: Path, tmp_path_factory: pytest.TempPathFactory, portal: BlockingPortal) -> Iterator[Project]:
+    """A project that many tests share: they look, and ask for what is refused."""
+    yield from _open(computed, tmp_path_factory.mktemp("still") / "home", portal, connected=True)
+
+
+def _open(computed: Path, home: Path, portal: BlockingPortal, *, connected: bool = False) -> Iterator[Project]:
+    shutil.copytree(computed, home)
     settings = read_settings({"ENGAGE_HOME": str(home), "ENGAGE_ACTOR": "tests", "ENGAGE_KEYS": FERNET})
     app = create_app(settings)
     with app.state.registry.change() as change:
@@ -134,7 +150,10 @@ def project(computed: Path, tmp_path: Path, portal: BlockingPortal, monkeypatch:
         create_destination(change, space, NewDestination("list", "csv_file", {"path": "lists/{audience}.csv"}, name="Newsletter list"))
     admin = Visitor(app, portal)
     admin.get(f"{S}/audiences")
-    yield Project(app, portal, settings, admin)
+    project = Project(app, portal, settings, admin)
+    if connected:
+        project.connect("business", "list")
+    yield project
     app.state.previews.close()
     app.state.registry.database.close()
 

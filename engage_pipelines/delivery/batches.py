@@ -28,7 +28,7 @@ class Cutter:
                 if self._begun and lane != self._lane:
                     yield self._finished()
                 self._lane = lane
-                yield from self._cut(run, self._limits_of(run.text("action", 0)))
+                yield from self._cut(run, self._limits_of(run.value("action")))
         if self._begun:
             yield self._finished()
 
@@ -65,6 +65,8 @@ class Cutter:
 def _runs(rows: Rows) -> Iterator[tuple[str, Rows]]:
     """Stretches of one lane."""
     codes, lanes = rows.codes("lane")
+    for column in ("part", "action", "pattern"):
+        rows.codes(column)  # known from here on to every stretch that is cut from these
     edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(rows)]
     for start, end in pairwise(edges):
         if start < end:

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -31,14 +31,26 @@ LIST_CHUNK = 10_000
 PROGRESS_EVERY_S = 5.0
 
 
+@contextmanager
+def planner_of(work: Work, level: str) -> Generator[Planner]:
+    """A planner over the connection's versions, with a scratch folder of its own that goes with it."""
+    scratch = work.folder / f".planning-{work.connection.id}"
+    try:
+        with connect(scratch) as db:
+            yield Planner(db, work.chain, work.counted(level))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Hands:
-    """What carrying out a step takes: the work, the lease it is done under, and where to tell of it."""
+    """What carrying out a step takes: the work, the lease it is done under, where to tell of it, and who plans."""
 
     work: Work
     lease: Lease
     log: Callable[[str], None]
     attempt: int = 1
+    planner: Callable[[Work, str], AbstractContextManager[Planner]] = planner_of
 
 
 def start(hands: Hands, replica: ReplicaState, step: Step) -> GenerationRow | None:
@@ -49,7 +61,7 @@ def start(hands: Hands, replica: ReplicaState, step: Step) -> GenerationRow | No
         exceptions = state.load_exceptions(c, work.connection.id, replica.name)
         now = work.runtime.database.now_us(c)
         evaluated_at = state.evaluated_at(c, work.connection.computation_id, step.target)
-    with planner_of(work, replica.level) as planner:
+    with hands.planner(work, replica.level) as planner:
         limit = None if work.type.writes_whole_list(work.settings) else work.runtime.max_changes
         planned = planner.plan(replica, step, exceptions, now_us=now, limit=limit)
         if not planned.changes:
@@ -83,7 +95,7 @@ def adopt(hands: Hands, generation: GenerationRow, level: str) -> None:
     if not is_behind(generation.current_when_planned, work.connection.current):
         return
     entries = [rows.where(rows.entered) for rows in _pending(hands, generation, ["seq", "address", "entered"])]
-    with planner_of(work, level) as planner:
+    with hands.planner(work, level) as planner:
         gone = planner.overtaken(pa.chunked_array([one.batch.column("address") for one in entries], pa.string()), work.connection.current)
     rows = [LedgerRow(lo, hi, "overtaken", None, 0) for one in entries for lo, hi in runs_of(one.seqs[one.is_in("address", gone)])]
     if rows:
@@ -128,7 +140,7 @@ def settle(hands: Hands, generation: GenerationRow, level: str) -> Mapping[str, 
     rows = generation_file.rows_of(work.path(generation.id), generation_file.FATES)
     result = outcome_of_rows(rows, ledger, exceptions, generation=generation.id, now_us=now)
     if any(row.kind == "left_out" for row in exceptions):
-        with planner_of(work, level) as planner:
+        with hands.planner(work, level) as planner:
             result = replace(result, clear=[*result.clear, *planner.stale_left_out(exceptions, settled)])
     state.settle(hands.lease, generation, settled, result, now_us=now)
     _drop_files(hands, {generation.id, *(row.generation for row in exceptions)})
@@ -154,7 +166,7 @@ def _deliver_list(hands: Hands, generation: GenerationRow, level: str) -> None:
     work = hands.work
     outside = work.outside(level, generation.id)
     deadline = hands.lease.begin_request(0.0)
-    with planner_of(work, level) as planner:
+    with hands.planner(work, level) as planner:
         rows = planner.members(generation.target)
         verdict = work.type.write_list(_list_rows(rows), settings=work.settings, target=outside.target)
     hands.lease.answered(deadline)
@@ -184,17 +196,6 @@ def _pending(hands: Hands, generation: GenerationRow, columns: Sequence[str] | N
     with hands.work.runtime.database.read() as c:
         ledger = state.load_ledger(c, generation.id)
     return pending(generation_file.rows_of(hands.work.path(generation.id), columns), ledger)
-
-
-@contextmanager
-def planner_of(work: Work, level: str) -> Generator[Planner]:
-    """A planner over the connection's versions, with a scratch folder of its own that goes with it."""
-    scratch = work.folder / f".planning-{work.connection.id}"
-    try:
-        with connect(scratch) as db:
-            yield Planner(db, work.chain, work.counted(level))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _wait_until_quiet(hands: Hands) -> None:

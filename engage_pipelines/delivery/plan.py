@@ -29,7 +29,7 @@ from engage_pipelines.domain.protocol import (
 )
 from engage_pipelines.snapshots.rows import NO_ROWS, Chain
 
-MEMORY_LIMIT = "512MB"
+MEMORY_LIMIT = "128MB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,7 @@ class Planned:
 
 def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection for planning, with bounded memory that spills below `scratch`."""
+    scratch.parent.mkdir(parents=True, exist_ok=True)  # the database makes one folder, not the way there
     return duckdb.connect(
         config={"memory_limit": MEMORY_LIMIT, "threads": 2, "temp_directory": str(scratch), "preserve_insertion_order": True}
     )

@@ -50,13 +50,19 @@ class Rows:
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         self.batch = batch
+        self._codes: dict[str, tuple[Numbers, list[str]]] = {}
 
     def __len__(self) -> int:
         return self.batch.num_rows
 
     def cut(self, start: int, end: int) -> "Rows":
         """The rows from `start` to before `end`."""
-        return self if (start, end) == (0, len(self)) else Rows(self.batch.slice(start, end - start))
+        if (start, end) == (0, len(self)):
+            return self
+        part = Rows(self.batch.slice(start, end - start))
+        part.__dict__ |= {name: self.__dict__[name][start:end] for name in ("seqs", "sizes") if name in self.__dict__}
+        part._codes = {column: (codes[start:end], values) for column, (codes, values) in self._codes.items()}
+        return part
 
     def where(self, wanted: Flags) -> "Rows":
         """The rows that are wanted."""
@@ -72,10 +78,14 @@ class Rows:
 
     def codes(self, column: str) -> tuple[Numbers, list[str]]:
         """A column of few values: for each row the place of its value in the list, below zero where there is none."""
+        if column in self._codes:
+            return self._codes[column]
         encoded = self.batch.column(column)
         if not pa.types.is_dictionary(encoded.type):
             encoded = encoded.dictionary_encode()
-        return pc.fill_null(encoded.indices, _NO_PATTERN).to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
+        codes = pc.fill_null(encoded.indices, _NO_PATTERN).to_numpy().astype(np.int64)
+        self._codes[column] = (codes, encoded.dictionary.to_pylist())
+        return self._codes[column]
 
     def is_in(self, column: str, values: Collection[str]) -> Flags:
         """For each row whether its value is one of these."""
@@ -83,9 +93,10 @@ class Rows:
             return np.zeros(len(self), np.bool_)
         return pc.is_in(self.batch.column(column), pa.array(list(values), pa.string())).to_numpy(zero_copy_only=False)
 
-    def text(self, column: str, at: int) -> str:
-        """One value of a column."""
-        return self.batch.column(column)[at].as_py()
+    def value(self, column: str) -> str:
+        """What the first row has in a column of few values."""
+        codes, values = self.codes(column)
+        return values[codes[0]]
 
     @cached_property
     def sizes(self) -> Numbers:
@@ -147,18 +158,24 @@ def _filled(batch: pa.RecordBatch, pattern: str | None, separator: bytes) -> pa.
     """The bodies of rows of one pattern, or of none, each with the separator behind it."""
     if pattern is None:
         return pc.binary_join_element_wise(batch.column("body"), _constant(separator), _constant(b""))
-    known = _loaded(pattern)
-    first, *others = [text.encode() for text in known.texts]
-    if not others:
-        return pa.array([first + separator] * len(batch), pa.binary())
-    others[-1] += separator
-    parts: list[Any] = [_constant(first)]
-    for hole, text in zip(known.holes, others, strict=True):
+    holes, texts = _loaded(pattern).holes, _constants(pattern, separator)
+    if not holes:
+        return pa.array([texts[0].as_py()] * len(batch), pa.binary())
+    parts: list[Any] = [texts[0]]
+    for hole, text in zip(holes, texts[1:], strict=True):
         filling = batch.column(hole)
-        parts += ((filling.cast(pa.string()) if hole == SEQ else filling).cast(pa.binary()), _constant(text))
+        parts += ((filling.cast(pa.string()) if hole == SEQ else filling).cast(pa.binary()), text)
     return pc.binary_join_element_wise(*parts, _constant(b""))
 
 
+@lru_cache(maxsize=256)
+def _constants(pattern: str, separator: bytes) -> list[Any]:
+    """The texts of a pattern with the separator at the end."""
+    *texts, last = [text.encode() for text in _loaded(pattern).texts]
+    return [_constant(text) for text in (*texts, last + separator)]
+
+
+@lru_cache(maxsize=64)
 def _constant(text: bytes) -> Any:
     return pa.scalar(text, pa.binary())
 
@@ -214,11 +231,11 @@ class Batch(Sequence[Record]):
 
     @property
     def action(self) -> str:
-        return self.parts[0].text("action", 0)
+        return self.parts[0].value("action")
 
     @property
     def lane(self) -> str:
-        return self.parts[0].text("lane", 0)
+        return self.parts[0].value("lane")
 
     @cached_property
     def part(self) -> str | None:

@@ -6,12 +6,8 @@ the same method and body; no address is connected to but one that was looked up 
 """
 
 import logging
-import os
 import socket
 import time
-from contextlib import suppress
-from http.cookiejar import DefaultCookiePolicy
-from threading import Lock
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
@@ -20,11 +16,11 @@ import urllib3
 
 from engage_pipelines.destinations.base import Backoff, Stop, Verdict
 from engage_pipelines.destinations.http import Answer, Reach, Request
-from engage_pipelines.destinations.sending.connections import AddressRefusedError, DeadlineAdapter, deadline
+from engage_pipelines.destinations.sending.connections import AddressRefusedError, deadline
+from engage_pipelines.destinations.sending.sessions import Session, kind_of, sessions
 
 MAX_ANSWER_BYTES: Final = 1_000_000
 CONNECT_TIMEOUT_S: Final = 10.0
-USER_AGENT: Final = "engage-pipelines"
 
 _CHUNK = 65_536
 _MOVED = frozenset({301, 302, 303, 307, 308})
@@ -36,8 +32,8 @@ logging.getLogger("urllib3.connectionpool").addFilter(lambda line: line.levelno 
 def perform(request: Request, *, deadline_s: float, reach: Reach) -> Answer | Verdict:
     """The answer to a request, or Backoff or Stop when there is none. Raises nothing that the network can cause."""
     until = time.monotonic() + deadline_s
-    kind = _kind(request, reach)
-    session = _sessions.take(kind)
+    kind = kind_of(request, reach)
+    session = sessions.take(kind)
     try:
         with deadline(until):
             answer = _follow(session, request, until)
@@ -47,11 +43,11 @@ def perform(request: Request, *, deadline_s: float, reach: Reach) -> Answer | Ve
     except BaseException:
         session.close()
         raise
-    _sessions.give_back(kind, session)
+    sessions.give_back(kind, session)
     return answer
 
 
-def _follow(session: requests.Session, request: Request, until: float) -> Answer:
+def _follow(session: Session, request: Request, until: float) -> Answer:
     answer = _once(session, request, request.url, until)
     moved_to = _moved_to(request.url, answer) if answer.status in _MOVED else None
     return answer if moved_to is None else _once(session, request, moved_to, until)
@@ -69,17 +65,11 @@ def _moved_to(url: str, answer: Answer) -> str | None:
     return moved_to if one.hostname == two.hostname and (same_door or now_safe) else None
 
 
-def _once(session: requests.Session, request: Request, url: str, until: float) -> Answer:
+def _once(session: Session, request: Request, url: str, until: float) -> Answer:
     left_s = max(until - time.monotonic(), 0.001)
-    response = session.request(
-        request.method,
-        url,
-        data=request.body,
-        headers=dict(request.headers),
-        timeout=(min(CONNECT_TIMEOUT_S, left_s), left_s),
-        allow_redirects=False,
-        stream=True,
-    )
+    prepared, settings = session.prepared(request, url)
+    timeout = (min(CONNECT_TIMEOUT_S, left_s), left_s)
+    response = session.get_adapter(prepared.url or url).send(prepared, timeout=timeout, **settings)
     with response:
         body, whole = _read(response)
         if not whole:
@@ -148,74 +138,3 @@ def _chain(error: BaseException) -> "list[BaseException]":
             found.append(at)
             todo += [at.__cause__, at.__context__, getattr(at, "reason", None), *at.args]
     return found
-
-
-_Kind = tuple[Reach, bool]
-
-
-def _kind(request: Request, reach: Reach) -> _Kind:
-    """What a session must be good for: where it may go, and whether without the proxies of this machine's environment.
-
-    A proxy would connect to addresses that nobody here checked, and cannot reach this machine itself.
-    """
-    host = urlsplit(request.url).hostname or ""
-    return reach, reach is Reach.PUBLIC or host == "localhost" or host.startswith("127.") or host == "::1"
-
-
-class _Session(requests.Session):
-    """Follows nothing by itself and remembers nothing of the last request, which may have been another destination's."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """None: redirects are `_follow`'s."""
-
-
-def _new_session(kind: _Kind) -> requests.Session:
-    reach, direct = kind
-    session = _Session()
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.trust_env = not direct
-    session.auth = _no_login_from_netrc
-    session.headers.clear()
-    session.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"})
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, DeadlineAdapter(reach))
-    return session
-
-
-def _no_login_from_netrc(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
-    return prepared
-
-
-class _Sessions:
-    """Sessions with open connections, lent to one request at a time; a process that was forked starts with none."""
-
-    def __init__(self) -> None:
-        self._idle: dict[tuple[int, _Kind], list[requests.Session]] = {}
-        self._lock = Lock()
-
-    def take(self, kind: _Kind) -> requests.Session:
-        with self._lock:
-            idle = self._idle.get((os.getpid(), kind))
-            if idle:
-                return idle.pop()
-        return _new_session(kind)
-
-    def give_back(self, kind: _Kind, session: requests.Session) -> None:
-        with self._lock:
-            self._idle.setdefault((os.getpid(), kind), []).append(session)
-
-    def close(self) -> None:
-        with self._lock:
-            idle = [session for sessions in self._idle.values() for session in sessions]
-            self._idle.clear()
-        for session in idle:
-            with suppress(OSError):
-                session.close()
-
-
-_sessions: Final = _Sessions()
-
-
-def close_idle_connections() -> None:
-    """Close every connection that no request uses; the next request opens its own."""
-    _sessions.close()

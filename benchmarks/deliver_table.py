@@ -1,0 +1,153 @@
+"""Sends a table of people to a collector by the product's own path: generation, ledger, sender. The table stands for what a plan leaves.
+
+    STATE=/tmp/state python benchmarks/deliver_table.py N URL
+
+Each of the N rows becomes an Identify with the e-mail address and the membership of an audience, posted to URL/v1/batch. State lies in the
+folder STATE: a run that was killed is gone on with by the next one with the same STATE. ENGAGE_DATABASE_URL puts registry and ledger on
+PostgreSQL. TABLES is a folder with `N.duckdb` (a table `users` with `user_id`, `email` and a dense `seq`); without one the same table is
+made here. TIMES=1 says where the time went.
+"""
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from engage_pipelines.delivery import generation as generations
+from engage_pipelines.delivery import state
+from engage_pipelines.delivery.generation import Hands
+from engage_pipelines.delivery.lease import acquire
+from engage_pipelines.delivery.plan import Planned, Planner, connect
+from engage_pipelines.delivery.runtime import Runtime
+from engage_pipelines.delivery.state import ExceptionRow
+from engage_pipelines.delivery.work import Work, open_work
+from engage_pipelines.destinations.segment import Segment
+from engage_pipelines.domain.computation import Level
+from engage_pipelines.domain.ownership import LeaseTimes
+from engage_pipelines.domain.protocol import Range, ReplicaState, Step, next_step, settled_by
+from engage_pipelines.registry import computations, connections, destinations
+from engage_pipelines.registry import tables as t
+from engage_pipelines.registry.change import Registry, open_registry
+from engage_pipelines.registry.spaces import NewSpace, create_space
+from engage_pipelines.settings import Settings, read_settings
+
+KEY = "vips"
+AT_US = 1_795_000_000_000_000
+LEASE = LeaseTimes(ttl_s=12.0, heartbeat_s=1.5, request_deadline_s=10.0)
+MADE = "select 'user_' || lpad(i::varchar, 9, '0') as user_id, 'person' || i || '@example.com' as email, i + 1 as seq from range({n}) t(i)"
+Tell = Callable[[str], None]
+
+
+class TablePlanner(Planner):
+    """Leaves rows of the table in `owed`, where a planner over versions leaves who differs."""
+
+    table: str = ""
+
+    def plan(self, replica: ReplicaState, step: Step, exceptions: Sequence[ExceptionRow], *, now_us: int, limit: int | None) -> Planned:
+        span = step.range
+        people = f"select 'user_id:' || user_id as address, seq as member, email from ({self.table})"
+        ((before,),) = self.db.execute(f"select count(*) from ({people}) where address < ?", [span.lo]).fetchall()
+        self.db.execute(
+            f"""create or replace table owed as select address, true as value, false as again, member, email, '' as superseded
+                from ({people}) where member > ? and member <= ? order by address""",
+            [before, before + (limit or 2**62)],
+        )
+        ((count, last),) = self.db.execute("select count(*), max(address) from owed").fetchall()
+        if count == limit:
+            span = Range(span.lo, f"{last}!")
+        return Planned(settled_by(replica, step, span), count)
+
+
+def main() -> None:
+    began = time.monotonic()
+    rows, url = int(sys.argv[1]), sys.argv[2].rstrip("/")
+    environment = os.environ  # noqa: TID251 (a program of its own, with variables of its own)
+    home = Path(environment["STATE"]).resolve()
+    database = {"ENGAGE_DATABASE_URL": environment.get("ENGAGE_DATABASE_URL", "")}
+    settings = read_settings({"ENGAGE_HOME": str(home), "ENGAGE_ACTOR": "benchmark", **database})
+    registry = open_registry(settings, types={Segment.key: Segment()})
+    runtime = Runtime(settings, registry, lease_times=LEASE)
+
+    def tell(text: str) -> None:
+        if environment.get("TIMES"):
+            peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            print(f"{time.monotonic() - began:7.3f} s {time.process_time():7.3f} s of CPU {peak_mb:4} MB  {text}", flush=True)
+
+    tell("the registry is open")
+    connection_id = _connected(registry, settings, url)
+    tell("connected")
+    given = Path(environment.get("TABLES") or home) / f"{rows}.duckdb"
+    with acquire(registry.database, connection_id, "benchmark", sleep=time.sleep, times=LEASE) as lease:
+        work = open_work(runtime, connection_id)
+        _deliver(Hands(work, lease, tell, planner=partial(_planner, given, rows)))
+    tell("done")
+    registry.database.close()
+
+
+def _deliver(hands: Hands) -> None:
+    """What a run does: go on with what was left open, then step by step what is owed."""
+    work, database = hands.work, hands.work.runtime.database
+    with database.read() as c:
+        left = state.unsettled_generation(c, work.connection.id)
+    if left is not None and left.state == "planning":
+        generations.give_up(hands, left)
+    elif left is not None:
+        generations.deliver(hands, left, "user")
+        generations.settle(hands, left, "user")
+    offered: set[Step] = set()
+    while True:
+        with database.read() as c:
+            replicas = work.replicas(c)
+        found = next_step("user", replicas, work.aim, offered)
+        if found is None:
+            return
+        offered.add(found[1])
+        generation = generations.start(hands, *found)
+        if generation is not None:
+            generations.deliver(hands, generation, "user")
+            hands.log(f"sent {generation.id}")
+            generations.settle(hands, generation, "user")
+
+
+@contextmanager
+def _planner(given: Path, rows: int, work: Work, level: str) -> Generator[TablePlanner]:
+    with connect(work.folder / f".planning-{work.connection.id}") as db:
+        planner = TablePlanner(db, work.chain, work.counted(level))
+        planner.table = MADE.format(n=rows)
+        if given.is_file():
+            db.execute(f"attach '{given}' as given (read_only)")
+            planner.table = "select user_id, email, seq from given.users"
+        yield planner
+
+
+def _connected(registry: Registry, settings: Settings, url: str) -> str:
+    """The connection of an audience in its first version; it is made on the first run."""
+    with registry.database.read() as c:
+        found = c.execute(sa.select(t.connection.c.id)).scalar()
+    if found is not None:
+        return str(found)
+    secret = settings.home / "write_key"
+    secret.write_text("key")
+    secret.chmod(0o600)
+    with registry.change() as change:
+        space = create_space(change, NewSpace("bench"))
+        audience = computations.create_audience(change, space, computations.NewAudience(KEY, Level.USER, "trait('plan') = 'pro'"))
+        endpoint = {"write_key": f"file:{secret}", "endpoint": url}
+        destinations.create_destination(
+            change, space, destinations.NewDestination(key="crm", type="segment", name="CRM", settings=endpoint)
+        )
+        connected = connections.connect(change, space, connections.NewConnection(KEY, "crm", calls=("identify",)))
+        version = {"computation_id": audience.id, "n": 1, "state": "published", "evaluated_at": AT_US, "created_at": AT_US}
+        change.c.execute(sa.insert(t.version).values(**version, definition=audience.definition, is_full=True))
+        change.c.execute(sa.update(t.computation).values(current_version=1))
+    return str(connected.connection.id)
+
+
+if __name__ == "__main__":
+    main()

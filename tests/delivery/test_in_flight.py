@@ -1,0 +1,209 @@
+"""Several requests under way: how many, about whom, and what ends them."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from engage_pipelines.delivery.acknowledging import Acknowledger, joined
+from engage_pipelines.delivery.batches import Cutter, answered, pending, runs_of
+from engage_pipelines.delivery.generation_file import GenerationWriter, rows_of
+from engage_pipelines.delivery.in_flight import AbandonedError, InFlight
+from engage_pipelines.delivery.rows import Batch, FrozenRecord
+from engage_pipelines.delivery.state import LedgerRow
+from engage_pipelines.destinations.base import Accepted, Backoff, Limits, Stop
+from engage_pipelines.domain.errors import SyncStoppedError
+from engage_pipelines.registry import tables as t
+from tests.delivery.world import World
+
+
+def record(seq: int, lane: str = "m@1+", part: str = "i0", size: int = 2) -> FrozenRecord:
+    return FrozenRecord(seq, f"user_id:u{seq}", True, part, "identify", lane, "send", f"personas_1:{seq}:{part}", b"x" * size)
+
+
+def batches(tmp_path: Path, records: Sequence[FrozenRecord], limits: Limits, refused: list | None = None) -> list[Batch]:
+    with GenerationWriter(tmp_path / "1.parquet") as writer:
+        for one in records:
+            writer.add(one)
+    told: list[Any] = [] if refused is None else refused
+    return list(Cutter(lambda _action: limits, lambda *what: told.append(what)).batches(rows_of(tmp_path / "1.parquet")))
+
+
+def sizes(found: list[Batch]) -> list[int]:
+    return [len(batch) for batch in found]
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        pytest.param(Limits(max_batch_records=3), [3, 3, 1], id="by records"),
+        pytest.param(Limits(max_batch_bytes=22), [2, 2, 2, 1], id="by bytes, one more for each"),
+        pytest.param(Limits(max_batch_bytes=21), [1] * 7, id="a byte too few for two"),
+        pytest.param(Limits(max_batch_bytes=5), [1] * 7, id="less than one record"),
+        pytest.param(Limits(), [7], id="all at once"),
+    ],
+)
+def test_batches_are_filled_to_the_limits(tmp_path: Path, limits: Limits, expected: list[int]):
+    found = batches(tmp_path, [record(seq, size=10) for seq in range(7)], limits)
+    assert sizes(found) == expected
+    assert [int(seq) for batch in found for seq in batch.seqs] == list(range(7))
+
+
+def test_records_of_different_lanes_share_no_batch_and_too_large_ones_go_into_none(tmp_path: Path):
+    refused: list[tuple[int, int, int]] = []
+    records = [record(0), record(1, size=9), record(2), record(3, lane="m@1-"), record(4)]
+    found = batches(tmp_path, records, Limits(max_record_bytes=8), refused)
+    assert [batch.seqs.tolist() for batch in found] == [[0, 2], [3], [4]]
+    assert refused == [(1, 9, 8)]
+
+
+def test_a_batch_is_a_sequence_of_records_and_joins_their_bodies(tmp_path: Path):
+    (batch,) = batches(tmp_path, [record(seq, size=seq) for seq in range(4)], Limits())
+    assert [one.body for one in batch] == [b"", b"x", b"xx", b"xxx"]
+    assert (batch[3].message_id, batch[-1].address, len(batch[1:3])) == ("personas_1:3:i0", "user_id:u3", 2)
+    assert bytes(batch.joined(b",")) == b",x,xx,xxx"
+    assert batch.cut(1, 3).seqs.tolist() == [1, 2]
+    assert list(batch.sizes) == [0, 1, 2, 3]
+
+
+def test_what_the_ledger_answers_is_not_pending(tmp_path: Path):
+    ledger = [LedgerRow(1, 2, "delivered", None, 1), LedgerRow(5, 5, "rejected", "no", 1)]
+    assert answered(range(7), ledger).tolist() == [False, True, True, False, False, True, False]
+    batches(tmp_path, [record(seq) for seq in range(7)], Limits())
+    assert [rows.seqs.tolist() for rows in pending(rows_of(tmp_path / "1.parquet"), ledger)] == [[0, 3, 4, 6]]
+    assert runs_of(pa.array([0, 3, 4, 6]).to_numpy()) == [(0, 0), (3, 4), (6, 6)]
+
+
+def test_neighbouring_answers_that_say_the_same_become_one_row():
+    rows = [LedgerRow(2, 3, "delivered", None, 1), LedgerRow(0, 1, "delivered", None, 1), LedgerRow(4, 4, "delivered", None, 2)]
+    assert joined(rows) == [LedgerRow(0, 3, "delivered", None, 1), LedgerRow(4, 4, "delivered", None, 2)]
+
+
+def test_answers_are_written_together_and_all_of_them_by_the_end():
+    written: list[list[LedgerRow]] = []
+    with Acknowledger(lambda rows: written.append(list(rows))) as ledger:
+        for seq in range(50):
+            ledger.add([LedgerRow(seq, seq, "delivered", None, 1)])
+    assert [(row.lo, row.hi) for rows in written for row in rows][-1][1] == 49
+    assert len(written) < 10
+
+
+def test_a_ledger_that_cannot_be_written_stops_who_sends():
+    def fail(_rows: Sequence[LedgerRow]) -> None:
+        raise OSError("the database is gone")
+
+    def add_for_long() -> None:
+        with Acknowledger(fail) as ledger:
+            for _ in range(100):
+                ledger.add([LedgerRow(0, 0, "delivered", None, 1)])
+                time.sleep(0.01)
+
+    with pytest.raises(OSError, match="gone"):
+        add_for_long()
+
+
+def test_batches_of_one_lane_and_part_are_under_way_together_and_others_wait(tmp_path: Path):
+    records = [record(seq, part="i0" if seq < 4 else "t0") for seq in range(8)]
+    under_way: set[tuple[str, int]] = set()
+    seen: list[set[tuple[str, int]]] = []
+    lock = threading.Lock()
+
+    def work(batch: Batch) -> None:
+        me = (batch.part or "", int(batch.seqs[0]))
+        with lock:
+            under_way.add(me)
+            seen.append(set(under_way))
+        time.sleep(0.02)
+        with lock:
+            under_way.remove(me)
+
+    done: list[int] = []
+    with InFlight(3) as in_flight:
+        for batch in batches(tmp_path, records, Limits(max_batch_records=1)):
+            in_flight.run(work, batch, lambda batch: done.append(int(batch.seqs[0])))
+        in_flight.wait_for_all()
+    assert sorted(done) == list(range(8))
+    assert max(map(len, seen)) == 3
+    assert all(len({part for part, _ in together}) == 1 for together in seen)
+
+
+def test_the_first_failure_ends_the_others_at_their_next_request(tmp_path: Path):
+    ended: list[str] = []
+
+    def work(batch: Batch) -> None:
+        if batch.seqs[0] == 0:
+            raise SyncStoppedError("no credentials", "")
+        try:
+            while True:
+                time.sleep(0.005)
+                in_flight.check()
+        except AbandonedError:
+            ended.append("abandoned")
+            raise
+
+    in_flight = InFlight(2)
+
+    def run_all() -> None:
+        with in_flight:
+            for batch in batches(tmp_path, [record(seq) for seq in range(6)], Limits(max_batch_records=1)):
+                in_flight.run(work, batch, lambda _batch: None)
+            in_flight.wait_for_all()
+
+    with pytest.raises(SyncStoppedError, match="credentials"):
+        run_all()
+    assert ended == ["abandoned"]
+
+
+PEOPLE = {n: [f"user_id:u{n:02}"] for n in range(20)}
+
+
+@pytest.fixture
+def wide(world: World) -> World:
+    """A destination that takes four requests at once."""
+    world.audience()
+    world.destination()
+    type(world.recorder).limits = replace(world.recorder.limits, max_in_flight=4)
+    world.runtime = replace(world.runtime, max_changes=100)
+    yield world
+    type(world.recorder).limits = replace(world.recorder.limits, max_in_flight=1)
+
+
+def test_everyone_is_told_once_with_several_requests_under_way(wide: World):
+    connection = wide.connect().connection.id
+    wide.publish(PEOPLE)
+    wide.recorder.script = lambda _batch: time.sleep(0.01) or Accepted()
+    report = wide.sync(connection)
+    assert report.counts == {"identify": {"entered": 20}}
+    assert len(wide.recorder.records) == 20
+    assert wide.rows(t.exception) == []
+
+
+def test_a_request_without_an_answer_among_several_is_known_by_its_own_deadline(wide: World):
+    connection = wide.connect().connection.id
+    wide.publish(PEOPLE)
+    wide.recorder.script = lambda batch: Backoff("lost") if batch[0]["userId"] == "u00" else Accepted()
+    wide.sync_until_done(connection)
+    kept = wide.rows(t.exception)
+    assert {row.kind for row in kept} == {"retryable"}
+    assert {row.address for row in kept} <= {"user_id:u00", "user_id:u01"}
+    assert len({r["userId"] for r in wide.recorder.records}) >= 18
+
+
+def test_a_stop_leaves_the_ledger_true_and_the_next_run_sends_the_rest(wide: World):
+    connection = wide.connect().connection.id
+    wide.publish(PEOPLE)
+    wide.recorder.script = lambda _batch: Stop("no", "mend") if len(wide.recorder.records) >= 6 else Accepted()
+    with pytest.raises(SyncStoppedError):
+        wide.sync(connection)
+    taken = len(wide.recorder.records)
+    assert sum(row.hi - row.lo + 1 for row in wide.rows(t.ledger)) == taken
+    wide.recorder.script = lambda _batch: Accepted()
+    with wide.registry.database.write() as c:
+        c.execute(t.connection.update().values(state="active"))
+    wide.sync_until_done(connection)
+    assert len({r["userId"] for r in wide.recorder.records}) == len(wide.recorder.records) == 20

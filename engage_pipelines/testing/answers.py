@@ -15,16 +15,17 @@ from engage_pipelines.testing.bench import Bench
 from engage_pipelines.testing.local_server import Received, Reply, Wire
 from engage_pipelines.testing.vendor import Switchboard
 
-LATER = (
-    *(pytest.param(Reply(status, b"{}"), id=str(status)) for status in (408, 423, 500, 502, 503, 504)),
-    pytest.param(Reply(wire=Wire.RESET), id="connection reset"),
-    pytest.param(Reply(wire=Wire.CUT), id="answer cut off"),
-    pytest.param(Reply(wire=Wire.HALF_HEAD), id="headers cut off"),
-    pytest.param(Reply(wire=Wire.NOISE), id="no HTTP"),
-    pytest.param(Reply(wire=Wire.ENDLESS), id="endless body"),
-    pytest.param(Reply(207, b'{"rejected": "yes'), id="207 that cannot be read"),
-    pytest.param(Reply(200, b"<!DOCTYPE html><title>Log in</title>", {"Content-Type": "text/html"}), id="200 with a login page"),
-)
+LATER = {
+    **{str(status): Reply(status, b"{}") for status in (408, 423, 500, 502, 503, 504)},
+    "connection reset": Reply(wire=Wire.RESET),
+    "answer cut off": Reply(wire=Wire.CUT),
+    "headers cut off": Reply(wire=Wire.HALF_HEAD),
+    "no HTTP": Reply(wire=Wire.NOISE),
+    "endless body": Reply(wire=Wire.ENDLESS),
+    "207 that cannot be read": Reply(207, b'{"rejected": "yes'),
+    "200 with a login page": Reply(200, b"<!DOCTYPE html><title>Log in</title>", {"Content-Type": "text/html"}),
+}
+"""One test for all of them: a server for each would be most of what the suite costs."""
 
 
 class AnswersConformance:
@@ -43,11 +44,12 @@ class AnswersConformance:
         assert (first.method, first.path, first.body) == (second.method, second.path, second.body)
 
     @needs(Ability.CHANGES, Ability.HTTP)
-    @pytest.mark.parametrize("reply", LATER)
-    def test_it_is_tried_again_after(self, bench: Bench, board: Switchboard, reply: Reply) -> None:
-        board.always_reply_with(reply)
-        for count in (1, 3):
-            assert isinstance(bench.send(_as_many(bench, count)), Backoff), f"{count} records"
+    def test_it_is_tried_again_after_an_answer_that_says_nothing(self, bench: Bench, board: Switchboard) -> None:
+        for what, reply in LATER.items():
+            board.always_reply_with(reply)
+            for count in (1, 3):
+                verdict = bench.send(_as_many(bench, count))
+                assert isinstance(verdict, Backoff), f"{count} records, {what}: {verdict}"
 
     @needs(Ability.CHANGES, Ability.HTTP)
     def test_it_pauses_for_as_long_as_a_429_says(self, bench: Bench, board: Switchboard) -> None:
@@ -97,16 +99,16 @@ class AnswersConformance:
     # ------------------------------------------------------------------ what nobody may see, where nothing may go
 
     @needs(Ability.CHANGES, Ability.HTTP)
-    @pytest.mark.parametrize("status", [200, 207, 400, 401, 404, 422, 500])
     def test_no_secret_and_nobodys_data_shows_though_the_vendor_repeats_it(
-        self, bench: Bench, board: Switchboard, status: int, caplog: pytest.LogCaptureFixture
+        self, bench: Bench, board: Switchboard, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.DEBUG)
         record = bench.record("person-4711", email="ana.secret@example.test")
-        board.server.respond = _parrot(status, self.secrets)
-        shown = repr((bench.send([record]), bench.send(_as_many(bench, 3)), record, bench.settings)) + str(bench.settings)
-        for hidden in (*self.secrets, "ana.secret@example.test"):
-            assert hidden not in shown + caplog.text
+        for status in (200, 207, 400, 401, 404, 422, 500):
+            board.server.respond = _parrot(status, self.secrets)
+            shown = repr((bench.send([record]), bench.send(_as_many(bench, 3)), record, bench.settings)) + str(bench.settings)
+            for hidden in (*self.secrets, "ana.secret@example.test"):
+                assert hidden not in shown + caplog.text, f"answer {status}"
 
     @needs(Ability.CHANGES, Ability.HTTP)
     def test_no_host_is_asked_but_the_one_in_the_settings(self, bench: Bench, board: Switchboard, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,20 +48,20 @@ from engage_pipelines.testing.bench import Bench, People, envelope
 from engage_pipelines.testing.vendor import KEY, FakeVendor, Switchboard
 
 HARD_VALUES = (
-    pytest.param("Zoë-日本-🙂", id="not ASCII"),
-    pytest.param("null", id="null as text"),
-    pytest.param("None", id="None as text"),
-    pytest.param("NaN", id="NaN as text"),
-    pytest.param("0", id="zero"),
-    pytest.param("false", id="false as text"),
-    pytest.param("007", id="leading zeros"),
-    pytest.param("  spaced  ", id="spaces around"),
-    pytest.param("a,b\"c;'d\\e", id="quotes and commas"),
-    pytest.param("two\nlines\r\nand\ttabs", id="line ends"),
-    pytest.param("x\u2028y\u0085z", id="line ends of Unicode"),
-    pytest.param("Robert'); DROP TABLE members;--", id="SQL"),
-    pytest.param("{{traits.email}}${x}%s{0}", id="templates"),
-    pytest.param("x" * 400, id="400 characters"),
+    "Zoë-日本-🙂",
+    "null",
+    "None",
+    "NaN",
+    "0",
+    "false",
+    "007",
+    "  spaced  ",
+    "a,b\"c;'d\\e",
+    "two\nlines\r\nand\ttabs",
+    "x\u2028y\u0085z",
+    "Robert'); DROP TABLE members;--",
+    "{{traits.email}}${x}%s{0}",
+    "x" * 400,
 )
 
 
@@ -267,11 +267,10 @@ class DestinationConformance(AnswersConformance):
         assert bench.takings() == once
 
     @needs(Ability.CHANGES)
-    @pytest.mark.parametrize("value", HARD_VALUES)
-    def test_hard_values_arrive_as_they_are_or_are_refused_alone(self, bench: Bench, value: str) -> None:
-        refused = bench.deliver([bench.record("plain"), bench.record(value, email=f"{value}@example.test")])
-        assert set(refused) <= {f"user_id:{value}"}
-        assert bench.held() == {"plain": True} | ({} if refused else {value: True})
+    def test_hard_values_arrive_as_they_are_or_are_refused_alone(self, bench: Bench) -> None:
+        refused = bench.deliver([bench.record("plain"), *(bench.record(value, email=f"{value}@example.test") for value in HARD_VALUES)])
+        taken = [value for value in HARD_VALUES if f"user_id:{value}" not in refused]
+        assert bench.held() == dict.fromkeys(["plain", *taken], True)
 
     # ------------------------------------------------------------------ whole lists
 
@@ -302,10 +301,9 @@ class DestinationConformance(AnswersConformance):
         assert bench.takings() == before
 
     @needs(Ability.WHOLE_LIST)
-    @pytest.mark.parametrize("value", HARD_VALUES)
-    def test_hard_values_are_on_a_whole_list_as_they_are(self, bench: Bench, value: str) -> None:
-        assert self._write_list(bench, [value]) == Accepted()
-        assert bench.held() == {value: True}
+    def test_hard_values_are_on_a_whole_list_as_they_are(self, bench: Bench) -> None:
+        assert self._write_list(bench, sorted(HARD_VALUES)) == Accepted()
+        assert bench.held() == dict.fromkeys(HARD_VALUES, True)
 
     def _write_list(self, bench: Bench, members: list[str]) -> object:
         chunks = ([ListRow(f"user_id:{member}", member, f"{member}@example.test")] for member in members)

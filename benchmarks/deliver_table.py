@@ -5,7 +5,7 @@
 Each of the N rows becomes an Identify with the e-mail address and the membership of an audience, posted to URL/v1/batch. State lies in the
 folder STATE: a run that was killed is gone on with by the next one with the same STATE. ENGAGE_DATABASE_URL puts registry and ledger on
 PostgreSQL. TABLES is a folder with `N.duckdb` (a table `users` with `user_id`, `email` and a dense `seq`); without one the same table is
-made here. TIMES=1 says where the time went.
+made here. ALONE=1 sends each record by itself, as a webhook to URL. TIMES=1 says where the time went.
 """
 
 import os
@@ -28,12 +28,14 @@ from engage_pipelines.delivery.runtime import Runtime
 from engage_pipelines.delivery.state import ExceptionRow
 from engage_pipelines.delivery.work import Work, open_work
 from engage_pipelines.destinations.segment import Segment
+from engage_pipelines.destinations.webhook import Webhook
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.ownership import LeaseTimes
 from engage_pipelines.domain.protocol import Range, ReplicaState, Step, next_step, settled_by
 from engage_pipelines.registry import computations, connections, destinations
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.change import Registry, open_registry
+from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.spaces import NewSpace, create_space
 from engage_pipelines.settings import Settings, read_settings
 
@@ -71,7 +73,9 @@ def main() -> None:
     home = Path(environment["STATE"]).resolve()
     database = {"ENGAGE_DATABASE_URL": environment.get("ENGAGE_DATABASE_URL", "")}
     settings = read_settings({"ENGAGE_HOME": str(home), "ENGAGE_ACTOR": "benchmark", **database})
-    registry = open_registry(settings, types={Segment.key: Segment()})
+    if database["ENGAGE_DATABASE_URL"]:
+        Database(settings.database_url, check_schema=False).upgrade()
+    registry = open_registry(settings, types={Segment.key: Segment(), Webhook.key: Webhook()})
     runtime = Runtime(settings, registry, lease_times=LEASE)
 
     def tell(text: str) -> None:
@@ -80,7 +84,11 @@ def main() -> None:
             print(f"{time.monotonic() - began:7.3f} s {time.process_time():7.3f} s of CPU {peak_mb:4} MB  {text}", flush=True)
 
     tell("the registry is open")
-    connection_id = _connected(registry, settings, url)
+    secret = settings.home / "write_key"
+    kind: tuple[str, dict[str, object]] = ("segment", {"write_key": f"file:{secret}", "endpoint": url})
+    if environment.get("ALONE"):
+        kind = ("webhook", {"url": url, "batch": False, "allow_private_addresses": True, "max_in_flight": 16})
+    connection_id = _connected(registry, settings, *kind)
     tell("connected")
     given = Path(environment.get("TABLES") or home) / f"{rows}.duckdb"
     with acquire(registry.database, connection_id, "benchmark", sleep=time.sleep, times=LEASE) as lease:
@@ -126,26 +134,26 @@ def _planner(given: Path, rows: int, work: Work, level: str) -> Generator[TableP
         yield planner
 
 
-def _connected(registry: Registry, settings: Settings, url: str) -> str:
-    """The connection of an audience in its first version; it is made on the first run."""
-    with registry.database.read() as c:
-        found = c.execute(sa.select(t.connection.c.id)).scalar()
-    if found is not None:
-        return str(found)
+def _connected(registry: Registry, settings: Settings, type_key: str, given: dict[str, object]) -> str:
+    """The connection of an audience in its first version; it is made on the first run, in a space of its own for each STATE."""
+    known = settings.home / "connection"
+    if known.exists():
+        return known.read_text()
     secret = settings.home / "write_key"
     secret.write_text("key")
     secret.chmod(0o600)
     with registry.change() as change:
-        space = create_space(change, NewSpace("bench"))
+        space = create_space(change, NewSpace(f"bench_{os.getpid()}_{time.time_ns()}"))
         audience = computations.create_audience(change, space, computations.NewAudience(KEY, Level.USER, "trait('plan') = 'pro'"))
-        endpoint = {"write_key": f"file:{secret}", "endpoint": url}
-        destinations.create_destination(
-            change, space, destinations.NewDestination(key="crm", type="segment", name="CRM", settings=endpoint)
-        )
+        new = destinations.NewDestination(key="crm", type=type_key, name="CRM", settings=given)
+        destinations.create_destination(change, space, new)
         connected = connections.connect(change, space, connections.NewConnection(KEY, "crm", calls=("identify",)))
         version = {"computation_id": audience.id, "n": 1, "state": "published", "evaluated_at": AT_US, "created_at": AT_US}
         change.c.execute(sa.insert(t.version).values(**version, definition=audience.definition, is_full=True))
-        change.c.execute(sa.update(t.computation).values(current_version=1))
+        change.c.execute(sa.update(t.computation).where(t.computation.c.id == audience.id).values(current_version=1))
+    aside = known.with_suffix(".aside")
+    aside.write_text(connected.connection.id)
+    aside.rename(known)
     return str(connected.connection.id)
 
 

@@ -93,5 +93,7 @@ def pending(stretches: Iterable[Rows], ledger: Sequence[LedgerRow]) -> Iterator[
 
 def runs_of(seqs: Numbers) -> list[tuple[int, int]]:
     """Ascending seqs as ranges, both ends included."""
-    edges = np.flatnonzero(np.diff(seqs) != 1)
-    return list(zip(seqs[np.r_[0, edges + 1]].tolist(), seqs[np.r_[edges, len(seqs) - 1]].tolist(), strict=True)) if len(seqs) else []
+    if not len(seqs):
+        return []
+    edges = np.flatnonzero(seqs[1:] - seqs[:-1] != 1).tolist()
+    return [(int(seqs[lo]), int(seqs[hi])) for lo, hi in zip([0, *(edge + 1 for edge in edges)], [*edges, -1], strict=True)]

@@ -164,7 +164,7 @@ def _filled(batch: pa.RecordBatch, pattern: str | None, separator: bytes) -> pa.
     parts: list[Any] = [texts[0]]
     for hole, text in zip(holes, texts[1:], strict=True):
         filling = batch.column(hole)
-        parts += ((filling.cast(pa.string()) if hole == SEQ else filling).cast(pa.binary()), text)
+        parts += ((filling.cast(pa.string()) if hole == SEQ else filling).view(pa.binary()), text)
     return pc.binary_join_element_wise(*parts, _constant(b""))
 
 

@@ -9,11 +9,13 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from engage_pipelines.computing.facts_home import open_facts
 from engage_pipelines.computing.history import History, load_history
 from engage_pipelines.computing.preview import AgainstVersion, Preview
 from engage_pipelines.computing.publish import HELD_WHEN_BELOW, HELD_WHEN_FEWER_BY
-from engage_pipelines.computing.questions import Desk, Question, found_members
+from engage_pipelines.computing.questions import Question, found_members
 from engage_pipelines.computing.suppress import find_suppressed
 from engage_pipelines.delivery.rehearsal import Look, Rehearsal, count, look_at
 from engage_pipelines.delivery.runtime import Runtime
@@ -21,6 +23,7 @@ from engage_pipelines.domain.computation import Audience
 from engage_pipelines.domain.errors import EngageError
 from engage_pipelines.facts.evaluate import Evaluated, evaluate
 from engage_pipelines.facts.session import FactsSession
+from engage_pipelines.facts.store import state_errors
 from engage_pipelines.planning.inputs import About, Inputs, read_inputs
 from engage_pipelines.registry.apply import Applied, apply_in
 from engage_pipelines.registry.change import Change
@@ -90,6 +93,7 @@ class _Space:
     at_us: int
     everyone: tuple[Audience, ...]
     suppressed: tuple[tuple[str, str], ...]
+    facts: Mapping[str, Any] | None
     histories: dict[str, History] = field(default_factory=dict[str, History])
 
 
@@ -127,7 +131,7 @@ def make_plan(runtime: Runtime, configuration: Configuration, *, prune: bool = F
 def _look(runtime: Runtime, configuration: Configuration, *, prune: bool) -> _Seen:
     try:
         with runtime.registry.change() as change:
-            before = {space.key: space.evaluate_at for space in list_spaces(change.c)}
+            before = {space.key: (space.evaluate_at, space.facts) for space in list_spaces(change.c)}
             applied = change.c.begin_nested()
             done = apply_in(change, configuration, prune=prune, watch=True)
             spaces = list(_spaces(runtime, change, done, before))
@@ -156,14 +160,15 @@ def _evaluated(spaces: Iterable[_Space]) -> set[str]:
     return {f"{space.key}/{key}" for space in spaces for key in space.histories}
 
 
-def _spaces(runtime: Runtime, change: Change, done: Sequence[Applied], before: Mapping[str, int | None]) -> Iterator[_Space]:
+def _spaces(runtime: Runtime, change: Change, done: Sequence[Applied], before: Mapping[str, tuple[Any, Any]]) -> Iterator[_Space]:
     for key in dict.fromkeys(one.space for one in done):
         row = find_space(change.c, key)
         at_us = row.evaluate_at if row.evaluate_at is not None else change.now
         suppressed = tuple((one.kind, one.id) for one in list_suppressed(change.c, row.id))
-        space = _Space(key, at_us, audiences_of(change.c, row.id), suppressed)
+        space = _Space(key, at_us, audiences_of(change.c, row.id), suppressed, row.facts)
         rows = {one.key: one for one in list_audiences(change.c, row.id)}
-        moved = set(rows) if before.get(key) != row.evaluate_at else _moved(change, row, [one for one in done if one.space == key])
+        same = before.get(key) == (row.evaluate_at, row.facts)
+        moved = _moved(change, row, [one for one in done if one.space == key]) if same else set(rows)
         for audience in sorted(moved & rows.keys()):
             if is_computing(change.c, rows[audience]):
                 folder = runtime.settings.snapshots_dir / key / audience
@@ -218,8 +223,11 @@ class _Evaluating:
         wanted = [audience for audience in self.space.everyone if audience.key in self.space.histories]
         if not wanted:
             return
-        desk = Desk(self.runtime.settings, self.runtime.database, self.space.key)
-        with desk.session(self.space.at_us) as session:
+        settings, space = self.runtime.settings, self.space
+        with (
+            state_errors(settings.facts_dir / space.key),
+            open_facts(settings, space.key, space.facts, at_us=space.at_us) as session,
+        ):
             results = evaluate(session, wanted, context=self.space.everyone)
             for audience in wanted:
                 yield self._audience(session, audience, results[audience.key])

@@ -24,7 +24,7 @@ from engage_pipelines.registry.located import located
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.problems import Problem, ProblemsError
 from engage_pipelines.registry.prune import prune_owned
-from engage_pipelines.registry.reading import Configuration, ConfigurationFile
+from engage_pipelines.registry.reading import ALL, Configuration, ConfigurationFile
 from engage_pipelines.registry.spaces import ensure_space
 from engage_pipelines.registry.tables import audit
 from engage_pipelines.registry.yaml_marks import Place
@@ -109,7 +109,7 @@ class _Applying:
             return
         self._failed |= {(of.id, name, key) for name, key in file.broken}
         for place, entry in file.entries(kind):
-            if any((of.id, *needed) in self._failed for needed in _needs(entry)):
+            if any({(of.id, name, key), (of.id, name, ALL)} & self._failed for name, key in _needs(entry)):
                 self._failed.add((of.id, kind, name_of(entry)))
                 continue
             self._entry(file, of, place, entry)

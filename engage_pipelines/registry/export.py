@@ -27,7 +27,9 @@ from engage_pipelines.registry.types import find_type
 
 Types = Mapping[str, DestinationType]
 
-_PLAIN_TEXT = re.compile(r"[\x20-\x7e\xa0-\ud7ff]+(\n[\x20-\x7e\xa0-\ud7ff]*[!-\x7e\xa1-\ud7ff])+\n?\Z")
+_LINE = r"[\x20-\x7e\xa0-\u2027\u202a-\ud7ff]"
+_PLAIN_TEXT = re.compile(rf"{_LINE}+(\n{_LINE}*[!-\x7e\xa1-\u1fff\u3001-\ud7ff])+\n?\Z")
+"""Several lines that a block keeps as they are: nothing that YAML takes for a line's end or for indentation."""
 
 
 def export_documents(c: sa.Connection, types: Types) -> dict[str, dict[str, Any]]:
@@ -74,11 +76,13 @@ class _Space:
             "mappings": list(self._mappings()),
             "connections": list(self._connections()),
         }
-        space = {"key": self._row.key, "name": _name(self._row)}
+        space: dict[str, Any] = {"key": self._row.key, "name": _name(self._row)}
         if self._row.evaluate_at is not None:
             space["evaluate_at"] = _instant(self._row.evaluate_at)
         if self._row.one_configuration_per_type != "space":
             space["one_configuration_per_type"] = self._row.one_configuration_per_type
+        if self._row.facts is not None:
+            space["facts"] = self._row.facts
         if self._row.facts is not None:
             space["facts"] = self._row.facts
         return {"space": _without_empty(space), **{name: part for name, part in parts.items() if part}}

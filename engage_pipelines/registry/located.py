@@ -21,12 +21,19 @@ def located(marked: Marked, place: Place, entry: Entry | None, error: EngageErro
         name = "definition" if isinstance(entry, AudienceEntry) else "trigger"
         what = error.what.removeprefix(f"line {error.line}, column {error.column}: ")
         yield marked.problem((*place, name), what, error.remedy, inside=(error.line, error.column))
+        yield from _of_fields(marked, place, entry)
     elif isinstance(error.__context__, ValidationError) and _has(entry, "settings"):
         yield from _of_settings(marked, (*place, "settings"), error.__context__, error)
-    elif isinstance(entry, MappingEntry) and entry.fields is not None and (wrong := validate_mapping(entry.fields)):
-        yield from (marked.problem((*place, "fields", *_path_of(one)), f"{one}.") for one in wrong)
+    elif wrong := list(_of_fields(marked, place, entry)):
+        yield from wrong
     else:
         yield marked.problem((*place, *_spoken_of(entry, error.what)), error.what, error.remedy)
+
+
+def _of_fields(marked: Marked, place: Place, entry: Entry | None) -> Iterator[Problem]:
+    if isinstance(entry, MappingEntry) and entry.fields is not None:
+        for one in validate_mapping(entry.fields):
+            yield marked.problem((*place, "fields", *_path_of(one)), f"{one.rstrip('.')}.")
 
 
 def _has(entry: Entry | None, name: str) -> bool:
@@ -58,16 +65,15 @@ def _spoken_of(entry: Entry | None, text: str) -> Place:
     """The field whose value, or the setting whose name, the text speaks of."""
     if entry is None:
         return ()
-    for name in type(entry).model_fields:
-        value = getattr(entry, name)
+    given = {name: getattr(entry, name) for name in type(entry).model_fields}
+    for name, value in given.items():
+        for index, one in enumerate(cast("list[Any]", value) if isinstance(value, list) else []):
+            if isinstance(one, str) and repr(one.partition(":")[0]) in text:
+                return (name, index)
+    for name, value in given.items():
         if isinstance(value, str) and value and repr(value) in text:
             return (name,)
-        if isinstance(value, list):
-            for index, one in enumerate(cast("list[Any]", value)):
-                if isinstance(one, str) and repr(one.partition(":")[0]) in text:
-                    return (name, index)
-        if isinstance(value, Mapping):
-            for inner in cast("Mapping[str, Any]", value):
-                if text.startswith((f"{inner} ", f"{inner}:")) or f" {inner!r}" in text:
-                    return (name, inner)
+        for inner in cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else ():
+            if text.startswith((f"{inner} ", f"{inner}:")) or f" {inner!r}" in text:
+                return (name, inner)
     return ()

@@ -17,11 +17,10 @@ from engage_pipelines.registry.connections import list_connections, remove
 from engage_pipelines.registry.destinations import list_destinations, remove_destination
 from engage_pipelines.registry.entries import Applied
 from engage_pipelines.registry.lookup import Row, list_audiences, list_spaces
-from engage_pipelines.registry.mappings import list_mappings
-from engage_pipelines.registry.matching import live_connections, refresh_state
+from engage_pipelines.registry.mappings import list_mappings, remove_mapping
 from engage_pipelines.registry.owners import is_within, scope_of
 from engage_pipelines.registry.sources import list_sources
-from engage_pipelines.registry.tables import computation, connection, destination, mapping, source, version
+from engage_pipelines.registry.tables import computation, destination, source, version
 
 Kept = Collection[tuple[str, str, str]]
 """Space, kind and name of what the files hold."""
@@ -100,16 +99,6 @@ class _Pruning:
     def _size(self, of: Row) -> int:
         query = sa.select(version.c.size).where(version.c.computation_id == of.id, version.c.n == of.current_version)
         return self._c.execute(query).scalar() or 0
-
-
-def remove_mapping(change: Change, to: Row, row: Row) -> None:
-    """Remove a mapping made by hand; a connection without another enabled match awaits one."""
-    change.check_editable(row, f"Mapping {row.name!r}")
-    change.update(mapping, row.id, {"removed_at": change.now, "enabled": False})
-    before = {"trigger": row.trigger, "action": row.action, "enabled": row.enabled}
-    change.record("remove", f"mapping {to.key}/{row.name}", before=before)
-    for one in live_connections(change.c, connection.c.destination_id == to.id):
-        refresh_state(change, one)
 
 
 def remove_source(change: Change, space: Row, row: Row) -> None:

@@ -18,6 +18,9 @@ from engage_pipelines.registry.yaml_marks import Marked, Place, read_yaml
 OTHERS = {"dagster.yaml", "workspace.yaml", "defs.yaml", "component.yaml", "dg.yaml", "docker-compose.yml", "docker-compose.yaml"}
 """Files of other programs that may lie in the same folder."""
 
+ALL = "*"
+"""In place of a key, which it cannot be."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConfigurationFile:
@@ -27,7 +30,7 @@ class ConfigurationFile:
     marked: Marked
     places: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
     broken: frozenset[tuple[str, str]] = frozenset()
-    """List and key of entries that are there and do not fit."""
+    """List and key of entries that are there and do not fit; ALL of a list that is none."""
 
     @property
     def owner(self) -> str:
@@ -100,7 +103,9 @@ def _what_fits(marked: Marked, data: Mapping[str, Any], bad: set[tuple[Any, ...]
     places: dict[str, Sequence[int]] = {}
     broken: set[tuple[str, str]] = set()
     for name, value in data.items():
-        if name in LISTS and isinstance(value, list) and (name,) not in bad:
+        if name in LISTS and (name,) in bad:
+            broken.add((name, ALL))
+        elif name in LISTS and isinstance(value, list):
             places[name] = [index for index in range(len(value)) if (name, index) not in bad]
             kept[name] = [value[index] for index in places[name]]
             broken |= {(name, str(one.get("key", one.get("name")))) for one in value if isinstance(one, dict)} - {

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
@@ -148,6 +149,7 @@ def etag(at_us: int) -> str:
     return f'"{at_us}"'
 
 
+@lru_cache(maxsize=8192)
 def instant(at_us: int | None) -> str | None:
     """ISO 8601 with microseconds and Z, so that two changes never read the same."""
     if at_us is None:

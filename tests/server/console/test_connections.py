@@ -63,7 +63,7 @@ def test_connecting_says_what_would_be_sent_to_the_call_and_sends_after_a_yes(pr
     assert project.rows("select count(*) from connection") == [(0,)]
     assert admin.post(f"{BUSINESS}/connect/crm", {**CALLS, "confirmed": "yes"}).status_code == 303
     assert project.rows("select kind, state from sync_request") == [("backfill", "owed")]
-    assert "Connected to crm" in admin.text(BUSINESS)
+    assert "Connected to CRM" in admin.text(BUSINESS)
 
 
 def test_a_connection_without_calls_or_with_identifiers_that_are_none_is_refused_in_words(project: Project, admin: Visitor):

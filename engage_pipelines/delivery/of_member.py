@@ -42,7 +42,7 @@ class Told:
 def told_of(c: sa.Connection, of: Row, level: str, addresses: Sequence[str]) -> list[Told]:
     """By destination and address, of the connections that are not removed."""
     found: list[Told] = []
-    names = dict(c.execute(sa.select(t.destination.c.id, t.destination.c.key)).tuples().all())
+    names = {row.id: row.key for row in c.execute(sa.select(t.destination.c.id, t.destination.c.key))}
     for row in live_connections(c, t.connection.c.computation_id == of.id):
         found.extend(_told_by(c, row, names[row.destination_id], level, addresses))
     return sorted(found, key=lambda one: (one.destination, one.address))

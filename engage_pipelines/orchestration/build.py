@@ -19,7 +19,7 @@ from engage_pipelines.settings import Settings
 def build_definitions(settings: Settings, database: Database, resource: dg.ResourceDefinition) -> dg.Definitions:
     """Everything that Dagster shows and runs; `resource` is the work behind the assets."""
     with database.read() as connection:
-        catalog = read_catalog(connection)
+        catalog = replace(read_catalog(connection), console_url=settings.console_url)
     launcher = Launcher(database, catalog, Reloader(settings.dagster_url))
     return dg.Definitions(
         assets=list(_assets(catalog, Mount())),
@@ -41,7 +41,7 @@ class Mount:
 def build_mounted(settings: Settings, database: Database, resource: dg.ResourceDefinition, mount: Mount) -> dg.Definitions:
     """The same beside other assets: nothing is said of them, neither which are launched nor how they are run."""
     with database.read() as connection:
-        catalog = replace(read_catalog(connection), prefix=mount.prefix)
+        catalog = replace(read_catalog(connection), prefix=mount.prefix, console_url=settings.console_url)
     assets = list(_assets(catalog, mount))
     keys = [key for one in assets for key in ([one.key] if isinstance(one, dg.AssetSpec) else one.keys)]
     launcher = Launcher(database, catalog, Reloader(settings.dagster_url))
@@ -59,4 +59,4 @@ def _assets(catalog: Catalog, mount: Mount) -> Iterator[dg.AssetSpec | dg.Assets
         if catalog.of_space(space):
             yield computations_asset(catalog, space)
     for entry in catalog.entries:
-        yield sync_asset(entry, prefix=mount.prefix)
+        yield sync_asset(entry, prefix=mount.prefix, console_url=catalog.console_url)

@@ -38,6 +38,8 @@ class Catalog:
     """(space, key) -> the keys of the same space that its definition speaks of, without loops."""
     prefix: tuple[str, ...] = ()
     """What stands before the asset keys, where they are mounted beside other assets."""
+    console_url: str = ""
+    """Where the console is, for links to it."""
 
     @property
     def fingerprint(self) -> str:

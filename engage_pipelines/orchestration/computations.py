@@ -60,7 +60,7 @@ def _spec(catalog: Catalog, entry: Entry) -> dg.AssetSpec:
         deps=[translator.facts_key(entry.space, catalog.prefix), *upstream],
         group_name=translator.group_name(entry.space),
         description=entry.description or f"{entry.name}: {entry.level} {entry.kind}.",
-        metadata=translator.computation_metadata(entry),
+        metadata={**translator.computation_metadata(entry), **translator.console_metadata(catalog.console_url, entry)},
         tags=translator.computation_tags(entry),
         owners=translator.owners(entry.space),
         kinds={entry.kind, "duckdb"},

@@ -51,7 +51,7 @@ def settle(context: dg.OpExecutionContext) -> Iterator[dg.Output[None] | dg.Asse
     yield _judge(context.assets_def.key, report)
 
 
-def sync_asset(entry: Entry, *, prefix: translator.Prefix = ()) -> dg.AssetsDefinition:
+def sync_asset(entry: Entry, *, prefix: translator.Prefix = (), console_url: str = "") -> dg.AssetsDefinition:
     """The syncs of one audience."""
     key = translator.sync_key(entry.space, entry.key, prefix)
     destinations = partitions(entry.space, entry.key)
@@ -76,6 +76,7 @@ def sync_asset(entry: Entry, *, prefix: translator.Prefix = ()) -> dg.AssetsDefi
         check_specs=[check],
         group_name=translator.group_name(entry.space),
         description=f"{entry.name}, in every connected destination. Each partition is one destination.",
+        metadata=translator.console_metadata(console_url, entry),
         tags=translator.computation_tags(entry),
         owners=translator.owners(entry.space),
         kinds={"sync"},

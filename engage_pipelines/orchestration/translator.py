@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import dagster as dg
 
@@ -100,6 +101,14 @@ def computation_metadata(entry: Entry) -> dict[str, Any]:
         "Who is in it": dg.MetadataValue.md(f"```\n{entry.definition}\n```"),
         "Computed": cadence_words(entry.cadence),
     }
+
+
+def console_metadata(console_url: str, entry: Entry) -> dict[str, Any]:
+    """The page of the audience in the console; nothing for what has none there."""
+    if not console_url or entry.kind != "audience":
+        return {}
+    path = "/".join(quote(part, safe="") for part in ("s", entry.space, "audiences", entry.key))
+    return {"Console": dg.MetadataValue.url(f"{console_url}/{path}")}
 
 
 def cadence_words(cadence: str) -> str:

@@ -64,6 +64,12 @@ def _too_long(seconds: float) -> BusyError:
     )
 
 
+def close() -> None:
+    """End the threads; whoever asks later gets new ones."""
+    _pool().shutdown(cancel_futures=True)
+    _pool.cache_clear()
+
+
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="console-slow")

@@ -58,18 +58,19 @@ def sending(found: Rehearsal) -> str:
     if not found.version:
         return "The audience was not computed yet; everyone in its first version will be sent."
     about = "" if found.is_exact else "about "
-    if found.whole_list:
-        return "The list is written as a whole: " + _rows(found)
     if not found.entered and not found.exited:
         return "Nothing is sent now; only later changes will be."
+    if found.whole_list:
+        return f"The list is written as a whole: {_rows(found)}."
     entered = f"{about}{calls_in_words(found.entered)}" if found.entered else ""
     exited = f"{about}{calls_in_words(found.exited)} for who left" if found.exited else ""
     return f"{listed(part for part in (entered, exited) if part)}, about {counted(found.requests, 'request')}."
 
 
 def _rows(found: Rehearsal) -> str:
-    rows = sum(found.entered.values())
-    return f"{counted(rows, 'row')}." if rows else "nothing is in it yet."
+    """Of a first writing how many rows; later who came and went since."""
+    entered, exited = sum(found.entered.values()), sum(found.exited.values())
+    return f"{entered:,} more and {exited:,} fewer than it has" if exited else counted(entered, "row")
 
 
 def left_out(found: Rehearsal) -> str:

@@ -249,7 +249,9 @@ def do_connect(visit: Visit) -> Response:
     if made is None:
         return _options_form(visit, problems, new)
     said = "The backfill is under way." if made.request_id else "Only later changes are sent."
-    return go(visit, visit.url("audiences", new.audience), f"Connected to {visit.param('to')}. {said}")
+    with visit.database.read() as c:
+        name = find_destination(c, visit.space.id, new.destination).name
+    return go(visit, visit.url("audiences", new.audience), f"Connected to {name}. {said}")
 
 
 def _wanted(visit: Visit) -> NewConnection:

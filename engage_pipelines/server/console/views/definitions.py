@@ -32,8 +32,9 @@ _NEW_FIELDS = (
     "include_anonymous",
     "include_historical_data",
     "backfill_days",
-    "b",
 )
+_EDITOR = ("level", "of", "overlap", "b")
+"""What the editor sends besides: what a preview is asked with, and the rows of the builder."""
 _SHOWN = 10
 
 
@@ -81,7 +82,7 @@ def _new_form(visit: Visit, values: Mapping[str, str], problems: Problems) -> Re
 
 
 def do_new(visit: Visit) -> Response:
-    problems = check_bounds(visit.form, visit.several, _NEW_FIELDS)
+    problems = check_bounds(visit.form, visit.several, (*_NEW_FIELDS, *_EDITOR))
     values = {name: visit.form.get(name, "").strip() for name in (*_NEW_FIELDS[:6], *_NEW_FIELDS[6:9])}
     if values["level"] not in list(Level):
         problems.add("level", "An audience is of users or of accounts.", "Choose one of the two.")
@@ -168,7 +169,7 @@ def _edit_form(visit: Visit, definition: str, shown_stamp: str, problems: Proble
 
 
 def do_edit(visit: Visit) -> Response:
-    problems = check_bounds(visit.form, visit.several, ("definition", "stamp", "overwrite", "b"))
+    problems = check_bounds(visit.form, visit.several, ("definition", "stamp", "overwrite", *_EDITOR))
     definition = visit.form.get("definition", "").strip()
     if not problems:
         try:
@@ -207,7 +208,7 @@ def look(visit: Visit) -> Response:
     text = visit.form.get("definition", "").strip()
     key, other = visit.form.get("of") or None, visit.form.get("overlap") or None
     try:
-        problems = check_bounds(visit.form, visit.several, (*_NEW_FIELDS, "of", "overlap", "stamp"))
+        problems = check_bounds(visit.form, visit.several, (*_NEW_FIELDS, *_EDITOR, "stamp"))
         if problems.at("definition"):
             raise problems.found["definition"]
         level = Level(visit.form.get("level", "user")) if visit.form.get("level") in list(Level) else Level.USER

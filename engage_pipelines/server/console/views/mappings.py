@@ -7,6 +7,7 @@ import orjson
 from starlette.responses import Response
 
 from engage_pipelines.delivery.trial import Trial, try_mapping
+from engage_pipelines.domain.errors import NotFoundError
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.mappings import NewMapping, add_mapping, disable_mapping, enable_mapping, find_mapping, update_mapping
@@ -156,6 +157,8 @@ def _switch(visit: Visit, change: Change, place: Place, *, on: bool) -> None:
 
 
 def switch(visit: Visit) -> Response:
+    if visit.param("to_state") not in {"enable", "disable"}:
+        raise NotFoundError("A mapping is switched on or off.", "Use the switch beside it.")
     on = visit.param("to_state") == "enable"
     with visit.registry.change() as change:
         place = place_of(change.c, visit)

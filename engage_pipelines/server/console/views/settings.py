@@ -6,12 +6,13 @@ from typing import Any
 from starlette.responses import Response
 
 from engage_pipelines.domain.computation import EmptyAccounts, Level, check_key
-from engage_pipelines.domain.errors import ConflictError
+from engage_pipelines.domain.errors import ConflictError, NotFoundError
 from engage_pipelines.registry.audience_options import MOST_DAYS, external_ids
 from engage_pipelines.registry.cadence import NAMED, check_cadence
 from engage_pipelines.registry.computations import clone_audience, connected_destinations, delete_audience, update_audience, used_by
 from engage_pipelines.registry.connections import remove_all
 from engage_pipelines.registry.lookup import Row
+from engage_pipelines.registry.tokens import Role
 from engage_pipelines.server.console.forms import WHOLE, Problems, StaleError, check_bounds, check_stamp, number_in, stamp
 from engage_pipelines.server.console.pages import go, render
 from engage_pipelines.server.console.views.audiences import head
@@ -135,6 +136,7 @@ def _stale(visit: Visit, values: Mapping[str, Any], stale: StaleError) -> Respon
 
 def ask_verb(visit: Visit) -> Response:
     """The question before enabling, disabling, copying or deleting."""
+    _check_verb(visit, visit.param("verb"))
     with visit.database.read() as c:
         top = head(c, visit, "settings")
         connected = connected_destinations(c, top.row.id)
@@ -155,6 +157,7 @@ def ask_verb(visit: Visit) -> Response:
 
 def do_verb(visit: Visit) -> Response:
     verb = visit.param("verb")
+    _check_verb(visit, verb)
     if verb == "clone":
         return _clone(visit)
     with visit.registry.change() as change:
@@ -168,6 +171,16 @@ def do_verb(visit: Visit) -> Response:
             return go(visit, visit.url("audiences"), f"Audience {row.name} is deleted; what destinations hold stays there.")
         update_audience(change, visit.space, row.key, enabled=verb == "enable")
     return go(visit, visit.url("audiences", row.key, "settings"), f"Audience {row.name} is {verb}d.")
+
+
+def _check_verb(visit: Visit, verb: str) -> None:
+    """Raises NotFoundError for what cannot be done, ForbiddenError for what takes an administrator."""
+    if verb not in _VERBS:
+        raise NotFoundError(f"{verb[:40]!r} cannot be done to an audience.", "It can be enabled, disabled, copied and deleted.")
+    visit.need(_VERBS[verb])
+
+
+_VERBS = {"enable": Role.OPERATOR, "disable": Role.OPERATOR, "clone": Role.OPERATOR, "delete": Role.ADMIN}
 
 
 def _clone(visit: Visit) -> Response:

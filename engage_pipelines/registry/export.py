@@ -28,6 +28,7 @@ from engage_pipelines.registry.types import find_type
 Types = Mapping[str, DestinationType]
 
 _LINE = r"[\x20-\x7e\xa0-\u2027\u202a-\ud7ff]"
+_PLAIN_LINE = re.compile(rf"{_LINE}*\Z")
 _PLAIN_TEXT = re.compile(rf"{_LINE}+(\n{_LINE}*[!-\x7e\xa1-\u1fff\u3001-\ud7ff])+\n?\Z")
 """Several lines that a block keeps as they are: nothing that YAML takes for a line's end or for indentation."""
 
@@ -52,7 +53,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if _PLAIN_TEXT.match(text) else None)
+    # unless it is escaped, what YAML takes for a line's end would come back as another
+    style = "|" if _PLAIN_TEXT.match(text) else None if _PLAIN_LINE.match(text) else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _text)

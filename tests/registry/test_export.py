@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from engage_pipelines.domain.computation import Level
@@ -26,6 +26,7 @@ from engage_pipelines.registry.secrets import Vault
 from engage_pipelines.registry.sources import create_source
 from engage_pipelines.registry.spaces import NewSpace, create_space
 from engage_pipelines.registry.type_settings import SettingsDesk
+from engage_pipelines.registry.yaml_marks import read_yaml
 from tests.registry.conftest import BARE, CRM, LIST
 
 TYPES: dict[str, Any] = {one.key: one for one in (CRM, LIST, BARE)}
@@ -157,7 +158,7 @@ def test_export_applied_again_changes_nothing_and_makes_the_same_elsewhere(scrat
     _make(registry, world)
     before, texts = _rows(registry), _export(registry)
     folder = Path(tempfile.mkdtemp(dir=scratch))
-    assert _apply(registry, folder, texts) <= {"adopted", "unchanged"}, (world, texts)
+    assert _apply(registry, folder, texts) <= {"adopted", "unchanged"}
     assert _rows(registry) == before
     assert _apply(registry, folder, texts) == {"unchanged"}
     assert _export(registry) == texts
@@ -166,6 +167,19 @@ def test_export_applied_again_changes_nothing_and_makes_the_same_elsewhere(scrat
     assert _export(fresh) == texts
     for one in (registry, fresh):
         one.database.close()
+
+
+@given(text=st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=30))
+@example(text="\x85  )")
+@example(text="a\n \u2028b")
+@example(text=" a\n  b\n")
+@settings(max_examples=100, deadline=None)
+def test_any_text_comes_back_as_it_was(text: str):
+    written = as_yaml({"audiences": [{"key": "a", "definition": text}]}, schema="x")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "a.yaml"
+        file.write_text(written, encoding="utf-8", newline="")
+        assert read_yaml(file).data["audiences"][0]["definition"] == text
 
 
 def test_encrypted_secret_is_bullets_that_keep_it_and_ask_for_a_reference_elsewhere(scratch: Path):

@@ -41,6 +41,7 @@ _LATE = {
     "explain": "explain",
     "history": "history",
     "export": "export",
+    "sql": "audience_sql",
     "members": "versions",
     "release": "versions",
     "discard": "versions",

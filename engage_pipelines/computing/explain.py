@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from engage_pipelines.computing.facts_home import refuse_warehouse
 from engage_pipelines.computing.member_names import Named
 from engage_pipelines.computing.profiles import Subject, load_subject, memberships_for
 from engage_pipelines.computing.questions import Question
@@ -121,6 +122,7 @@ def explain(
     """Why the member is in or not, as of the session's instant. `level` is that of the member: a user is in an audience of accounts
     through any of their accounts. Raises DefinitionError.
     """
+    refuse_warehouse(session, "An explanation")
     definition = parse(audience.definition, level=audience.level)
     desk = _Desk(session, definition, audience, tuple(each for each in context if each.key != audience.key))
     parts = [desk.through_accounts(member) if level is not audience.level else desk.of(member)]
@@ -238,7 +240,7 @@ class _Explainer:
         meant = self._meant(comparison, Level.USER)
         assert isinstance(meant, Comparison)
         assert isinstance(meant.scalar.source, Events)
-        steps = rows_by_filter(meant.scalar.source, subject.profile.rows, self.asked.at_us)
+        steps = rows_by_filter(meant.scalar.source, subject.profile, self.asked)
         value = reduced(comparison.scalar.reducer, steps[-1])
         filters = [
             {"filter": _filter_text(events, each), **self._filter_window(each), "rows": len(rows)}

@@ -1,12 +1,18 @@
 """Where the facts of a space are: those that were ingested, or the tables of a warehouse."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engage_pipelines.domain.errors import UsageError
 from engage_pipelines.facts.session import FactsSession, open_session
+from engage_pipelines.registry.database import Database
+from engage_pipelines.registry.lookup import list_spaces
 from engage_pipelines.registry.secrets import Vault
 from engage_pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from engage_pipelines.domain.warehouse_mapping import WarehouseFacts
+    from engage_pipelines.facts.warehouse.session import Home
 
 
 def open_facts(settings: Settings, space: str, mapped: Mapping[str, Any] | None, *, at_us: int) -> FactsSession:
@@ -15,11 +21,25 @@ def open_facts(settings: Settings, space: str, mapped: Mapping[str, Any] | None,
         return open_session(settings.facts_dir, space, at_us=at_us)
     # drivers of databases are of no use to everyone else
     from engage_pipelines.domain.warehouse_mapping import read_facts  # noqa: PLC0415
-    from engage_pipelines.facts.warehouse.session import Home, open_warehouse_session  # noqa: PLC0415
+    from engage_pipelines.facts.warehouse.session import open_warehouse_session  # noqa: PLC0415
 
-    facts = read_facts(mapped)
-    home = Home(facts, Vault(settings.keys).resolve(facts.url, field="The URL of the facts"))
-    return open_warehouse_session(home, settings.facts_dir, space, at_us=at_us)
+    return open_warehouse_session(open_home(settings, read_facts(mapped)), settings.facts_dir, space, at_us=at_us)
+
+
+def mapped_facts(database: Database, space: str) -> "WarehouseFacts | None":
+    """The mapping that a space has onto a warehouse, if that is where its facts are."""
+    from engage_pipelines.domain.warehouse_mapping import read_facts  # noqa: PLC0415 - see above
+
+    with database.read() as c:
+        stored = next((one.facts for one in list_spaces(c) if one.key == space), None)
+    return None if stored is None else read_facts(stored)
+
+
+def open_home(settings: Settings, facts: "WarehouseFacts") -> "Home":
+    """The mapping with the login. Raises StateError, naming the reference, when the secret is not there."""
+    from engage_pipelines.facts.warehouse.session import Home  # noqa: PLC0415 - see above
+
+    return Home(facts, Vault(settings.keys).resolve(facts.url, field="The URL of the facts"))
 
 
 def refuse_warehouse(session: FactsSession, what: str) -> None:

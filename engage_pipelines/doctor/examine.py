@@ -17,6 +17,7 @@ from engage_pipelines.doctor.facts import look_at_facts
 from engage_pipelines.doctor.findings import Finding, fail
 from engage_pipelines.doctor.leftovers import look_at_leftovers
 from engage_pipelines.doctor.place import look_at_home, look_at_python, look_at_settings
+from engage_pipelines.doctor.warehouse import look_at_warehouses
 from engage_pipelines.domain.errors import EngageError
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.secrets import Vault
@@ -49,6 +50,7 @@ def _look_into(settings: Settings, database: Database) -> Iterator[Finding]:
         yield from look_at_audiences(c)
         yield from look_at_mappings(c, types)
         yield from look_at_connections(c)
+        yield from look_at_warehouses(c, settings)
     yield look_at_leftovers(settings, database)
 
 

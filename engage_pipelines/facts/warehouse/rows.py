@@ -37,14 +37,16 @@ class _Found:
 def event_rows(warehouse: Warehouse, name: str, readings: Readings, since_us: int | None = None) -> str:
     """member, ts, message_id, source, and the readings, of the rows of one event."""
     listed = "".join(f", s.{column}" for column in readings.columns.values())
-    parts = [
-        _event_part(warehouse, table, condition, readings, since_us)
+    held = [
+        (table, condition)
         for table, event in warehouse.facts.tables.event_tables
         if (condition := _is_event(warehouse, table, event, name)) is not None
     ]
-    if not parts:
+    if not held:
         return _no_rows(warehouse, readings)
-    return warehouse.of_member(all_of(parts), f", s.ts, s.message_id, s.source{listed}")
+    parts = [_event_part(warehouse, table, condition, readings, since_us) for table, condition in held]
+    visitors = any(table.anonymous_id for table, _ in held)
+    return warehouse.of_member(all_of(parts), f", s.ts, s.message_id, s.source{listed}", visitors=visitors)
 
 
 def _is_event(warehouse: Warehouse, table: EventTable, event: str | None, name: str) -> str | None:
@@ -117,7 +119,8 @@ def trait_rows(warehouse: Warehouse, level: Level, key: str, readings: Readings)
     if not parts:
         return f"SELECT member, ts, message_id{listed} FROM ({_no_rows(warehouse, readings)}) s"
     if level is Level.USER:
-        return warehouse.of_member(all_of(parts), f", s.ts, s.message_id{listed}")
+        visitors = any(isinstance(table, IdentifyTable) and table.anonymous_id for table in known)
+        return warehouse.of_member(all_of(parts), f", s.ts, s.message_id{listed}", visitors=visitors)
     return f"SELECT concat('g:', s.group_key) AS member, s.ts, s.message_id{listed} FROM ({all_of(parts)}) s WHERE s.group_key IS NOT NULL"
 
 
@@ -187,10 +190,18 @@ _IS_EMAIL = "kind = 'string' AND text <> '' AND member IS NOT NULL"
 def users(warehouse: Warehouse) -> str:
     """member: everyone with a user id or an e-mail address, each once."""
     known = warehouse.of_member(warehouse.user_ids(), "", visitors=False)
-    if not knows_trait(warehouse, Level.USER, "email"):
+    if not _visitors_have_emails(warehouse):
         return f"SELECT DISTINCT member FROM ({known}) k"
     mailed = f"SELECT member FROM ({_emails(warehouse)}) e WHERE {_IS_EMAIL}"
     return f"SELECT DISTINCT member FROM (SELECT member FROM ({known}) k UNION ALL {mailed}) b"
+
+
+def _visitors_have_emails(warehouse: Warehouse) -> bool:
+    """Whether somebody without a user id may have an e-mail address: a row of identifies without one."""
+    tables = warehouse.facts.tables
+    if any(_knows(warehouse, table, "email") for table in tables.users):
+        return False
+    return any(table.anonymous_id is not None and _knows(warehouse, table, "email") for table in tables.identifies)
 
 
 def identifiers(warehouse: Warehouse) -> str:

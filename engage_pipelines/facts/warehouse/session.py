@@ -63,6 +63,10 @@ class Home:
     def __repr__(self) -> str:
         return f"Home({self.facts.url})"
 
+    def open_reader(self) -> Reader:
+        """Connect. Raises StateError, or ConfigurationError for a URL that is not one of PostgreSQL."""
+        return open_reader(self.url, timeout_s=self.facts.timeout_s)
+
 
 def open_warehouse_session(home: Home, facts_dir: Path, space: str, *, at_us: int) -> FactsSession:
     """The facts of a space as of an instant.
@@ -71,7 +75,7 @@ def open_warehouse_session(home: Home, facts_dir: Path, space: str, *, at_us: in
     """
     folder = facts_dir / space / "warehouse"
     with state_errors(folder):
-        reader = open_reader(home.url, timeout_s=home.facts.timeout_s)
+        reader = home.open_reader()
         try:
             warehouse = Warehouse(home.facts, PostgreSQL(), Catalog(home.facts, reader.tables()), at_us)
             check_merges(reader, warehouse)

@@ -98,10 +98,10 @@ class Batch:
     action: Action
     settings: Any
     target: Target
+    payloads: list[Any] = field(init=False, repr=False)
 
-    @property
-    def payloads(self) -> list[Any]:
-        return [item.payload for item in self.items]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "payloads", [item.payload for item in self.items])
 
     def positions(self, *, entered: bool) -> list[int]:
         """Where in `items` the entries, or the exits, are."""

@@ -7,7 +7,7 @@ SEGMENT_SDK := 47.0.0-b8398
 export DAGSTER_HOME ?= $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-browser test-node check format lint types contracts bench soak lock
+.PHONY: help demo dev test test-browser test-node test-spark check format lint types contracts bench soak lock
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | while IFS='|' read -r t d; do printf '  %-13s %s\n' "$$t" "$$d"; done
@@ -37,6 +37,15 @@ test-node: $(READY) ## The API, driven by Segment's own TypeScript client (needs
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 	npm install --silent --no-audit --no-fund --prefix "$$folder" @segment/public-api-sdk-typescript@$(SEGMENT_SDK) && \
 	ENGAGE_SDK_FOLDER="$$folder" $(BIN)/pytest tests/server/test_segment_client.py
+
+test-spark: $(READY) ## Spark's own answer to CASES=n (200) random definitions; needs a JVM, or root on Debian
+	@command -v java >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends default-jre-headless; } || true
+	@command -v java >/dev/null 2>&1 || { echo "SKIPPED test-spark: Spark needs a JVM, which this machine does not have"; exit 0; }; \
+	test -x .venv-spark/bin/python || $(PYTHON) -m venv .venv-spark; \
+	.venv-spark/bin/python -m pip install --quiet --disable-pip-version-check "pyspark==4.3.0" && \
+	$(BIN)/python -m engage_pipelines.testing.spark_cases .venv-spark/cases.jsonl --cases $(or $(CASES),200) --seed $$(date +%s) && \
+	.venv-spark/bin/python tests/facts/warehouse/run_spark.py .venv-spark/cases.jsonl
 
 check: format lint types contracts test ## Format, lint, types, import contracts, tests
 

@@ -1,0 +1,9 @@
+WITH all_users AS (
+  SELECT DISTINCT member FROM (SELECT concat('u:', s.user_key) AS member FROM (SELECT nullif(CAST(t.`id` AS STRING), '') AS user_key, CAST(0 AS INT64) AS ts FROM `shop`.`users` t WHERE 1 = 1 UNION ALL SELECT nullif(CAST(t.`user_id` AS STRING), '') AS user_key, CAST(0 AS INT64) AS ts FROM `shop`.`staff` t WHERE 1 = 1) s WHERE s.user_key IS NOT NULL) k
+),
+e0 AS (
+  SELECT r.member, coalesce(((r.c1 IN ('string', 'array', 'object') AND strpos(r.c0, 'a\'b') > 0) OR (r.c1 IN ('string', 'array', 'object') AND strpos(r.c0, '50%') > 0)), false) AS b0 FROM (SELECT r.*, row_number() OVER (PARTITION BY r.member ORDER BY r.ts DESC, r.message_id DESC) AS n FROM (SELECT r.*, true AS w FROM (SELECT CASE WHEN s.user_key IS NOT NULL THEN concat('u:', s.user_key) WHEN s.anonymous_key IS NOT NULL THEN concat('a:', s.anonymous_key) END AS member, s.ts, s.message_id, s.source, s.c0, s.c1 FROM (SELECT nullif(CAST(t.`user_id` AS STRING), '') AS user_key, nullif(CAST(t.`anonymous_id` AS STRING), '') AS anonymous_key, unix_micros(t.`timestamp`) AS ts, nullif(CAST(t.`id` AS STRING), '') AS message_id, CAST(CAST(NULL AS STRING) AS STRING) AS source, CASE WHEN json_type(t.`properties`['words']) IN ('array', 'object') THEN to_json_string(t.`properties`['words']) ELSE json_value(t.`properties`['words']) END AS c0, nullif(json_type(t.`properties`['words']), 'null') AS c1 FROM `shop`.`events` t WHERE CAST(t.`name` AS STRING) = 'Searched' AND t.`timestamp` <= TIMESTAMP '2026-03-01 00:00:00.000000+00:00') s) r) r WHERE r.w AND r.c0 IS NOT NULL) r WHERE r.n = 1
+)
+SELECT CASE WHEN substr(x.member, 1, 2) = 'a:' THEN 'anonymous_id' ELSE 'user_id' END AS kind, substr(x.member, 3) AS id FROM (
+  SELECT u.member FROM all_users u LEFT JOIN e0 ON e0.member = u.member WHERE coalesce(e0.b0, false)
+) x

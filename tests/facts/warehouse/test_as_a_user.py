@@ -1,0 +1,132 @@
+"""The whole way as its user goes it: tables in PostgreSQL, YAML, apply, doctor, compute, members, preview."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.computing.desk import Desk
+from tests.facts.warehouse.shop import BY_HAND, MAPPING, SPENDERS, TABLES
+
+pytestmark = pytest.mark.postgres
+DOCUMENT: dict[str, Any] = {
+    "space": {"key": "shop", "evaluate_at": "2026-03-01T00:00:00Z", "facts": MAPPING},
+    "audiences": [
+        {"key": "spenders", "definition": SPENDERS, "cadence": "manual"},
+        {
+            "key": "sleeping",
+            "level": "account",
+            "definition": "ALL NOT event('Signed In').within(21 days).count() >= 1",
+            "cadence": "manual",
+        },
+    ],
+}
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cursor: Any, warehouse_url: str) -> Desk:
+    for name in ("ENGAGE_DATABASE_URL", "ENGAGE_KEYS", "ENGAGE_SPACE", "ENGAGE_FILES_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SHOP_URL", warehouse_url)
+    monkeypatch.chdir(tmp_path)
+    cursor.execute(TABLES)
+    return Desk(tmp_path)
+
+
+def _apply(desk: Desk, document: dict[str, Any]) -> int:
+    path = desk.folder / "shop.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return desk.say("apply", str(path))
+
+
+def _facts(**changes: Any) -> dict[str, Any]:
+    return {**DOCUMENT, "space": {**DOCUMENT["space"], "facts": {**MAPPING, **changes}}}
+
+
+def _doctor(desk: Desk) -> int:
+    """Its exit code."""
+    try:
+        return desk.say("doctor")
+    except SystemExit as end:
+        return int(str(end.code))
+
+
+def test_from_tables_to_members(desk: Desk, cursor: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _apply(desk, DOCUMENT) == 0
+    assert _apply(desk, DOCUMENT) == 0
+    assert "3 unchanged" in capsys.readouterr().out
+    spenders, sleeping = desk.compute("spenders", "sleeping")
+    cursor.execute(BY_HAND)
+    by_hand = [row[0] for row in cursor.fetchall()]
+    assert by_hand
+    assert (spenders.state, spenders.size, sleeping.state) == ("published", len(by_hand), "published")
+    capsys.readouterr()
+    assert desk.say("audience", "members", "spenders", "--output", "json") == 0
+    assert json.loads(capsys.readouterr().out) == {"version": 1, "members": by_hand}
+    assert desk.say("audience", "preview", "spenders", "--details", "--output", "json") == 0
+    assert json.loads(capsys.readouterr().out)["count"] == len(by_hand)
+    assert desk.say("audience", "sql", "spenders") == 0
+    cursor.execute(capsys.readouterr().out)
+    assert sorted(cursor.fetchall()) == [("user_id", id_) for id_ in by_hand]
+    assert desk.say("audience", "explain", "spenders", by_hand[0]) == 2
+    assert "not there yet for facts in a warehouse" in capsys.readouterr().err
+
+
+def test_what_changes_in_the_warehouse_changes_the_next_version(desk: Desk, cursor: Any) -> None:
+    assert _apply(desk, DOCUMENT) == 0
+    (first,) = desk.compute("spenders")
+    (again,) = desk.compute("spenders")
+    cursor.execute("UPDATE shop.customers SET plan_name = 'free' WHERE customer_no = (SELECT min(customer_no) FROM shop.customers"
+                   " WHERE customer_no::text IN (" + BY_HAND.replace("ORDER BY 1", "") + "))")  # fmt: skip
+    (second,) = desk.compute("spenders")
+    assert (first.state, again.state, second.state) == ("published", "unchanged", "published")
+    assert (second.entered, second.exited) == (0, 1)
+
+
+def test_a_warehouse_that_fails_publishes_nothing(desk: Desk, cursor: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _apply(desk, DOCUMENT) == 0
+    (first,) = desk.compute("spenders")
+    cursor.execute("ALTER TABLE shop.order_completed RENAME total_amount TO amount")
+    (second,) = desk.compute("spenders")
+    assert (first.state, second.state) == ("published", "failed")
+    assert "has no column 'total_amount'" in str(second.error)
+    capsys.readouterr()
+    assert _doctor(desk) == 1
+    shown = capsys.readouterr().out
+    assert "facts.tables.events[0]: Table shop.order_completed has no column 'total_amount'. Did you mean 'amount'?" in shown
+    cursor.execute("ALTER TABLE shop.order_completed RENAME amount TO total_amount")
+    _doctor(desk)
+    assert "space shop: reached and read only; 5 mapped tables are there" in capsys.readouterr().out
+
+
+def test_doctor_names_a_secret_that_is_not_there(desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _apply(desk, DOCUMENT) == 0
+    monkeypatch.delenv("SHOP_URL")
+    assert _doctor(desk) == 1
+    assert "Space 'shop': The URL of the facts refers to env:SHOP_URL, which is not set." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        pytest.param(_facts(url="postgresql://me:hidden@host/db"), "shop.yaml:5", id="a URL in the clear"),
+        pytest.param(_facts(tables={"users": {"tabel": "x"}}), "'tabel' is no field here. Did you mean 'table'?", id="a misspelt field"),
+        pytest.param(_facts(tables={"event": {"table": "x"}}), "Did you mean 'events'?", id="a misspelt table"),
+        pytest.param(_facts(tables={"events": {"table": "x"}}), "says neither event nor event_column", id="an event without a name"),
+        pytest.param(_facts(tables={}), "no table is mapped", id="nothing at all"),
+        pytest.param(
+            _facts(tables={"users": {"table": "x", "traits": {"a": {"column": "a", "type": "money"}}}}), "it is no type", id="no type"
+        ),
+    ],
+)
+def test_a_mapping_that_is_wrong_is_told_with_its_line(
+    desk: Desk, capsys: pytest.CaptureFixture[str], document: dict[str, Any], said: str
+) -> None:
+    assert _apply(desk, document) != 0
+    told = capsys.readouterr().err
+    assert said in told
+    assert "shop.yaml:" in told
+    assert "hidden" not in told

@@ -3,11 +3,21 @@
   "use strict";
 
   // dialogs that arrive are opened, and leave the page when they are closed, so that nothing in them goes on asking
+  // where the focus was before the first dialog of its place: later ones come from links inside the one before
+  const openers = new Map();
   const open = (root) => {
     for (const dialog of root.querySelectorAll("dialog[data-open]")) {
       if (dialog.open) continue;
+      const place = dialog.parentElement;
+      const from = document.activeElement;
+      if (from && from !== document.body && !place.contains(from)) openers.set(place.id, from);
       dialog.showModal();
-      dialog.addEventListener("close", () => dialog.remove());
+      dialog.addEventListener("close", () => {
+        dialog.remove();
+        const opener = openers.get(place.id);
+        const back = opener && (opener.isConnected ? opener : document.getElementById(opener.id));
+        if (back) back.focus();
+      });
       dialog.addEventListener("click", (event) => {
         const box = dialog.getBoundingClientRect();
         const inside = event.clientX >= box.left && event.clientX <= box.right && event.clientY >= box.top && event.clientY <= box.bottom;

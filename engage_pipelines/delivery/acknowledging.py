@@ -11,6 +11,9 @@ from engage_pipelines.delivery.state import LedgerRow
 GATHER_S = 0.05
 """How long an answer waits for others. A process that dies meanwhile leaves these records to be sent again, under the same ids."""
 
+MOST_WAITING = 16
+"""Answers that wait at most; then who sends waits too, so that a slow database does not let the records grow that would be sent again."""
+
 
 class Acknowledger:
     """Takes answers and writes them from a thread of its own, as a context manager; at the end of the block everything is written.
@@ -33,7 +36,7 @@ class Acknowledger:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._over.set()
         with self._some:
-            self._some.notify()
+            self._some.notify_all()
         self._thread.join()
         if self._problem is not None and error is None:
             raise self._problem
@@ -41,21 +44,24 @@ class Acknowledger:
     def add(self, rows: Sequence[LedgerRow]) -> None:
         """Note answers that came. Raises what went wrong with earlier ones."""
         with self._some:
+            self._some.wait_for(lambda: self._problem is not None or len(self._rows) < MOST_WAITING)
             if self._problem is not None:
                 raise self._problem
             self._rows += rows
-            self._some.notify()
+            self._some.notify_all()
 
     def _work(self) -> None:
         try:
             while self._wait():
-                self._over.wait(GATHER_S)
                 with self._some:
+                    self._some.wait_for(lambda: self._over.is_set() or len(self._rows) >= MOST_WAITING, GATHER_S)
                     rows, self._rows = self._rows, []
+                    self._some.notify_all()
                 self._write(joined(rows))
         except BaseException as problem:  # noqa: BLE001, RUF100 (it is raised where the answers come from)
             with self._some:
                 self._problem = problem
+                self._some.notify_all()
 
     def _wait(self) -> bool:
         """Whether there is something to write; False at the end."""

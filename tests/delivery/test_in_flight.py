@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from engage_pipelines.delivery.acknowledging import Acknowledger, joined
+from engage_pipelines.delivery.acknowledging import MOST_WAITING, Acknowledger, joined
 from engage_pipelines.delivery.batches import Cutter, answered, pending, runs_of
 from engage_pipelines.delivery.generation_file import GenerationWriter, rows_of
 from engage_pipelines.delivery.in_flight import AbandonedError, InFlight
@@ -91,6 +91,31 @@ def test_answers_are_written_together_and_all_of_them_by_the_end():
             ledger.add([LedgerRow(seq, seq, "delivered", None, 1)])
     assert [(row.lo, row.hi) for rows in written for row in rows][-1][1] == 49
     assert len(written) < 10
+
+
+def test_who_sends_waits_for_a_ledger_that_is_slow():
+    free, written = threading.Event(), []
+
+    def write(rows: Sequence[LedgerRow]) -> None:
+        free.wait(5)
+        written.extend(rows)
+
+    added: list[int] = []
+
+    def add_all() -> None:
+        with Acknowledger(write) as ledger:
+            for seq in range(0, 200, 2):
+                ledger.add([LedgerRow(seq, seq, "delivered", None, 1)])
+                added.append(seq)
+
+    thread = threading.Thread(target=add_all)
+    thread.start()
+    time.sleep(0.2)
+    held_back = len(added)
+    free.set()
+    thread.join()
+    assert held_back <= 2 * MOST_WAITING
+    assert [row.lo for row in written] == list(range(0, 200, 2))
 
 
 def test_a_ledger_that_cannot_be_written_stops_who_sends():

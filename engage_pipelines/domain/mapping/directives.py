@@ -223,9 +223,18 @@ def flatten(value: Any, prefix: str, separator: str, *, omit_arrays: bool) -> di
     if not isinstance(value, dict) and (omit_arrays or not isinstance(value, list)):
         return {prefix: value}
     out: dict[str, Any] = {}
-    for key, inner in entries(value):
-        out |= flatten(inner, f"{prefix}{separator}{key}" if prefix else key, separator, omit_arrays=omit_arrays)
+    _flatten_into(out, value, prefix + separator if prefix else "", separator, {dict} if omit_arrays else {dict, list})
     return out
+
+
+def _flatten_into(out: dict[str, Any], value: Any, prefix: str, separator: str, nested: set[type[Any]]) -> None:
+    for key, inner in entries(value):
+        if inner.__class__ not in nested:
+            out[prefix + key] = inner
+        elif inner:
+            path = prefix + key
+            # an empty name joins nothing, so what lies in it stands at the front again
+            _flatten_into(out, inner, path + separator if path else "", separator, nested)
 
 
 def _json(options: Any, build: Build) -> Resolver:
@@ -252,18 +261,22 @@ def _merge(options: Any, build: Build) -> Resolver:
         return failing('@merge requires an object with an "objects" key and a "direction" key')
     if not is_true(options.get("direction")):
         return failing('@merge requires a "direction" key')
-    direction, objects = compile_node(options["direction"], build.plain), options.get("objects", UNDEFINED)
+    objects = options.get("objects", UNDEFINED)
     if not is_true(objects):
         return failing('@merge requires a "objects" key')
     if not isinstance(objects, list):
         return failing(f"@merge: expected opts.array, got {'object' if isinstance(objects, dict) else type_name(objects)}")
+    direction = compile_node(options["direction"], build.plain)
     parts = [compile_node(item, build.keeping) for item in objects]
+    constant = options["direction"] if isinstance(options["direction"], str) else None
 
     def merged(payload: Any) -> dict[str, Any]:
         values = [part(payload) for part in parts]
+        if (constant or direction(payload)) == "left":
+            values.reverse()
         out: dict[str, Any] = {}
-        for value in reversed(values) if direction(payload) == "left" else values:
-            out |= _own_properties(value)
+        for value in values:
+            out.update(value if value.__class__ is dict else _own_properties(value))
         return out if build.keep else _without_undefined(out)
 
     return merged
@@ -276,7 +289,10 @@ def _own_properties(value: Any) -> dict[str, Any]:
 
 
 def _without_undefined(value: dict[str, Any]) -> dict[str, Any]:
-    return {key: inner for key, inner in value.items() if inner is not UNDEFINED}
+    for inner in value.values():
+        if inner is UNDEFINED:
+            return {key: kept for key, kept in value.items() if kept is not UNDEFINED}
+    return value
 
 
 def _transform(options: Any, build: Build) -> Resolver:

@@ -115,6 +115,8 @@ def entries(value: "dict[str, Any] | list[Any]") -> "Iterator[tuple[str, Any]]":
     """Object.entries: keys that are whole numbers first, in their order, then the others as they were added."""
     if isinstance(value, list):
         return ((str(n), item) for n, item in enumerate(value))
+    if not value or min(value) > ":":  # no name begins with a digit, which is nearly always so and quickly seen
+        return iter(value.items())
     indexes = [key for key in value if "0" <= key[:1] <= "9" and _INDEX.fullmatch(key)]
     if not indexes:
         return iter(value.items())

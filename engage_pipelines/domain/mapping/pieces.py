@@ -16,7 +16,13 @@ from engage_pipelines.domain.mapping.resolver import MappingError
 
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _HAND_ON = frozenset({"@path", "@template", "@literal", "@if", "@merge", "@transform", "@arrayPath", "@excludeWhenNull", "@flatten"})
-"""The directives that move values without looking into texts; `@if` may, and a Hole says so."""
+"""The directives that move values without looking into texts, but for options of some; and a Hole says so when it is looked into."""
+
+_CONSTANT = {"@path": "", "@template": "", "@merge": "direction", "@flatten": "separator"}
+"""What has to be a plain text: all of the directive, or one of its options. A path that a record says would be looked into."""
+
+_LOOKS = {"@if": "blank", "@merge": "objects", "@transform": "apply"}
+"""Options whose texts are looked into. A Hole notices; a text that was made of one by a template does not, so it may not stand there."""
 
 
 class LookedIntoError(MappingError):
@@ -57,17 +63,27 @@ class Pieces:
         return b"".join(out)
 
 
-def hands_on(fields: Any) -> bool:
-    """Whether no directive of the mapping looks into texts by its nature."""
+def hands_on(fields: Any, *, templates: bool = True) -> bool:
+    """Whether no directive of the mapping looks into texts by its nature; without `templates` none may make a text of others."""
     if isinstance(fields, Mapping):
         known = cast(Mapping[str, Any], fields)
-        return all((not key.startswith("@") or _allowed(key, value)) and hands_on(value) for key, value in known.items())
-    return not isinstance(fields, list | tuple) or all(hands_on(item) for item in cast(Sequence[Any], fields))
+        return all(_hands_on(key, value, templates) for key, value in known.items())
+    return not isinstance(fields, list | tuple) or all(hands_on(item, templates=templates) for item in cast(Sequence[Any], fields))
 
 
-def _allowed(directive: str, options: Any) -> bool:
-    # three braces put a text in and read it again, so what a record says would be expanded
-    return directive in _HAND_ON and not (directive == "@template" and (not isinstance(options, str) or "{{{" in options))
+def _hands_on(key: str, value: Any, templates: bool) -> bool:
+    if not key.startswith("@"):
+        return hands_on(value, templates=templates)
+    options = cast(Mapping[str, Any], value) if isinstance(value, Mapping) else {}
+    named = _CONSTANT.get(key)
+    constant = value if named == "" else options.get(named, "") if named else ""
+    if key not in _HAND_ON or not isinstance(constant, str):
+        return False
+    if key == "@template" and ("{{{" in constant or ("{{" in constant and not templates)):
+        return False  # three braces put a text in and read it again, so what a record says would be expanded
+    if not options:
+        return hands_on(value, templates=templates)
+    return all(_hands_on(name, inner, templates and name != _LOOKS.get(key)) for name, inner in options.items())
 
 
 def pieces_of(apply: Callable[[Mapping[str, Any]], Any], sample: Mapping[str, Any]) -> tuple[Any, Pieces] | None:
@@ -79,6 +95,6 @@ def pieces_of(apply: Callable[[Mapping[str, Any]], Any], sample: Mapping[str, An
         return None
     first, *others = text.split(_OPEN)
     cut = [part.split(_CLOSE) for part in others]
-    if _CLOSE in first or any(len(part) != 2 for part in cut):
+    if _CLOSE in first or any(len(part) != 2 or not part[0].isidentifier() for part in cut):
         return None  # a constant holds the marks
     return payload, Pieces((first, *(rest for _, rest in cut)), tuple(name for name, _ in cut))

@@ -36,6 +36,9 @@ def _over(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
         st.builds(lambda v: {"@excludeWhenNull": v}, value),
         st.builds(lambda v, o: {"@flatten": {"separator": ".", "value": v, "omitArrays": o}}, value, st.booleans()),
         st.builds(lambda p, s: {"@arrayPath": [p, s]}, PATHS, value),
+        st.builds(lambda p, v: {"@transform": {"apply": {"traits": v, "userId": v}, "mapping": {"to": {"@path": p}}}}, PATHS, value),
+        st.builds(lambda v: {"@if": {"blank": v, "then": 1, "else": 2}}, value),
+        st.builds(lambda v: {"@path": v}, value),
         st.builds(
             lambda o, v: {"@case": {"operator": o, "value": v}},
             st.sampled_from(["lower", "upper"]),
@@ -91,6 +94,22 @@ def test_usual_mappings_have_pieces(fields: dict[str, object]) -> None:
     [
         pytest.param({"id": {"@case": {"operator": "lower", "value": {"@path": "$.userId"}}}}, id="case"),
         pytest.param({"id": {"@template": "{{{userId}}}"}}, id="a template that is read again"),
+        pytest.param(
+            {"id": {"@merge": {"objects": [{"@template": "{{userId}}"}], "direction": "right"}}},
+            id="a text made by a template, taken apart",
+        ),
+        pytest.param({"id": {"@if": {"blank": {"@template": "{{userId}}"}, "then": 1, "else": 2}}}, id="whether a template is blank"),
+        pytest.param(
+            {"id": {"@excludeWhenNull": {"@json": {"mode": "encode", "value": {"@path": "$."}}}}}, id="JSON within another directive"
+        ),
+        pytest.param({"id": {"@path": {"@template": "traits.{{userId}}"}}}, id="a path made by a template"),
+        pytest.param(
+            {"id": {"@flatten": {"value": {"@path": "$.traits"}, "separator": {"@path": "$.userId"}}}}, id="a separator from a record"
+        ),
+        pytest.param(
+            {"id": {"@transform": {"apply": {"a": {"@template": "{{userId}}"}}, "mapping": {"@path": "$.a.length"}}}},
+            id="the length of what a template made",
+        ),
         pytest.param({"id": {"@path": "$.userId.length"}}, id="the length of a text"),
         pytest.param({"id": {"@if": {"blank": {"@path": "$.userId"}, "then": 1, "else": 2}}}, id="whether a text is blank"),
         pytest.param({"id": {"@json": {"mode": "encode", "value": {"@path": "$.traits"}}}}, id="JSON within JSON"),

@@ -1,11 +1,12 @@
 """What each destination of an audience was told of one member, address by address, and what it refused."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
+from engage_pipelines.destinations.base import DestinationType
 from engage_pipelines.domain.protocol import ExceptionKind
 from engage_pipelines.domain.records import CALL_LETTERS
 from engage_pipelines.registry import tables as t
@@ -39,13 +40,25 @@ class Told:
     failed: Sequence[Attempt]
 
 
-def told_of(c: sa.Connection, of: Row, level: str, addresses: Sequence[str]) -> list[Told]:
-    """By destination and address, of the connections that are not removed."""
+def told_of(c: sa.Connection, types: Mapping[str, DestinationType], of: Row, level: str, addresses: Sequence[str]) -> list[Told]:
+    """By destination and address, of the connections that are not removed; addresses that a destination does not match by are left out."""
     found: list[Told] = []
-    names = {row.id: row.key for row in c.execute(sa.select(t.destination.c.id, t.destination.c.key))}
+    destinations = {row.id: row for row in c.execute(sa.select(t.destination.c.id, t.destination.c.key, t.destination.c.type))}
     for row in live_connections(c, t.connection.c.computation_id == of.id):
-        found.extend(_told_by(c, row, names[row.destination_id], level, addresses))
+        to = destinations[row.destination_id]
+        matched = addresses if level == "account" else _matched(types[to.type], row, addresses) if to.type in types else ()
+        found.extend(_told_by(c, row, to.key, level, matched))
     return sorted(found, key=lambda one: (one.destination, one.address))
+
+
+def _matched(type_: DestinationType, row: Row, addresses: Sequence[str]) -> list[str]:
+    """Those of the kinds that the connection tells; without rules the preferred kind, others for people without one (`plan.Counted`)."""
+    told: Sequence[str] = row.options.get("id_kinds", ())
+    kinds = told or type_.user_address_kinds
+    preferred = [address for address in addresses if address.startswith(f"{kinds[0]}:")]
+    if preferred and not told:
+        return preferred
+    return [address for address in addresses if address.partition(":")[0] in kinds]
 
 
 def _told_by(c: sa.Connection, row: Row, name: str, level: str, addresses: Sequence[str]) -> Iterator[Told]:

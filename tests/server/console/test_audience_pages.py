@@ -180,8 +180,9 @@ def test_a_profile_is_explained_with_what_was_delivered(project: Project, admin:
     project.sync(project.connect("buyers", "list"))
     member = list(csv.reader(io.StringIO(admin.text(f"{S}/audiences/buyers/members.csv"))))[1][0]
     text = admin.text(f"{S}/profiles?audience=buyers&member={member}")
-    for words in (" is in ", "Entered in version", "Order Completed", "in, as of version 2", "list"):
+    for words in (" is in ", "Entered in version", "Order Completed", "in, as of version 2", f"user_id:{member}"):
         assert words in text
+    assert "email:" not in text, "the list knows people by user id"
     unknown = admin.get(f"{S}/profiles?audience=buyers&member=nobody-at-all")
     assert unknown.status_code == 422
     assert "There is no user" in unknown.text

@@ -66,7 +66,7 @@ def show(visit: Visit) -> Response:
         context["error"] = error
         return render(visit, "profile.html", status=422, **context)
     with visit.database.read() as c:
-        told = told_of(c, find_audience(c, visit.space.id, key), str(profile.found.level), profile.addresses)
+        told = told_of(c, visit.registry.types, find_audience(c, visit.space.id, key), str(profile.found.level), profile.addresses)
     context |= {"profile": profile, "told": [(each, _was_told(profile, each)) for each in told]}
     return render(visit, "profile.html", **context)
 

@@ -44,7 +44,7 @@ def test_partitions_and_runs_are_there_again_after_a_restart(instance_ref: Insta
         assert [run.run_id for run in instance.get_runs()] == ["1" * 32]
 
 
-def test_one_run_at_a_time_works_on_a_connection_and_computes_in_a_space(instance_ref: InstanceRef) -> None:
+def test_one_run_at_a_time_works_on_a_connection_and_no_destination_takes_all_places(instance_ref: InstanceRef) -> None:
     with dg.DagsterInstance.from_ref(instance_ref) as instance:
         assert isinstance(instance.run_coordinator, QueuedRunCoordinator)
         assert instance.run_coordinator.dequeue_interval_seconds == 1
@@ -52,8 +52,10 @@ def test_one_run_at_a_time_works_on_a_connection_and_computes_in_a_space(instanc
         assert instance.telemetry_enabled is False
         queue = instance.get_concurrency_config().run_queue_config
         assert queue is not None
-        assert {limit["key"]: (limit["limit"], limit["value"]) for limit in queue.tag_concurrency_limits} == {
+        assert {limit["key"]: (limit["limit"], limit.get("value")) for limit in queue.tag_concurrency_limits} == {
             "engage/connection": (1, {"applyLimitPerUniqueValue": True}),
+            "engage/place": (4, {"applyLimitPerUniqueValue": True}),
+            "engage/doubtful": (3, None),
             "engage/computes": (1, {"applyLimitPerUniqueValue": True}),
         }
 

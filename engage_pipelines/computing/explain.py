@@ -14,7 +14,7 @@ from engage_pipelines.computing.questions import Question
 from engage_pipelines.computing.suppress import find_suppressed
 from engage_pipelines.domain.computation import EXTERNAL_IDS, Audience, Level
 from engage_pipelines.domain.query import Definition, parse, to_text
-from engage_pipelines.domain.query.comparing import bounds, holds_for
+from engage_pipelines.domain.query.comparing import bounds
 from engage_pipelines.domain.query.history import count_events_since
 from engage_pipelines.domain.query.meaning import Asked, account_matches, reduced, rows_by_filter, user_matches
 from engage_pipelines.domain.query.printer import condition_text, scalar_text
@@ -258,7 +258,7 @@ class _Explainer:
             "first_at": iso(min(stamps)) if stamps else None,
             "last_at": iso(max(stamps)) if stamps else None,
         }
-        outcome = holds_for(comparison, value, at_us=self.asked.at_us)
+        outcome = user_matches(meant, subject.profile, self.asked)
         return Clause("comparison", text, outcome, {**seen, **self._window(comparison)})
 
     def _trait(self, trait: Trait, subject: Subject) -> dict[str, Json]:

@@ -44,6 +44,27 @@ class Audience:
     events_since_us: int | None = None
 
 
+class TraitType(StrEnum):
+    """How a trait is computed: by the query language, or by a SELECT of people's own."""
+
+    COMPUTED = "computed"
+    SQL = "sql"
+
+
+@dataclass(frozen=True, slots=True)
+class TraitComputation:
+    """What it takes to evaluate a trait; `definition` is text in the query language, or a SELECT."""
+
+    id: str
+    key: str
+    level: Level
+    definition: str
+    type: TraitType = TraitType.COMPUTED
+
+
+Computation = Audience | TraitComputation
+
+
 @dataclass(frozen=True, slots=True)
 class ComputationRef:
     """What a record says about where it comes from (`context.personas`)."""

@@ -117,16 +117,19 @@ def retry_delay_s(failures: int) -> int:
     return _BACK_OFF_S[min(max(failures, 1), len(_BACK_OFF_S)) - 1]
 
 
+_STATUS_WORDS = {
+    State.AWAITING_MAPPING: "Awaiting mapping",
+    State.PAUSED: "Disconnected",
+    State.LEAVING: "Disconnected",
+    State.GONE: "Disconnected",
+}
+
+
 def status_word(state: str, *, destination_enabled: bool, computation_enabled: bool) -> str:
     """The destination status that people read."""
     if not destination_enabled or not computation_enabled:
         return "Disabled"
-    return {
-        State.AWAITING_MAPPING: "Awaiting mapping",
-        State.PAUSED: "Disconnected",
-        State.LEAVING: "Disconnected",
-        State.GONE: "Disconnected",
-    }.get(State(state), "Connected")
+    return _STATUS_WORDS.get(State(state), "Connected")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from engage_pipelines.domain.computation import Audience
+from engage_pipelines.domain.computation import Audience, Computation, TraitComputation, TraitType
 from engage_pipelines.domain.errors import DefinitionError, EngageError
-from engage_pipelines.domain.query import Definition, audience_references, parse
+from engage_pipelines.domain.query import Definition, TraitDefinition, computation_references, parse, parse_trait
+from engage_pipelines.domain.query.levels import check_levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,19 +17,55 @@ class Readable:
     definition: Definition
 
 
+@dataclass(frozen=True, slots=True)
+class ReadableTrait:
+    """A trait whose definition can be evaluated; None is that of a SQL trait, which refers to nothing."""
+
+    trait: TraitComputation
+    definition: TraitDefinition | None
+
+
 def in_order(audiences: Sequence[Audience], context: Sequence[Audience]) -> dict[str, Readable | EngageError]:
     """The audiences and those they refer to, by key, referred-to ones first; an error in place of what cannot be evaluated."""
-    known = {audience.key: audience for audience in (*context, *audiences)}
-    order = _Order(known, {}, [])
-    for audience in audiences:
-        order.visit(audience.key)
+    found = all_in_order(audiences, context)
+    return {key: each for key, each in found.items() if not isinstance(each, ReadableTrait)}
+
+
+def all_in_order(computations: Sequence[Computation], context: Sequence[Computation]) -> dict[str, Readable | ReadableTrait | EngageError]:
+    """The same of audiences and traits."""
+    order = _Order({each.key: each for each in (*context, *computations)}, {}, [])
+    for each in computations:
+        order.visit(each.key)
     return order.done
+
+
+def read_definition(computation: Computation) -> Definition | TraitDefinition | None:
+    """What a computation means; None is a SQL trait. Raises DefinitionError."""
+    if isinstance(computation, Audience):
+        return parse(computation.definition, computation.level)
+    return None if computation.type is TraitType.SQL else parse_trait(computation.definition, computation.level)
+
+
+def references_of(computation: Computation, known: Mapping[str, Computation]) -> frozenset[str]:
+    """The keys of those that its definition refers to. Raises DefinitionError."""
+    return _references(read_definition(computation), known)
+
+
+def _references(definition: Definition | TraitDefinition | None, known: Mapping[str, Computation]) -> frozenset[str]:
+    if definition is None:
+        return frozenset()
+    audiences = [key for key, each in known.items() if isinstance(each, Audience)]
+    return computation_references(definition, audiences=audiences, traits=known.keys() - audiences)
+
+
+def _kind(computation: Computation) -> str:
+    return "audience" if isinstance(computation, Audience) else "trait"
 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    known: Mapping[str, Audience]
-    done: dict[str, Readable | EngageError]
+    known: Mapping[str, Computation]
+    done: dict[str, Readable | ReadableTrait | EngageError]
     path: list[str]
 
     def visit(self, key: str) -> None:
@@ -39,35 +76,46 @@ class _Order:
         except EngageError as error:
             self.done.setdefault(key, error)
 
-    def _read(self, audience: Audience) -> Readable:
-        definition = parse(audience.definition, audience.level)
-        self.path.append(audience.key)
+    def _read(self, computation: Computation) -> Readable | ReadableTrait:
+        definition = read_definition(computation)
+        self.path.append(computation.key)
         try:
-            for key in sorted(audience_references(definition) & self.known.keys()):
-                self._follow(audience.key, key)
+            for key in sorted(_references(definition, self.known)):
+                self._follow(computation, key)
         finally:
             self.path.pop()
-        return Readable(audience, definition)
+        if definition is not None:
+            audiences = {key: each.level for key, each in self.known.items() if isinstance(each, Audience)}
+            traits = {key: each.level for key, each in self.known.items() if isinstance(each, TraitComputation)}
+            check_levels(definition, audiences, traits)
+        if isinstance(computation, Audience):
+            assert isinstance(definition, Definition)
+            return Readable(computation, definition)
+        assert not isinstance(definition, Definition)
+        return ReadableTrait(computation, definition)
 
-    def _follow(self, key: str, referred: str) -> None:
+    def _follow(self, of: Computation, referred: str) -> None:
         if referred in self.path:
             loop = self.path[self.path.index(referred) :]
-            error = _loop(loop)
+            error = self._loop(loop)
             for each in loop:
                 self.done[each] = error
             raise error
         self.visit(referred)
         error = self.done[referred]
-        if isinstance(error, Readable):
+        if not isinstance(error, EngageError):
             return
-        if key in self.done:  # a loop that this one is part of was found on the way
+        if of.key in self.done:  # a loop that this one is part of was found on the way
             raise error
         raise DefinitionError(
-            f"audience {key!r} refers to audience {referred!r}, which cannot be evaluated: {error}", "Mend that one first."
+            f"{_kind(of)} {of.key!r} refers to {_kind(self.known[referred])} {referred!r}, which cannot be evaluated: {error}",
+            "Mend that one first.",
         )
 
-
-def _loop(keys: Sequence[str]) -> DefinitionError:
-    start = keys.index(min(keys))
-    shown = " -> ".join([*keys[start:], *keys[:start], keys[start]])
-    return DefinitionError(f"audiences refer to each other in a loop: {shown}.", "Take trait(...) of one of them out of its definition.")
+    def _loop(self, keys: Sequence[str]) -> DefinitionError:
+        start = keys.index(min(keys))
+        shown = " -> ".join([*keys[start:], *keys[:start], keys[start]])
+        kinds = sorted({f"{_kind(self.known[key])}s" for key in keys})
+        return DefinitionError(
+            f"{' and '.join(kinds)} refer to each other in a loop: {shown}.", "Take trait(...) of one of them out of its definition."
+        )

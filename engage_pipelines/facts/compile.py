@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from engage_pipelines.domain.query.comparing import has_each, holds_for
 from engage_pipelines.domain.query.tree import As, Comparison, Events, Reduce, Trait
 from engage_pipelines.facts.event_source import EventSource
+from engage_pipelines.facts.known import Known, present_values
+from engage_pipelines.facts.member_values import mode_of_member
 from engage_pipelines.facts.row_conditions import Columns, filter_sql, reduced_sql, rows_of, which_rows
-from engage_pipelines.facts.sql_values import JsonValue, NumberValue, TextValue, predicate, predicate_each, quote_text
+from engage_pipelines.facts.sql_values import JsonValue, NumberValue, TextValue, predicate, predicate_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +31,16 @@ def without_rows(leaf: Comparison, at_us: int) -> bool:
     return holds_for(leaf, 0 if counts else None, at_us=at_us)
 
 
-def event_queries(leaves: Sequence[Comparison], source: EventSource) -> list[LeafQuery]:
+def event_queries(leaves: Sequence[Comparison], source: EventSource, known: Known) -> list[LeafQuery]:
     """The queries for conditions on events; equal conditions are asked once."""
     by_name: dict[str, list[Comparison]] = {}
     queries: list[LeafQuery] = []
     for leaf in dict.fromkeys(leaves):
         if leaf.scalar.reducer and leaf.scalar.reducer.kind is Reduce.MODE:
-            queries.append(_mode_query(leaf, source))
+            queries.append(_mode_query(leaf, source, known))
         else:
             by_name.setdefault(events_of(leaf).name, []).append(leaf)
-    return [*(_event_query(name, group, source) for name, group in by_name.items()), *queries]
+    return [*(_event_query(name, group, source, known) for name, group in by_name.items()), *queries]
 
 
 def trait_queries(leaves: Sequence[Comparison], at_us: int) -> list[LeafQuery]:
@@ -46,7 +48,12 @@ def trait_queries(leaves: Sequence[Comparison], at_us: int) -> list[LeafQuery]:
     by_key: dict[str, list[Comparison]] = {}
     for leaf in dict.fromkeys(leaves):
         by_key.setdefault(trait_of(leaf).path[0], []).append(leaf)
-    return [_trait_query(key, group, at_us) for key, group in by_key.items()]
+    return [trait_query(present_values(key), group, at_us) for key, group in by_key.items()]
+
+
+def compares_traits(leaf: Comparison) -> bool:
+    """Whether a value is compared with that of a trait, and not with literals alone."""
+    return any(isinstance(each, Trait) for each in leaf.arguments)
 
 
 def events_of(leaf: Comparison) -> Events:
@@ -61,8 +68,8 @@ def trait_of(leaf: Comparison) -> Trait:
     return leaf.scalar.source
 
 
-def _event_query(name: str, leaves: Sequence[Comparison], source: EventSource) -> LeafQuery:
-    columns = Columns()
+def _event_query(name: str, leaves: Sequence[Comparison], source: EventSource, known: Known) -> LeafQuery:
+    columns = Columns(known)
     rows = rows_of(columns, source.at_us)
     truths: list[str] = []
     for number, leaf in enumerate(leaves):
@@ -73,23 +80,12 @@ def _event_query(name: str, leaves: Sequence[Comparison], source: EventSource) -
     return LeafQuery(f"SELECT member, {', '.join(truths)} FROM ({read}) GROUP BY member", tuple(leaves))
 
 
-def _mode_query(leaf: Comparison, source: EventSource) -> LeafQuery:
-    reducer, events = leaf.scalar.reducer, events_of(leaf)
-    if not reducer or not reducer.argument:
-        raise TypeError("mode is of a property")
-    columns = Columns()
-    rows = rows_of(columns, source.at_us)
-    value = rows.value(reducer.argument)
-    read = value.number if reducer.read_as is As.NUMBER else value.text
-    conditions = [*(filter_sql(each, rows) for each in events.filters), f"{read} IS NOT NULL"]
-    wanted = which_rows(events.name, [events.filters], source.at_us)
-    given = columns.over(source.by_member(wanted, columns.needed, columns.readings))
-    counted = f"SELECT member, {read} AS v, count(*) AS n FROM ({given}) WHERE {' AND '.join(conditions)} GROUP BY ALL"
-    first = "row_number() OVER (PARTITION BY member ORDER BY n DESC, CAST(v AS VARCHAR)) = 1"
-    chosen = f"SELECT member, v FROM ({counted}) WHERE n >= {reducer.minimum_frequency} QUALIFY {first}"
+def _mode_query(leaf: Comparison, source: EventSource, known: Known) -> LeafQuery:
+    reducer = leaf.scalar.reducer
+    assert reducer
     typed = NumberValue("v") if reducer.read_as is As.NUMBER else TextValue("v")
     truth = predicate(leaf.comparator, typed, leaf.arguments, source.at_us)
-    return LeafQuery(f"SELECT member, {truth} AS b0 FROM ({chosen})", (leaf,))
+    return LeafQuery(f"SELECT member, {truth} AS b0 FROM ({mode_of_member(leaf, source, known)})", (leaf,))
 
 
 def trait_truth(leaf: Comparison, columns: Columns, at_us: int) -> str:
@@ -100,10 +96,9 @@ def trait_truth(leaf: Comparison, columns: Columns, at_us: int) -> str:
     return predicate(leaf.comparator, JsonValue("v", path, columns.keep), leaf.arguments, at_us)
 
 
-def _trait_query(key: str, leaves: Sequence[Comparison], at_us: int) -> LeafQuery:
+def trait_query(values: str, leaves: Sequence[Comparison], at_us: int) -> LeafQuery:
+    """The query for conditions on one trait, whose `values` are given by SQL."""
     columns = Columns()
     truths = [f"{trait_truth(leaf, columns, at_us)} AS b{number}" for number, leaf in enumerate(leaves)]
-    # the last row wins; a window sorts this several times faster than arg_max over (ts, message_id) does
-    last = "row_number() OVER (PARTITION BY member ORDER BY ts DESC, message_id DESC) = 1"
-    present = f"SELECT member, value AS v FROM trait_rows WHERE key = {quote_text(key)} QUALIFY {last}"
+    present = f"SELECT member, value AS v FROM ({values})"
     return LeafQuery(f"SELECT member, {', '.join(truths)} FROM ({columns.over(present)})", tuple(leaves))

@@ -1,210 +1,176 @@
-"""Evaluation of audiences over facts as of one instant: every distinct condition once, then the definitions combined as bit sets.
+"""Evaluation of computations over facts as of one instant: every distinct condition once, then the definitions combined as bit sets.
 
-An audience that cannot be evaluated carries its error, and the others are evaluated all the same. Nothing is written.
+Audiences give members, traits give values. What a definition reads of other computations is evaluated before it, at the same instant: all
+conditions are asked at once, but for those that look at the value of a computed trait, which come after it. A computation that cannot be
+evaluated carries its error, and the others are evaluated all the same. Nothing is written.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-from engage_pipelines.domain.computation import Audience, EmptyAccounts, Level
-from engage_pipelines.domain.errors import EngageError
-from engage_pipelines.domain.query.comparing import holds_for, literal_value
+from engage_pipelines.domain.computation import Audience, Computation, Level, TraitComputation
+from engage_pipelines.domain.errors import DefinitionError, EngageError
 from engage_pipelines.domain.query.history import count_events_since
-from engage_pipelines.domain.query.tree import AllUsers, And, AnyUser, Comparison, Condition, Events, Not, Or, Trait
+from engage_pipelines.domain.query.tree import Comparison, Events, Trait
 from engage_pipelines.facts.admission import EVERYONE, Admission, admits_strangers
-from engage_pipelines.facts.audience_order import Readable, in_order
-from engage_pipelines.facts.bits import Bits, Ids, Universe, ids_of
-from engage_pipelines.facts.leaves import LeafBits, ask, columns_of
-from engage_pipelines.facts.scopes import scope_of, scoped
+from engage_pipelines.facts.audience_order import Readable, ReadableTrait, all_in_order, references_of
+from engage_pipelines.facts.combining import Combiner, Members, people_of
+from engage_pipelines.facts.known import Known
+from engage_pipelines.facts.leaves import LeafBits, ask
+from engage_pipelines.facts.scopes import scoped
 from engage_pipelines.facts.session import FactsSession
-from engage_pipelines.facts.unknown_names import KnownNames, warnings_of
+from engage_pipelines.facts.stages import by_stage, valued
+from engage_pipelines.facts.trait_values import Values, evaluate_trait, keep_membership, members_of
+from engage_pipelines.facts.unknown_names import KnownNames, warnings_of, warnings_of_trait
 
-
-@dataclass(frozen=True, slots=True)
-class Members:
-    """Who is in, by member id, sorted and distinct.
-
-    `users` of an account audience are those of the matching accounts; `accounts` of a user audience is empty.
-    """
-
-    users: Ids
-    accounts: Ids
+__all__ = ["Evaluated", "Members", "Values", "evaluate"]
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What became of one audience: members or an error, and warnings about names that the facts do not know."""
+    """What became of one computation: members or an error, and warnings about names that the facts do not know.
+
+    The members of a trait are those who have a value; `values` says which.
+    """
 
     key: str
     members: Members | None
     error: EngageError | None
     warnings: tuple[str, ...]
+    values: Values | None = None
 
 
-def evaluate(session: FactsSession, audiences: Sequence[Audience], *, context: Sequence[Audience] = ()) -> dict[str, Evaluated]:
-    """Each of the audiences by key. `context` holds the others that definitions may refer to by trait('key')."""
+def evaluate(session: FactsSession, computations: Sequence[Computation], *, context: Sequence[Computation] = ()) -> dict[str, Evaluated]:
+    """Each of the computations by key. `context` holds the others that definitions may refer to by trait('key')."""
     if session.elsewhere is not None:
-        return session.elsewhere.evaluate(session, audiences, context)
-    plan = {key: _as_of(each, session.at_us) for key, each in in_order(audiences, context).items()}
-    readable = [each for each in plan.values() if isinstance(each, Readable)]
-    levels = {each.audience.key: each.audience.level for each in readable}
-    with_strangers = admits_strangers([each.audience for each in readable])
-    people = _people(session, EVERYONE if with_strangers else "users")
-    leaves = ask(session, people.universes, _leaves(readable, levels))
-    combiner = _Combiner(people, leaves, levels, {}, session.at_us, Admission(session, people.users, with_strangers))
-    known = KnownNames(session, leaves.seen_events, leaves.seen_traits)
-    results: dict[str, Evaluated] = {}
-    for key, each in plan.items():
-        if isinstance(each, Readable):
-            warnings = tuple(warnings_of(each.definition, known, levels))
-            results[key] = _evaluated(each, combiner, warnings)
-        else:
-            results[key] = Evaluated(key, None, each, ())
-    return {audience.key: results[audience.key] for audience in audiences}
+        return _elsewhere(session, computations, context)
+    plan = {key: _as_of(each, session.at_us) for key, each in all_in_order(computations, context).items()}
+    audiences = [each.audience for each in plan.values() if isinstance(each, Readable)]
+    with_strangers = admits_strangers(audiences)
+    people = people_of(session, EVERYONE if with_strangers else "users")
+    levels = {each.key: each.level for each in audiences}
+    traits = {key: each.trait.level for key, each in plan.items() if isinstance(each, ReadableTrait)}
+    combiner = Combiner(people, LeafBits(), levels, traits, {}, session.at_us)
+    admission = Admission(session, people.users, with_strangers)
+    evaluation = _Evaluation(session, combiner, admission, frozenset(each.key for each in computations))
+    evaluation.run(plan)
+    return {each.key: evaluation.results[each.key] for each in computations}
 
 
-def _as_of(each: Readable | EngageError, at_us: int) -> Readable | EngageError:
+def _as_of(each: Readable | ReadableTrait | EngageError, at_us: int) -> Readable | ReadableTrait | EngageError:
     """The audience with its definition as it is meant at the instant, if its events count from some instant on."""
     if not isinstance(each, Readable):
         return each
     return Readable(each.audience, count_events_since(each.definition, each.audience.events_since_us, at_us=at_us))
 
 
-def _leaves(readable: Sequence[Readable], levels: Mapping[str, Level]) -> list[tuple[Level, Comparison]]:
-    """What is to be asked of the facts; literals and memberships are not."""
-    return [
-        (each.level, each.comparison)
-        for one in readable
-        for each in scoped(one.definition.condition, one.definition.level, levels)
-        if each.audience is None and isinstance(each.comparison.scalar.source, Events | Trait)
-    ]
-
-
-def _evaluated(each: Readable, combiner: "_Combiner", warnings: tuple[str, ...]) -> Evaluated:
-    key = each.audience.key
-    try:
-        bits = combiner.combine(each.definition.condition, each.definition.level, each.audience.empty_accounts)
-        if each.audience.level is Level.USER:
-            bits = combiner.admission.admit(bits, each.audience.external_ids)
-    except EngageError as error:
-        combiner.audiences[key] = error
-        return Evaluated(key, None, error, warnings)
-    combiner.audiences[key] = bits
-    return Evaluated(key, combiner.members(each.audience.level, bits), None, warnings)
-
-
-# ---- users, accounts, and who belongs to whom
-
-
 @dataclass(frozen=True, slots=True)
-class _People:
-    """Users and accounts, and for each link between them the positions of both."""
+class _Evaluation:
+    """One evaluation on its way; `known` grows with what was computed."""
 
-    universes: dict[Level, Universe]
-    link_accounts: NDArray[np.int64]
-    link_users: NDArray[np.int64]
-
-    @property
-    def users(self) -> Universe:
-        return self.universes[Level.USER]
-
-    @property
-    def accounts(self) -> Universe:
-        return self.universes[Level.ACCOUNT]
-
-    def users_per_account(self, flags: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
-        """How many users each account has; with `flags`, how many that are flagged."""
-        links = self.link_accounts if flags is None else self.link_accounts[flags[self.link_users]]
-        return np.bincount(links, minlength=self.accounts.size)
-
-    def users_of(self, accounts: Bits) -> Bits:
-        """The users who belong to one of the accounts at least."""
-        flags = np.zeros(self.users.size, dtype=np.bool_)
-        flags[self.link_users[self.accounts.flags(accounts)[self.link_accounts]]] = True
-        return self.users.bits(flags)
-
-
-def _people(session: FactsSession, users_from: str) -> _People:
-    users, accounts = (
-        Universe(ids_of(columns_of(session, f"SELECT DISTINCT member FROM {rows} ORDER BY member")["member"]))
-        for rows in (users_from, "accounts")
-    )
-    links = columns_of(session, "SELECT account, member FROM account_users")
-    of_accounts, known_accounts = accounts.positions(ids_of(links["account"]))
-    of_users, known_users = users.positions(ids_of(links["member"]))
-    known = known_accounts & known_users
-    return _People({Level.USER: users, Level.ACCOUNT: accounts}, of_accounts[known], of_users[known])
-
-
-# ---- definitions over bits
-
-
-@dataclass(frozen=True, slots=True)
-class _Combiner:
-    """Conditions to bits; `audiences` holds the bits of the audiences evaluated so far, each at its own level."""
-
-    people: _People
-    leaves: LeafBits
-    levels: Mapping[str, Level]
-    audiences: dict[str, Bits | EngageError]
-    at_us: int
+    session: FactsSession
+    combiner: Combiner
     admission: Admission
+    wanted: frozenset[str]
+    known: Known = field(default_factory=Known)
+    results: dict[str, Evaluated] = field(default_factory=dict[str, Evaluated])
 
-    def members(self, level: Level, bits: Bits) -> Members:
-        if level is Level.USER:
-            return Members(self.people.users.chosen(bits), np.zeros(0, dtype=np.int64))
-        return Members(self.people.users.chosen(self.people.users_of(bits)), self.people.accounts.chosen(bits))
+    def run(self, plan: Mapping[str, Readable | ReadableTrait | EngageError]) -> None:
+        self.known.traits.update(self.combiner.traits)
+        read_as_values = valued(plan, self.combiner.levels, self.combiner.traits)
+        for key, each in plan.items():
+            if isinstance(each, EngageError):
+                self.results[key] = Evaluated(key, None, each, ())
+        for stage in by_stage(plan, self.combiner.levels, self.combiner.traits):
+            ask(self.session, self.combiner.people.universes, self._leaves(stage), self.known, self.combiner.leaves)
+            for each in stage:
+                if isinstance(each, Readable):
+                    result = self._audience(each)
+                    if result.key in read_as_values and result.error is None:
+                        keep_membership(self.session, self.known, self.combiner, result.key)
+                else:
+                    result = self._trait(each)
+                self.results[result.key] = result
 
-    def combine(self, condition: Condition, level: Level, empty: EmptyAccounts) -> Bits:
-        """The members of `level` for whom the condition holds."""
-        match condition:
-            case And(parts):
-                return np.bitwise_and.reduce([self.combine(part, level, empty) for part in parts])
-            case Or(parts):
-                return np.bitwise_or.reduce([self.combine(part, level, empty) for part in parts])
-            case Not(part):
-                return ~self.combine(part, level, empty)
-            case AnyUser(part):
-                return self._any(self.combine(part, Level.USER, empty), empty)
-            case AllUsers(part):
-                return self._all(self.combine(part, Level.USER, empty), empty, of_none=isinstance(part, Not))
-            case Comparison():
-                found = scope_of(condition, level, self.levels)
-                bits = self._comparison(condition, found.level, found.audience)
-                return self._any(bits, empty) if found.level is not level else bits
+    def _leaves(self, stage: Sequence[Readable | ReadableTrait]) -> Iterator[tuple[Level, Comparison]]:
+        """What is to be asked of the facts; literals and memberships are not."""
+        for one in stage:
+            if isinstance(one, Readable) and self._failed_before(one) is None:
+                condition, level = one.definition.condition, one.definition.level
+                for each in scoped(condition, level, self.combiner.levels, self.combiner.traits):
+                    if each.audience is None and isinstance(each.comparison.scalar.source, Events | Trait):
+                        yield each.level, each.comparison
 
-    def _comparison(self, comparison: Comparison, level: Level, audience: str | None) -> Bits:
-        if audience is not None:
-            return self._membership(comparison, level, audience)
-        if isinstance(comparison.scalar.source, Events | Trait):
-            return self.leaves.of(level, comparison)
-        truth = holds_for(comparison, literal_value(comparison.scalar.source), at_us=self.at_us)
-        return self.people.universes[level].constant(truth)
+    def _audience(self, each: Readable) -> Evaluated:
+        key, audience = each.audience.key, each.audience
+        warnings = tuple(warnings_of(each.definition, self._names(), self.combiner.levels, self.combiner.traits))
+        try:
+            self._check_before(each)
+            bits = self.combiner.combine(each.definition.condition, each.definition.level, audience.empty_accounts)
+            if audience.level is Level.USER:
+                bits = self.admission.admit(bits, audience.external_ids)
+        except EngageError as error:
+            self.combiner.audiences[key] = error
+            return Evaluated(key, None, error, warnings)
+        self.combiner.audiences[key] = bits
+        return Evaluated(key, self.combiner.members(audience.level, bits), None, warnings)
 
-    def _membership(self, comparison: Comparison, level: Level, audience: str) -> Bits:
-        """Membership is true or false, never missing, and is compared like any truth value."""
-        bits = self.audiences[audience]
-        if isinstance(bits, EngageError):
-            raise bits
-        if level is not self.levels[audience]:
-            bits = self.people.users_of(bits)
-        of_members = holds_for(comparison, True, at_us=self.at_us)
-        if of_members == holds_for(comparison, False, at_us=self.at_us):
-            return self.people.universes[level].constant(of_members)
-        return bits if of_members else ~bits
+    def _trait(self, each: ReadableTrait) -> Evaluated:
+        key = each.trait.key
+        warnings: tuple[str, ...] = ()
+        try:
+            self._check_before(each)
+            if each.definition is not None:
+                warnings = tuple(warnings_of_trait(each.definition, self._names(), self.combiner.levels, self.combiner.traits))
+            found = evaluate_trait(self.session, each, self.known)
+        except EngageError as error:
+            return Evaluated(key, None, error, warnings)
+        self.known.relations[each.trait.level, key] = found.relation
+        members = members_of(self.session, found.values, each.trait.level) if key in self.wanted else None
+        return Evaluated(key, members, None, (*warnings, *found.warnings), found.values)
 
-    def _any(self, users: Bits, empty: EmptyAccounts) -> Bits:
-        flags = self.people.users_per_account(self.people.users.flags(users)) > 0
-        return self._with_empty(flags, empty, default=False)
+    def _check_before(self, each: Readable | ReadableTrait) -> None:
+        error = self._failed_before(each)
+        if error is not None:
+            raise error
 
-    def _all(self, users: Bits, empty: EmptyAccounts, *, of_none: bool) -> Bits:
-        flags = self.people.users_per_account(self.people.users.flags(users)) == self.people.users_per_account()
-        return self._with_empty(flags, empty, default=of_none)
+    def _failed_before(self, each: Readable | ReadableTrait) -> EngageError | None:
+        """Why it cannot be evaluated, when something that it reads the values of could not."""
+        for key in sorted(valued({"": each}, self.combiner.levels, self.combiner.traits)):
+            result = self.results.get(key)
+            if result is not None and result.error is not None:
+                return result.error
+        return None
 
-    def _with_empty(self, flags: NDArray[np.bool_], empty: EmptyAccounts, *, default: bool) -> Bits:
-        without_users = self.people.users_per_account() == 0
-        flags[without_users] = default if empty is EmptyAccounts.DEFAULT else empty is EmptyAccounts.TRUE
-        return self.people.accounts.bits(flags)
+    def _names(self) -> KnownNames:
+        return KnownNames(self.session, self.combiner.leaves.seen_events, self.combiner.leaves.seen_traits)
+
+
+def _elsewhere(session: FactsSession, computations: Sequence[Computation], context: Sequence[Computation]) -> dict[str, Evaluated]:
+    """In a warehouse, which evaluates audiences alone so far."""
+    assert session.elsewhere is not None
+    known = {each.key: each for each in (*context, *computations)}
+    possible = [each for each in computations if isinstance(each, Audience) and not _reaches_trait(each, known)]
+    others = [each for each in context if isinstance(each, Audience)]
+    found = session.elsewhere.evaluate(session, possible, others)
+    error = DefinitionError(
+        "computed traits are not evaluated over a warehouse yet.",
+        "Take the events in with `engage ingest`, or use traits that the warehouse has.",
+    )
+    return {each.key: found.get(each.key) or Evaluated(each.key, None, error, ()) for each in computations}
+
+
+def _reaches_trait(audience: Audience, known: Mapping[str, Computation]) -> bool:
+    seen: set[str] = set()
+    waiting: list[Computation] = [audience]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, TraitComputation):
+            return True
+        try:
+            fresh = references_of(each, known) - seen
+        except DefinitionError:
+            continue  # its own evaluation says what is wrong with it
+        seen |= fresh
+        waiting.extend(known[key] for key in fresh)
+    return False

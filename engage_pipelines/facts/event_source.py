@@ -115,8 +115,9 @@ def _expression(way: str, column: Promoted) -> str | None:
             return "({0} IS NOT NULL)"
         case (_, "type"):
             return "CASE WHEN {0} IS NOT NULL THEN '" + {NUMBER: "DOUBLE", TEXT: "VARCHAR", BOOLEAN: "BOOLEAN"}[column.kind] + "' END"
-        case (_, "json"):
-            return "to_json({0})"
+        case (kind, "json"):
+            # a number that was not written as an integer of moderate size has its digits in the JSON alone
+            return "to_json({0})" if kind != NUMBER or column.whole else None
         case (kind, _) if kind == TEXT:
             return _from_text(way)
         case (kind, "text") if kind == BOOLEAN:

@@ -3,7 +3,8 @@
 Where the rows of a scan do not add up exactly, or a condition is of another kind, it is asked by a query of its own.
 """
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import duckdb
@@ -11,10 +12,22 @@ import numpy as np
 
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import EngageError, StateError
+from engage_pipelines.domain.query.comparing import holds_for
 from engage_pipelines.domain.query.tree import Comparison, Events, Trait
 from engage_pipelines.facts.bits import Bits, Universe, ids_of
-from engage_pipelines.facts.compile import LeafQuery, event_queries, events_of, trait_queries, without_rows
+from engage_pipelines.facts.compile import (
+    LeafQuery,
+    compares_traits,
+    event_queries,
+    events_of,
+    trait_of,
+    trait_queries,
+    trait_query,
+    without_rows,
+)
 from engage_pipelines.facts.counting import Found, count_events, last_traits
+from engage_pipelines.facts.known import Known, Relation
+from engage_pipelines.facts.member_values import compared_rows, without_values
 from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.facts.tally import Places, is_counted, places_of
 
@@ -35,22 +48,38 @@ class LeafBits:
         return self.bits[level, leaf]
 
 
-def ask(session: FactsSession, universes: dict[Level, Universe], leaves: Iterable[tuple[Level, Comparison]]) -> LeafBits:
-    """The bits of all conditions given. A condition on events is about users; one on traits is of the level it comes with."""
-    wanted = dict.fromkeys(leaves)
-    result = LeafBits()
+def ask(
+    session: FactsSession, universes: dict[Level, Universe], leaves: Iterable[tuple[Level, Comparison]], known: Known, result: LeafBits
+) -> None:
+    """The bits of all conditions given, into `result`. A condition on events is about users; one on traits is of the level it comes with.
+
+    `known` holds what was computed before, and is read in place of traits.
+    """
+    wanted = [each for each in dict.fromkeys(leaves) if each not in result.bits and each not in result.errors]
+    if not wanted:
+        return
     linked = columns_of(session, f"SELECT subject, member FROM {session.merged_subjects}")
     subjects, members = ids_of(linked["subject"]), ids_of(linked["member"])
     places = {level: places_of(universe.members, subjects, members) for level, universe in universes.items()}
-    asking = _Asking(session, universes, places, result)
-    asking.events(dict.fromkeys(leaf for _, leaf in wanted if isinstance(leaf.scalar.source, Events)))
-    by_key: dict[str, dict[Level, dict[Comparison, None]]] = {}
+    asking = _Asking(session, universes, places, known, result)
+    alone = [(level, leaf) for level, leaf in wanted if not compares_traits(leaf)]
     for level, leaf in wanted:
+        if compares_traits(leaf):
+            asking.compared(level, leaf)
+    asking.events(dict.fromkeys(leaf for _, leaf in alone if isinstance(leaf.scalar.source, Events)))
+    by_key: dict[str, dict[Level, dict[Comparison, None]]] = {}
+    computed: dict[tuple[Level, str], dict[Comparison, None]] = {}
+    for level, leaf in alone:
         if isinstance(leaf.scalar.source, Trait):
-            by_key.setdefault(leaf.scalar.source.path[0], {}).setdefault(level, {})[leaf] = None
+            key = leaf.scalar.source.path[0]
+            if known.is_computed(level, leaf.scalar.source):
+                computed.setdefault((level, key), {})[leaf] = None
+            else:
+                by_key.setdefault(key, {}).setdefault(level, {})[leaf] = None
     for key, by_level in by_key.items():
         asking.trait(key, by_level)
-    return result
+    for (level, key), some in computed.items():
+        asking.computed(level, known.relations[level, key], list(some))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +87,25 @@ class _Asking:
     session: FactsSession
     universes: Mapping[Level, Universe]
     places: Mapping[Level, Places]
+    known: Known
     result: LeafBits
+
+    def compared(self, level: Level, leaf: Comparison) -> None:
+        """A comparison with the value of a trait, which is another one for each member."""
+        query = LeafQuery(compared_rows(leaf, level, self.session.events, self.known), (leaf,))
+        otherwise = without_values(leaf, level, self.known, self.session.at_us)
+        _run(self.session, query, {level: self.universes[level]}, self.result, otherwise=lambda _: otherwise)
+
+    def computed(self, level: Level, values: Relation, leaves: Sequence[Comparison]) -> None:
+        """Conditions on the values of a computed trait."""
+        at_us = self.session.at_us
+        missing = None if values.missing is None else json.loads(values.missing)
+        query = trait_query(values.rows, leaves, at_us)
+
+        def otherwise(leaf: Comparison) -> bool:
+            return holds_for(leaf, missing if len(trait_of(leaf).path) == 1 else None, at_us=at_us)
+
+        _run(self.session, query, {level: self.universes[level]}, self.result, otherwise=otherwise)
 
     def events(self, leaves: Iterable[Comparison]) -> None:
         by_name: dict[str, list[Comparison]] = {}
@@ -75,7 +122,7 @@ class _Asking:
                 self._fail(Level.USER, group, error)
             else:
                 others += self._keep(Level.USER, found)
-        for query in event_queries(others, self.session.events):
+        for query in event_queries(others, self.session.events, self.known):
             _run(self.session, query, {Level.USER: self.universes[Level.USER]}, self.result)
 
     def trait(self, key: str, by_level: Mapping[Level, Iterable[Comparison]]) -> None:
@@ -100,7 +147,7 @@ class _Asking:
         return [leaf for leaf, truths in found.truths.items() if truths is None]
 
     def _fail(self, level: Level, leaves: Iterable[Comparison], error: duckdb.Error) -> None:
-        self.result.errors.update({(level, leaf): _unreadable(error) for leaf in leaves})
+        self.result.errors.update({(level, leaf): unreadable(error) for leaf in leaves})
 
 
 def columns_of(session: FactsSession, sql: str) -> Mapping[str, object]:
@@ -108,16 +155,24 @@ def columns_of(session: FactsSession, sql: str) -> Mapping[str, object]:
     try:
         return session.connection.execute(sql).fetchnumpy()
     except duckdb.Error as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
 
 
-def _unreadable(error: duckdb.Error) -> StateError:
+def unreadable(error: duckdb.Error) -> StateError:
     return StateError(
         f"the facts could not be read: {str(error).splitlines()[0]}", "See whether files and memory are in order, then try again."
     )
 
 
-def _run(session: FactsSession, query: LeafQuery, universes: dict[Level, Universe], result: LeafBits) -> None:
+def _run(
+    session: FactsSession,
+    query: LeafQuery,
+    universes: dict[Level, Universe],
+    result: LeafBits,
+    *,
+    otherwise: Callable[[Comparison], bool] | None = None,
+) -> None:
+    """Ask a query; `otherwise` is the truth of a condition for members that the query does not give."""
     try:
         columns = columns_of(session, query.sql)
     except StateError as error:
@@ -129,7 +184,8 @@ def _run(session: FactsSession, query: LeafQuery, universes: dict[Level, Univers
         if len(positions):
             _remember(query.leaves[0], level, result)
         for number, leaf in enumerate(query.leaves):
-            flags = np.full(universe.size, without_rows(leaf, session.at_us), dtype=np.bool_)
+            rest = without_rows(leaf, session.at_us) if otherwise is None else otherwise(leaf)
+            flags = np.full(universe.size, rest, dtype=np.bool_)
             flags[positions] = np.asarray(columns[f"b{number}"], dtype=np.bool_)[known]
             result.bits[level, leaf] = universe.bits(flags)
 

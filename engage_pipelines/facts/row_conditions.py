@@ -7,8 +7,10 @@ need, layer 3 decides `where`, and what stands above sees plain columns (DuckDB 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.query.comparing import has_each, holds_for, literal_value
 from engage_pipelines.domain.query.tree import (
+    EACH,
     And,
     Argument,
     As,
@@ -20,16 +22,20 @@ from engage_pipelines.domain.query.tree import (
     Filter,
     Not,
     Or,
+    Path,
     Property,
     Reduce,
     Reducer,
     Sources,
+    Trait,
     Where,
     Within,
 )
+from engage_pipelines.facts.known import Known, Relation
 from engage_pipelines.facts.sql_values import (
     JsonValue,
     Keep,
+    ListValue,
     NumberValue,
     Reading,
     ReadValue,
@@ -38,6 +44,7 @@ from engage_pipelines.facts.sql_values import (
     inline,
     predicate,
     predicate_each,
+    quote_path,
     quote_text,
 )
 
@@ -48,9 +55,12 @@ from engage_pipelines.facts.sql_values import (
 class Columns:
     """What is needed of each row: columns and readings of its source, and expressions that are computed once, by layer."""
 
+    known: Known = field(default_factory=Known)
     layers: dict[int, dict[str, str]] = field(default_factory=lambda: {1: {}, 2: {}, 3: {}})
     needed: set[str] = field(default_factory=set)
     readings: dict[Reading, str] = field(default_factory=dict)
+    traits: dict[Relation, str] = field(default_factory=dict)
+    """By relation of values of users, the column that holds those of the row's member."""
 
     def read(self, reading: Reading) -> str:
         return self.readings.setdefault(reading, f"r{len(self.readings)}")
@@ -59,8 +69,17 @@ class Columns:
         kept = self.layers[layer]
         return kept.setdefault(expression, f"c{layer}_{len(kept)}")
 
+    def trait(self, relation: Relation) -> str:
+        """The value of the row's member, as JSON text; not NULL when everyone has one."""
+        name = self.traits.setdefault(relation, f"t{len(self.traits)}")
+        return f"e.{name}"
+
     def over(self, rows: str) -> str:
-        """The rows of a query, which go by the name e, with the layers around them."""
+        """The rows of a query, which go by the name e, with the layers around them. With traits, the rows must have a member."""
+        if self.traits:
+            listed = "".join(f", {relation.value(f'{name}.value')} AS {name}" for relation, name in self.traits.items())
+            joins = "".join(f" LEFT JOIN ({relation.rows}) {name} ON {name}.member = r.member" for relation, name in self.traits.items())
+            rows = f"SELECT r.*{listed} FROM ({rows}) r{joins}"
         query = f"SELECT e.*{self._listed(1)} FROM ({rows}) e"
         for layer in (2, 3):
             if self.layers[layer]:
@@ -84,20 +103,29 @@ class Rows:
     columns: Columns
     parent: "Rows | None" = None
 
-    def value(self, source: Property | Context) -> JsonValue | ReadValue:
+    def value(self, source: Property | Context | Trait) -> JsonValue | ReadValue:
+        if isinstance(source, Trait):
+            # rows that follow are those of the same member
+            relation, path = self.columns.known.of(Level.USER, source)
+            return JsonValue(self.columns.trait(relation), path, self.keep)
         rows = self.parent if isinstance(source, Property) and source.parent and self.parent else self
         document = "context" if isinstance(source, Context) else "properties"
         if rows.parent:
             return JsonValue(f"{rows.alias}.{document}", source.path, self.keep)
         return ReadValue(document, source.path, self.columns.read, self.keep)
 
-    def document(self, source: Property | Context) -> str:
-        """The column of JSON text that a value is in."""
+    def document(self, source: Property | Context | Trait) -> tuple[str, Path]:
+        """The column of JSON text that a value is in, and the path that leads to it there."""
         value = self.value(source)
         if isinstance(value, JsonValue):
-            return value.document
+            return value.document, value.path
         self.columns.needed.add(value.document)
-        return f"e.{value.document}"
+        return f"e.{value.document}", value.path
+
+    @property
+    def depth(self) -> int:
+        """How many rows these follow, one after the other."""
+        return 0 if self.parent is None else self.parent.depth + 1
 
     def column(self, name: str) -> str:
         if self.parent:
@@ -132,25 +160,26 @@ def _row_comparison(comparison: Comparison, rows: Rows) -> str:
     source = comparison.scalar.source
     if isinstance(source, Events):
         return rows.keep(1, _follows(comparison, source, rows))
-    if isinstance(source, Property | Context):
+    if isinstance(source, Property | Context | Trait):
         if not has_each(source.path):
             return predicate(comparison.comparator, rows.value(source), _given(comparison.arguments, rows), rows.at_us)
         given = _given(comparison.arguments, replace(rows, keep=inline))
-        return rows.keep(1, predicate_each(comparison.comparator, rows.document(source), source.path, given, rows.at_us))
+        return rows.keep(1, predicate_each(comparison.comparator, *rows.document(source), given, rows.at_us))
     return "true" if holds_for(comparison, literal_value(comparison.scalar.source), at_us=rows.at_us) else "false"
 
 
 def _given(arguments: Sequence[Argument], rows: Rows) -> list[object]:
-    return [rows.value(each) if isinstance(each, Property | Context) else each for each in arguments]
+    return [rows.value(each) if isinstance(each, Property | Context | Trait) else each for each in arguments]
 
 
 def _follows(comparison: Comparison, events: Events, rows: Rows) -> str:
     """A funnel: rows of another event after the row at hand, reduced and compared; it is always one row, with true or false."""
     rows.columns.needed |= {"ts", "member"}
-    inner = Rows("f", inline, rows.at_us, rows.columns, parent=replace(rows, keep=inline))
+    name = f"f{rows.depth}"
+    inner = Rows(name, inline, rows.at_us, rows.columns, parent=replace(rows, keep=inline))
     filters = [filter_sql(each, inner) for each in events.filters]
-    conditions = [f"f.member = {rows.alias}.member", f"f.event = {quote_text(events.name)}", *filters]
-    return f"(SELECT {reduced_sql(comparison, inner, 'true')} FROM event_rows f WHERE {' AND '.join(conditions)})"
+    conditions = [f"{name}.member = {rows.alias}.member", f"{name}.event = {quote_text(events.name)}", *filters]
+    return f"(SELECT {reduced_sql(comparison, inner, 'true')} FROM event_rows {name} WHERE {' AND '.join(conditions)})"
 
 
 def filter_sql(each: Filter, rows: Rows) -> str:
@@ -175,14 +204,16 @@ def filter_sql(each: Filter, rows: Rows) -> str:
 
 
 def reduced_sql(comparison: Comparison, rows: Rows, condition: str) -> str:
-    """The truth of a comparison of what the rows that pass `condition` reduce to."""
+    """The truth of a comparison of what the rows that pass `condition` reduce to; with anything but literals, the rows follow another."""
     reducer = comparison.scalar.reducer
     if not reducer:
         raise TypeError("events are compared through a reducer")
-    return predicate(comparison.comparator, _reduced_value(reducer, rows, condition), comparison.arguments, rows.at_us)
+    given = _given(comparison.arguments, replace(rows, keep=inline))
+    return predicate(comparison.comparator, reduced_value(reducer, rows, condition), given, rows.at_us)
 
 
-def _reduced_value(reducer: Reducer, rows: Rows, condition: str) -> Value:
+def reduced_value(reducer: Reducer, rows: Rows, condition: str) -> Value:
+    """What the rows that pass `condition` reduce to, as an aggregate."""
     kept = f"FILTER (WHERE {condition})"
     if not reducer.argument:
         return NumberValue(f"(count(*) {kept})")
@@ -202,8 +233,33 @@ def _reduced_value(reducer: Reducer, rows: Rows, condition: str) -> Value:
             function = "arg_min" if reducer.kind is Reduce.FIRST else "arg_max"
             order = f"row({rows.column('ts')}, {rows.column('message_id')})"
             return JsonValue(f"({function}({value.json}, {order}) FILTER (WHERE {value.present} AND {condition}))", ())
+        case Reduce.UNIQUE:
+            return ListValue(f"list_sort(array_agg(DISTINCT {value.text}) FILTER (WHERE {condition} AND {value.present}))")
         case _:
-            raise TypeError(f"{reducer.kind} has a query of its own")
+            return _mode(reducer, rows, kept)
+
+
+def _mode(reducer: Reducer, rows: Rows, kept: str) -> Value:
+    """The most frequent value by way of a list of all; where rows are many, a query of its own does it, see `member_values`."""
+    counted = f"map_entries(list_aggregate({_mode_list(reducer, rows, kept)}, 'histogram'))"
+    frequent = f"list_filter({counted}, lambda h: h.value >= {reducer.minimum_frequency})"
+    ordered = f"list_transform({frequent}, lambda h: struct_pack(n := -CAST(h.value AS BIGINT), t := CAST(h.key AS VARCHAR), v := h.key))"
+    chosen = f"(list_sort({ordered})[1].v)"
+    return NumberValue(chosen) if reducer.read_as is As.NUMBER else TextValue(chosen)
+
+
+def _mode_list(reducer: Reducer, rows: Rows, kept: str) -> str:
+    assert reducer.argument
+    if reducer.read_as is As.ARRAY:
+        return f"flatten(list({elements_sql(rows, reducer.argument)}) {kept})"
+    value = rows.value(reducer.argument)
+    return f"list({value.number if reducer.read_as is As.NUMBER else value.text}) {kept}"
+
+
+def elements_sql(rows: Rows, argument: Property | Context) -> str:
+    """The texts of the elements of an array; none of what is no array."""
+    document, path = rows.document(argument)
+    return rows.keep(1, f"list_transform(json_extract({document}, {quote_path((*path, EACH))}), lambda x: json_extract_string(x, '$'))")
 
 
 def _sum(value: JsonValue | ReadValue, kept: str) -> str:

@@ -4,39 +4,40 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from engage_pipelines.domain.computation import Level
-from engage_pipelines.domain.query.tree import AllUsers, And, AnyUser, Comparison, Condition, Events, Not, Or, Trait
+from engage_pipelines.domain.query.levels import level_of
+from engage_pipelines.domain.query.tree import AllUsers, And, AnyUser, Comparison, Condition, Not, Or, Trait
+
+_NONE: Mapping[str, Level] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Scoped:
-    """A comparison where it stands: over users or accounts; `audience` is the key of the audience it asks about."""
+    """A comparison where it stands: over users or accounts; `audience` is the key of the audience whose members alone decide it."""
 
     level: Level
     comparison: Comparison
     audience: str | None = None
 
 
-def scoped(condition: Condition, level: Level, audiences: Mapping[str, Level]) -> Iterator[Scoped]:
+def scoped(condition: Condition, level: Level, audiences: Mapping[str, Level], traits: Mapping[str, Level] = _NONE) -> Iterator[Scoped]:
     """Every comparison outside of `where`, with its scope: what only users can have is about users, also when it is not wrapped."""
     match condition:
         case And(parts) | Or(parts):
             for part in parts:
-                yield from scoped(part, level, audiences)
+                yield from scoped(part, level, audiences, traits)
         case Not(part):
-            yield from scoped(part, level, audiences)
+            yield from scoped(part, level, audiences, traits)
         case AnyUser(part) | AllUsers(part):
-            yield from scoped(part, Level.USER, audiences)
+            yield from scoped(part, Level.USER, audiences, traits)
         case Comparison():
-            yield scope_of(condition, level, audiences)
+            yield scope_of(condition, level, audiences, traits)
 
 
-def scope_of(comparison: Comparison, level: Level, audiences: Mapping[str, Level]) -> Scoped:
-    """The scope of one comparison that stands at `level`."""
+def scope_of(comparison: Comparison, level: Level, audiences: Mapping[str, Level], traits: Mapping[str, Level] = _NONE) -> Scoped:
+    """The scope of one comparison that stands at `level`; `traits` are the computed ones."""
+    asked = level_of(comparison, level, audiences, traits)
     match comparison.scalar.source:
-        case Events():
-            return Scoped(Level.USER, comparison)
-        case Trait((key,)) if key in audiences:
-            # users are asked about audiences of accounts as well; accounts are not asked about audiences of users
-            return Scoped(Level.USER if audiences[key] is Level.USER else level, comparison, key)
+        case Trait((key,)) if key in audiences and not any(isinstance(each, Trait) for each in comparison.arguments):
+            return Scoped(asked, comparison, key)
         case _:
-            return Scoped(level, comparison)
+            return Scoped(asked, comparison)

@@ -214,6 +214,32 @@ class TextValue:
         return _truth("VARCHAR" in types)
 
 
+@dataclass(frozen=True, slots=True)
+class ListValue:
+    """A list of texts, or missing; looked into as the JSON that it is."""
+
+    texts: str
+
+    @property
+    def present(self) -> str:
+        return f"{self.texts} IS NOT NULL"
+
+    @property
+    def text(self) -> str:
+        return text_json(self.texts)
+
+    @property
+    def number(self) -> str:
+        return "NULL"
+
+    @property
+    def instant(self) -> str:
+        return "NULL"
+
+    def is_type(self, *types: str) -> str:
+        return _truth("ARRAY" in types)
+
+
 def number_sql(text: str) -> str:
     """The number that a text reads as, as a double."""
     number = f"TRY_CAST({text} AS DOUBLE)"
@@ -236,6 +262,23 @@ def instant_sql(text: str) -> str:
         WHEN starts_with({text}, '0000') THEN NULL
         WHEN regexp_full_match({text}, '{_STAMPED}') THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ))
         WHEN regexp_full_match({text}, '{_PLAIN}') THEN epoch_us(TRY_CAST({text} AS TIMESTAMP)) END"""
+
+
+def number_json(number: str) -> str:
+    """A double as JSON text: whole ones as integers, so that the same number has one text."""
+    whole = f"{number} = trunc({number}) AND abs({number}) < 9e15"
+    return f"CASE WHEN {whole} THEN CAST(CAST({number} AS BIGINT) AS VARCHAR) ELSE CAST(to_json({number}) AS VARCHAR) END"
+
+
+def text_json(text: str) -> str:
+    """A text, or a list of texts, as JSON text."""
+    return f"CAST(to_json({text}) AS VARCHAR)"
+
+
+def scalar_json(json: str) -> str:
+    """JSON as text, numbers as `number_json` writes them."""
+    number = number_json(f"CAST({json} AS DOUBLE)")
+    return f"CASE WHEN json_type({json}) = 'DOUBLE' AND isfinite(CAST({json} AS DOUBLE)) THEN {number} ELSE CAST({json} AS VARCHAR) END"
 
 
 # ---- predicates

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engage_pipelines.domain.query.comparing import has_each, holds_for
+from engage_pipelines.domain.query.inspection import reads_traits
 from engage_pipelines.domain.query.tree import As, Comparator, Comparison, Events, Number, Reduce, Text, Where, all_comparisons
 from engage_pipelines.domain.query.values import number_of
 from engage_pipelines.facts.bits import Flags
@@ -36,7 +37,7 @@ FEW_CODES = 64
 def is_counted(leaf: Comparison) -> bool:
     """Whether the condition can be answered here; funnels cannot, since the rows they follow are sought by member."""
     source, reducer = leaf.scalar.source, leaf.scalar.reducer
-    if not isinstance(source, Events) or not reducer or any(_is_funnel(each) for each in source.filters):
+    if not isinstance(source, Events) or not reducer or any(_is_funnel(each) for each in source.filters) or reads_traits(leaf.scalar):
         return False
     if reducer.argument and has_each(reducer.argument.path):
         return False

@@ -7,9 +7,10 @@ from functools import cached_property
 import numpy as np
 
 from engage_pipelines.domain.computation import Level
-from engage_pipelines.domain.query import Definition, events
+from engage_pipelines.domain.query import Definition, TraitDefinition, events
+from engage_pipelines.domain.query.inspection import trait_uses
 from engage_pipelines.domain.query.names import nearest
-from engage_pipelines.domain.query.tree import Trait
+from engage_pipelines.domain.query.tree import Trait, inside_where
 from engage_pipelines.facts.leaves import columns_of
 from engage_pipelines.facts.scopes import scoped
 from engage_pipelines.facts.session import FactsSession
@@ -38,20 +39,41 @@ def _texts(column: object) -> list[str]:
     return [str(each) for each in np.asarray(column).tolist()]
 
 
-def warnings_of(definition: Definition, known: KnownNames, audiences: Mapping[str, Level]) -> Iterator[str]:
-    """One sentence per unknown name, with the nearest one there is."""
+def warnings_of(definition: Definition, known: KnownNames, audiences: Mapping[str, Level], traits: Mapping[str, Level]) -> Iterator[str]:
+    """One sentence per unknown name, with the nearest one there is; `traits` are the computed ones."""
+    asked: set[tuple[Level, str]] = set()
+    for each in scoped(definition.condition, definition.level, audiences, traits):
+        uses = [(each.level, use) for use in (each.comparison.scalar.source, *each.comparison.arguments)]
+        uses += [(Level.USER, use) for inner in inside_where(each.comparison.scalar) for use in (inner.scalar.source, *inner.arguments)]
+        asked.update((level, use.path[0]) for level, use in uses if isinstance(use, Trait) and not _is_computed(use, audiences, traits))
+    yield from _unknown_events(definition, known)
+    yield from _unknown_traits(asked, known, {*audiences, *traits})
+
+
+def warnings_of_trait(
+    definition: TraitDefinition, known: KnownNames, audiences: Mapping[str, Level], traits: Mapping[str, Level]
+) -> Iterator[str]:
+    """The same of the definition of a trait, which looks at traits of users alone."""
+    uses = {(Level.USER, use.path[0]) for use in trait_uses(definition) if not _is_computed(use, audiences, traits)}
+    yield from _unknown_events(definition, known)
+    yield from _unknown_traits(uses, known, {*audiences, *traits})
+
+
+def _is_computed(use: Trait, audiences: Mapping[str, Level], traits: Mapping[str, Level]) -> bool:
+    return use.path[0] in traits or (len(use.path) == 1 and use.path[0] in audiences)
+
+
+def _unknown_events(definition: Definition | TraitDefinition, known: KnownNames) -> Iterator[str]:
     for name in sorted(events(definition) - known.seen_events):
         if name not in known.events:
             yield _sentence("event", name, nearest(name, known.events))
-    asked = {
-        (each.level, each.comparison.scalar.source.path[0])
-        for each in scoped(definition.condition, definition.level, audiences)
-        if isinstance(each.comparison.scalar.source, Trait) and each.audience is None
-    }
+
+
+def _unknown_traits(asked: Set[tuple[Level, str]], known: KnownNames, computed: Set[str]) -> Iterator[str]:
     for level, key in sorted(asked - known.seen_traits):
         if key not in known.traits[level]:
             kind = "trait of accounts" if level is Level.ACCOUNT else "trait of users"
-            yield _sentence(kind, key, nearest(key, known.traits[level] | audiences.keys()))
+            yield _sentence(kind, key, nearest(key, known.traits[level] | computed))
 
 
 def _sentence(kind: str, name: str, near: str | None) -> str:

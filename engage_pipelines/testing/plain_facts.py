@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 import duckdb
 
 from engage_pipelines.domain.query.meaning import Profile, Row
+from engage_pipelines.domain.query.values import Json
 from engage_pipelines.facts.session import FactsSession
 
+_NOTHING: Mapping[int, Mapping[str, Json]] = {}
 FIRST_ACCOUNT = 1_000
 
 
@@ -99,8 +101,14 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[tu
         connection.execute(f"INSERT INTO {table} VALUES {values}", [value for row in rows for value in row])
 
 
-def profile_of(member: Member, facts: Facts, at_us: int, audiences: Mapping[int, Mapping[str, bool]]) -> Profile:
-    """What the reference meaning is asked about; `audiences` is the membership of each member."""
+def profile_of(
+    member: Member,
+    facts: Facts,
+    at_us: int,
+    audiences: Mapping[int, Mapping[str, bool]],
+    computed: Mapping[int, Mapping[str, Json]] = _NOTHING,
+) -> Profile:
+    """What the reference meaning is asked about; `audiences` is the membership of each member, `computed` its computed traits."""
     last: dict[str, TraitRow] = {}
     for row in sorted(member.traits, key=lambda row: (row.ts, row.message_id)):
         if row.ts <= at_us:
@@ -110,5 +118,6 @@ def profile_of(member: Member, facts: Facts, at_us: int, audiences: Mapping[int,
         traits={key: row.value for key, row in last.items()},  # type: ignore[misc]
         rows=member.rows,
         audiences=audiences.get(member.member, {}),
-        users=[profile_of(by_id[user], facts, at_us, audiences) for user in member.users],
+        users=[profile_of(by_id[user], facts, at_us, audiences, computed) for user in member.users],
+        computed=computed.get(member.member, {}),
     )

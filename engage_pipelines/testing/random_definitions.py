@@ -5,7 +5,7 @@ rows at the very instant of evaluation. Needs hypothesis.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from random import Random
 
@@ -37,6 +37,7 @@ from engage_pipelines.domain.query.tree import (
     Sources,
     Text,
     Trait,
+    TraitDefinition,
     Truth,
     Unit,
     Where,
@@ -53,6 +54,7 @@ HOUR_US = 3_600_000_000
 
 EVENTS = ("A", "B")
 PATHS = (("p",), ("q",), ("n", "x"))
+ARRAYS = (("l",), ("m",))
 EACH_PATHS = (("l", "$"), ("m", "$", "x"))
 USER_AUDIENCES = ("ua", "ub")
 ACCOUNT_AUDIENCES = ("aa",)
@@ -148,6 +150,7 @@ def _made(users: int, seed: int) -> Facts:
 _durations = st.sampled_from(
     [Duration(1, Unit.HOUR), Duration(2, Unit.HOUR), Duration(1, Unit.DAY), Duration(2, Unit.DAY), Duration(0, Unit.DAY)]
 )
+_SESSIONS = (Duration(1, Unit.SECOND), Duration(1, Unit.HOUR), Duration(1, Unit.DAY))
 _number_literals = st.sampled_from(["0", "1", "2", "5", "0.1", "0.3", "-1", "10", "123456789012.25"]).map(
     lambda text: Number(Decimal(text))
 )
@@ -192,24 +195,52 @@ _of_anything = st.one_of(
 )
 
 
+@dataclass(frozen=True)
+class Computed:
+    """Computations that definitions may refer to. With it they use the whole language; without, what every home of facts can answer."""
+
+    audiences: Sequence[str] = ()
+    user_traits: Sequence[str] = ()
+    account_traits: Sequence[str] = ()
+
+    def of_users(self) -> st.SearchStrategy[Trait]:
+        """What can be asked of a user, as a value."""
+        computed = [(key,) for key in (*self.audiences, *self.user_traits, *self.user_traits)]
+        return st.sampled_from([*TRAITS, *computed]).map(Trait)
+
+    def of_accounts(self) -> st.SearchStrategy[Trait]:
+        computed = [(key,) for key in self.account_traits]
+        return st.sampled_from([*TRAITS, *computed]).map(Trait)
+
+
 @st.composite
-def _comparison(draw: st.DrawFn, scalar: Scalar) -> Comparison:
+def _comparison(draw: st.DrawFn, scalar: Scalar, others: st.SearchStrategy[Trait] | None = None) -> Comparison:
+    """`others` are traits that the value may be compared with."""
     reducer = scalar.reducer
+    if reducer and reducer.kind is Reduce.UNIQUE:
+        comparator, arguments = draw(_of_lists)
+        return Comparison(scalar, comparator, arguments)  # type: ignore[arg-type]
+    if others is not None and not isinstance(scalar.source, Text) and draw(st.integers(0, 3)) == 0:
+        return Comparison(scalar, draw(st.sampled_from((*_SAME, *_ORDER, *_MANY))), (draw(others),))
     numeric = reducer and (reducer.read_as is As.NUMBER or reducer.kind in (Reduce.COUNT, Reduce.SUM, Reduce.AVG, Reduce.UNIQUE_COUNT))
     comparator, arguments = draw(_of_numbers if numeric else _of_anything)
     return Comparison(scalar, comparator, arguments)  # type: ignore[arg-type]
 
 
 @st.composite
-def _row_conditions(draw: st.DrawFn, funnels: bool, parent: bool) -> Condition:
-    kind = draw(st.integers(0, 9))
+def _row_conditions(draw: st.DrawFn, depth: int, computed: Computed | None) -> Condition:
+    """On rows at depth 1, on rows that follow those at 2, and so on."""
+    kind = draw(st.integers(0, 11 if computed else 9))
+    parent = depth > 1
     if kind == 0:
-        return Not(draw(_row_conditions(funnels, parent)))
+        return Not(draw(_row_conditions(depth, computed)))
     if kind == 1:
         joined = draw(st.sampled_from([And, Or]))
-        return both(joined, (draw(_row_conditions(funnels, parent)), draw(_row_conditions(funnels, parent))))
-    if kind <= 3 and funnels:
-        return draw(_event_comparisons(follows=True))
+        return both(joined, (draw(_row_conditions(depth, computed)), draw(_row_conditions(depth, computed))))
+    if kind <= 3 and depth <= (2 if computed else 1):
+        return draw(_event_comparisons(depth, computed))
+    if kind >= 10 and computed:
+        return draw(_comparison(Scalar(draw(computed.of_users())), computed.of_users()))
     if kind == 4:
         other = Property(draw(st.sampled_from(PATHS)), parent and draw(st.booleans()))
         left = Property(draw(st.sampled_from((*PATHS, *EACH_PATHS))))
@@ -217,7 +248,7 @@ def _row_conditions(draw: st.DrawFn, funnels: bool, parent: bool) -> Condition:
     if kind == 5:
         return draw(_comparison(Scalar(Context(("page", "url")))))
     path = draw(st.sampled_from((*PATHS, *PATHS, *EACH_PATHS)))
-    return draw(_comparison(Scalar(Property(path, parent and draw(st.booleans())))))
+    return draw(_comparison(Scalar(Property(path, parent and draw(st.booleans()))), computed.of_users() if computed else None))
 
 
 _reducers = st.one_of(
@@ -236,63 +267,105 @@ _modes = st.builds(
     Reducer, st.just(Reduce.MODE), st.sampled_from(PATHS).map(Property), st.sampled_from([As.NUMBER, As.STRING]), st.integers(1, 3)
 )
 
+_array_modes = st.builds(Reducer, st.just(Reduce.MODE), st.sampled_from(ARRAYS).map(Property), st.just(As.ARRAY), st.integers(1, 3))
+_lists = st.builds(Reducer, st.just(Reduce.UNIQUE), st.sampled_from((*PATHS, *ARRAYS)).map(Property))
+_of_lists = st.one_of(
+    _compared(_TEXTS, st.lists(_one_text, min_size=1, max_size=2).map(tuple)),
+    _compared(_PRESENCE, st.just(())),
+)
+
 
 @st.composite
-def _event_comparisons(draw: st.DrawFn, follows: bool = False) -> Comparison:
+def _event_comparisons(draw: st.DrawFn, depth: int, computed: Computed | None) -> Comparison:
+    """On rows at no depth, or at 1 and more on rows that follow others."""
+    events = draw(_events(depth, computed))
+    reducers = [_reducers, _reducers]
+    if computed:
+        reducers += [_modes, _array_modes, _lists]
+    elif not depth:
+        reducers.append(_modes)
+    others = computed.of_users() if computed else None
+    return draw(_comparison(Scalar(events, draw(st.one_of(reducers))), others))
+
+
+@st.composite
+def _events(draw: st.DrawFn, depth: int, computed: Computed | None) -> Events:
     filters: list[object] = []
+    follows = depth > 0
     if follows:
         filters.append(Within(draw(_durations), parent=True))
     for _ in range(draw(st.integers(0, 2))):
         kind = draw(st.integers(0, 5))
         if kind <= 2:
-            filters.append(Where(draw(_row_conditions(funnels=not follows, parent=follows))))
+            filters.append(Where(draw(_row_conditions(depth + 1, computed))))
         elif kind == 3:
             filters.append(Sources(tuple(draw(st.lists(st.sampled_from(SOURCES), min_size=1, unique=True)))))
-        elif kind == 4 or follows:
+        elif kind == 4 or (follows and not computed):
             filters.append(Within(draw(_durations)))
         else:
             windows = sorted([draw(_durations), draw(_durations)], key=lambda window: window.us)
             filters.append(Between(windows[0], windows[1]))
-    reducer = draw(_reducers if follows else st.one_of(_reducers, _reducers, _modes))
-    return draw(_comparison(Scalar(Events(draw(st.sampled_from(EVENTS)), tuple(filters)), reducer)))  # type: ignore[arg-type]
+    return Events(draw(st.sampled_from(EVENTS)), tuple(filters))  # type: ignore[arg-type]
 
 
 @st.composite
-def _trait_comparisons(draw: st.DrawFn, audiences: Sequence[str]) -> Comparison:
+def _trait_comparisons(draw: st.DrawFn, level: Level, audiences: Sequence[str], computed: Computed | None) -> Comparison:
+    of_users = level is Level.USER
+    others = None if not computed else computed.of_users() if of_users else computed.of_accounts()
+    keys = () if not computed else (*computed.user_traits, *(() if of_users else computed.account_traits))
+    if keys and draw(st.integers(0, 2)) == 0:
+        key = draw(st.sampled_from(keys))
+        path = draw(st.sampled_from([(key,), (key, "$"), (key, "x")]))
+        same_level = of_users or key in computed.account_traits if computed else False
+        return draw(_comparison(Scalar(Trait(path)), others if same_level else None))
     if audiences and draw(st.integers(0, 3)) == 0:
         return draw(_comparison(Scalar(Trait((draw(st.sampled_from(audiences)),)))))
     if draw(st.integers(0, 9)) == 0:
         return draw(_comparison(Scalar(draw(_one_text))))
-    return draw(_comparison(Scalar(Trait(draw(st.sampled_from((*TRAITS, ("t", "$"), ("t", "$", "x"))))))))
+    return draw(_comparison(Scalar(Trait(draw(st.sampled_from((*TRAITS, ("t", "$"), ("t", "$", "x")))))), others))
 
 
 @st.composite
-def _conditions(draw: st.DrawFn, level: Level, audiences: Sequence[str], depth: int = 0) -> Condition:
+def _conditions(draw: st.DrawFn, level: Level, audiences: Sequence[str], computed: Computed | None, depth: int = 0) -> Condition:
     kind = draw(st.integers(0, 9)) if depth < 4 else 9
     if kind == 0:
-        return Not(draw(_conditions(level, audiences, depth + 1)))
+        return Not(draw(_conditions(level, audiences, computed, depth + 1)))
     if kind <= 2:
         joined = draw(st.sampled_from([And, Or]))
-        return both(joined, tuple(draw(_conditions(level, audiences, depth + 1)) for _ in range(draw(st.integers(2, 3)))))
+        return both(joined, tuple(draw(_conditions(level, audiences, computed, depth + 1)) for _ in range(draw(st.integers(2, 3)))))
     if kind <= 5 and level is Level.ACCOUNT:
         wrapped = draw(st.sampled_from([AnyUser, AllUsers]))
-        return wrapped(draw(_conditions(Level.USER, audiences, depth + 1)))
-    return draw(st.one_of(_event_comparisons(), _trait_comparisons(audiences)))
+        return wrapped(draw(_conditions(Level.USER, audiences, computed, depth + 1)))
+    return draw(st.one_of(_event_comparisons(0, computed), _trait_comparisons(level, audiences, computed)))
 
 
-def definitions(level: Level, audiences: Sequence[str] = (*USER_AUDIENCES, *ACCOUNT_AUDIENCES)) -> st.SearchStrategy[Definition]:
-    """Definitions that may refer to the audiences given."""
-    return _conditions(level, audiences).filter(_is_small).map(lambda condition: Definition(level, condition))
+def definitions(
+    level: Level, audiences: Sequence[str] = (*USER_AUDIENCES, *ACCOUNT_AUDIENCES), *, computed: Computed | None = None
+) -> st.SearchStrategy[Definition]:
+    """Definitions that may refer to the audiences given, and to what was computed."""
+    return _conditions(level, audiences, computed).filter(_is_small).map(lambda condition: Definition(level, condition))
+
+
+def trait_definitions(level: Level, computed: Computed) -> st.SearchStrategy[TraitDefinition]:
+    """Definitions of traits that may refer to what was computed."""
+    return _trait_scalars(computed).map(lambda scalar: TraitDefinition(level, scalar))
+
+
+@st.composite
+def _trait_scalars(draw: st.DrawFn, computed: Computed) -> Scalar:
+    reducer = draw(st.one_of(_reducers, _modes, _array_modes, _lists))
+    session = draw(st.sampled_from([None, None, *_SESSIONS]))
+    return Scalar(replace(draw(_events(0, computed)), expires_after=session), reducer)
 
 
 def event_definitions() -> st.SearchStrategy[Definition]:
     """Definitions of a single condition on events, half of them funnels."""
-    return st.one_of(_event_comparisons(), _funnels()).map(lambda condition: Definition(Level.USER, condition))
+    return st.one_of(_event_comparisons(0, None), _funnels()).map(lambda condition: Definition(Level.USER, condition))
 
 
 @st.composite
 def _funnels(draw: st.DrawFn) -> Comparison:
-    followed = draw(_event_comparisons(follows=True))
+    followed = draw(_event_comparisons(1, None))
     where = Where(draw(st.sampled_from([followed, Not(followed)])))
     events = Events(draw(st.sampled_from(EVENTS)), (where,))
     return Comparison(Scalar(events, Reducer(Reduce.COUNT)), Comparator.AT_LEAST, (Number(Decimal(draw(st.integers(1, 2)))),))

@@ -11,6 +11,8 @@ from engage_pipelines.domain.query.values import Json
 
 AT = instant_us("2024-05-01T00:00:00Z") or 0
 DAY = 86_400_000_000
+HOUR = DAY // 24
+MINUTE = HOUR // 60
 
 
 @dataclass(frozen=True)
@@ -161,4 +163,74 @@ FUNNEL_CASES = (
         True,
         "rows of one instant do not follow each other",
     ),
+)
+
+CHECKOUT = (
+    row("View", 5 * DAY, "v1", item="a"),
+    row("Cart", 4 * DAY, "c1", item="a", labels=["x", "y"]),
+    row("Buy", 3 * DAY, "b1", item="a", total=20),
+    row("View", 2 * DAY, "v2", item="b", labels=["x"]),
+    row("Cart", 1 * DAY, "c2", item="b", labels="y"),
+    row("Visit", 3 * HOUR, "h1", page="/old"),
+    row("Visit", 90 * MINUTE, "h2", page="/b"),
+    row("Visit", HOUR, "h3", page="/a"),
+)
+"""Rows of a user with the traits `goal` 2, `favourite` "a", `limit` "19.5"; the computed trait `carts` is 2."""
+
+CHECKOUT_TRAITS: dict[str, Json] = {"goal": 2, "favourite": "a", "limit": "19.5"}
+
+CHECKOUT_CASES = (
+    Case("event('View').count() = trait('goal')", True, "a number of rows against a trait"),
+    Case("event('View').count() > trait('goal')", False, "against a trait, not more"),
+    Case("event('Buy').sum(property('total')) > trait('limit')", True, "against a trait that reads as a number"),
+    Case("event('View').count() >= trait('gone')", False, "a missing trait is no match"),
+    Case("event('View').count() != trait('gone')", False, "nor does anything differ from it"),
+    Case("trait('goal') = trait('carts')", True, "a trait against a computed one"),
+    Case("event('View').where(property('item') = trait('favourite')).count() = 1", True, "a property against a trait"),
+    Case("event('View').where(trait('favourite') = 'a').count() = 2", True, "a trait inside where"),
+    Case("event('View').where(trait('gone').absent()).count() = 2", True, "a missing trait inside where"),
+    Case(
+        "event('View').where(event('Cart').within(parent: 2 days).where(event('Buy').within(parent: 2 days).count() >= 1).count() >= 1)"
+        ".count() = 1",
+        True,
+        "a funnel of three steps",
+    ),
+    Case(
+        "event('View').where(event('Cart').within(parent: 2 days).where(property('item') = trait('favourite')).count() >= 1).count() = 1",
+        True,
+        "a trait inside a funnel",
+    ),
+    Case(
+        "event('View').where(event('Cart').within(parent: 9 days).mode(property('item'), 1) = 'a').count() = 1",
+        True,
+        "the most frequent value of what follows",
+    ),
+    Case("event('View').unique(property('item')).contains('b')", True, "a list is looked into"),
+    Case("event('View').unique(property('item')).omits('c')", True, "and what it lacks is omitted"),
+    Case("event('Never').unique(property('item')).absent()", True, "no rows make no list"),
+    Case("event('Cart').mode(property('labels') as array, 1) = 'x'", True, "elements of arrays; what is none is left out"),
+    Case("trait('carts') >= 2", True, "the value of a computed trait"),
+)
+
+TRAIT_VALUES: tuple[tuple[str, Json, str], ...] = (
+    ("event('View').count()", 2, "a count"),
+    ("event('Never').count()", 0, "no rows count 0"),
+    ("event('Buy').sum(property('total'))", 20, "a sum"),
+    ("event('Never').sum(property('total'))", None, "no rows have no sum"),
+    ("event('Buy').avg(property('total'))", 20, "an average"),
+    ("event('View').min(property('item') as string)", "a", "smallest text"),
+    ("event('View').first(property('item'))", "a", "first"),
+    ("event('View').last(property('item'))", "b", "last"),
+    ("event('Cart').first(property('labels'))", ["x", "y"], "first of any type"),
+    ("event('View').unique(property('item'))", ["a", "b"], "a list, sorted"),
+    ("event('Never').unique(property('item'))", None, "no rows make no list"),
+    ("event('View').unique(property('item')).count()", 2, "how many different"),
+    ("event('View').mode(property('item'), 1)", "a", "ties go to the smallest text"),
+    ("event('View').mode(property('item'))", None, "twice at least, unless said"),
+    ("event('Visit').expires_after(1 hour).count()", 2, "the session that is going on, both edges included"),
+    ("event('Visit').expires_after(1 hour).first(property('page'))", "/b", "its first page"),
+    ("event('Visit').expires_after(3599 seconds).count()", 0, "a session that has ended"),
+    ("event('Visit').where(property('page') != '/b').expires_after(2 hours).count()", 2, "a session of the rows that pass"),
+    ("event('Visit').where(property('page') != '/b').expires_after(1 hour).count()", 1, "whose gap is longer then"),
+    ("event('View').where(trait('goal') = trait('carts')).count()", 2, "a trait of traits"),
 )

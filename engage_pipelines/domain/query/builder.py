@@ -3,9 +3,11 @@
 # lark ships partial types; the methods below say what they take and give
 # pyright: reportUnknownVariableType=false, reportUntypedClassDecorator=false, reportUnknownMemberType=false
 
+from dataclasses import replace
+
 from lark import Token, Transformer, v_args
 
-from engage_pipelines.domain.query.functions import arguments_of, filter_of, reducer_of, value_of
+from engage_pipelines.domain.query.functions import arguments_of, filter_of, reducer_of, session_of, value_of
 from engage_pipelines.domain.query.names import COMPARATORS, FILTERS, REDUCERS, SUGAR, did_you_mean
 from engage_pipelines.domain.query.pieces import (
     Call,
@@ -49,11 +51,14 @@ _FOLLOWERS = (*FILTERS, *REDUCERS, *COMPARATORS)
 
 
 @v_args(inline=True)
-class Builder(Transformer[Token, Condition]):
+class Builder(Transformer[Token, Condition | Scalar]):
     """One method per rule of the grammar."""
 
     def start(self, piece: Piece) -> Condition:
         return _condition(piece).condition
+
+    def trait(self, piece: Piece) -> Scalar:
+        return _computed(piece)
 
     def disjunction(self, *pieces: Piece) -> Part:
         return _joined(Or, pieces)
@@ -137,6 +142,19 @@ def _condition(piece: Piece) -> Part:
     return fail(place, "a value alone is no condition.", "Compare it: write = true, >= 1 or .exists() after it.")
 
 
+def _computed(piece: Piece) -> Scalar:
+    """A piece that must be a value made of rows."""
+    value = value_of(piece)
+    place = place_of_piece(value)
+    if isinstance(value, Part):
+        return fail(place, "a trait is a value, and this is a condition.", "Leave the comparison out: event('Name').count().")
+    if not isinstance(value, Scalar) or not isinstance(value.source, Events):
+        return fail(place, "a computed trait is made of an event.", "Start with event('Name'), such as event('Name').count().")
+    if not value.reducer:
+        return fail(place, "an event alone is no value.", "Write .count(), .sum(property('total')) or another reducer after it.")
+    return value
+
+
 def _followed(value: Piece, call: Call) -> Piece:
     """A value with one more function after it."""
     if isinstance(value, Part):
@@ -148,7 +166,7 @@ def _followed(value: Piece, call: Call) -> Piece:
     if not isinstance(value, Scalar) or not isinstance(value.source, Events):
         return fail(call.place, f"{call.name}(...) works on events alone.", "Write event('Name') before it.")
     if call.name in FILTERS:
-        return _filtered(value, value.source, call)
+        return _expiring(value, call) if call.name == "expires_after" else _filtered(value, value.source, call)
     if not value.reducer:
         return Scalar(value.source, reducer_of(call))
     if value.reducer.kind is Reduce.UNIQUE and call.name == "count" and not call.given:
@@ -159,13 +177,25 @@ def _followed(value: Piece, call: Call) -> Piece:
 
 
 def _filtered(value: Scalar, events: Events, call: Call) -> Scalar:
+    _check_before_reducer(value, call)
+    return Scalar(replace(events, filters=(*events.filters, filter_of(call))))
+
+
+def _expiring(value: Scalar, call: Call) -> Scalar:
+    _check_before_reducer(value, call)
+    assert isinstance(value.source, Events)
+    if value.source.expires_after:
+        fail(call.place, "expires_after(...) is there twice.", "Keep one of them.")
+    return Scalar(replace(value.source, expires_after=session_of(call)))
+
+
+def _check_before_reducer(value: Scalar, call: Call) -> None:
     if value.reducer:
         fail(
             call.place,
             f"{call.name}(...) stands after {value.reducer.kind}(...).",
             f"Write it before: event('Name').{call.name}(...).count().",
         )
-    return Scalar(Events(events.name, (*events.filters, filter_of(call)), events.place))
 
 
 def _compare(value: Piece, comparator: Comparator, call: Call) -> Part:

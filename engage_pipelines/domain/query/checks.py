@@ -1,5 +1,6 @@
 """Checks of a definition before it runs: what may stand at its level and place, types, and the limit on its size."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from engage_pipelines.domain.computation import Level
@@ -10,7 +11,6 @@ from engage_pipelines.domain.query.tree import (
     And,
     AnyUser,
     As,
-    Between,
     Comparator,
     Comparison,
     Condition,
@@ -28,10 +28,12 @@ from engage_pipelines.domain.query.tree import (
     Scalar,
     Text,
     Trait,
+    TraitDefinition,
     Truth,
     Where,
     Within,
     all_comparisons,
+    inside_where,
 )
 from engage_pipelines.domain.query.values import number_of
 
@@ -40,7 +42,7 @@ MAX_EXPRESSIONS = 50
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """Where a condition stands: over users or accounts, over rows (1) or over rows that follow a row (2)."""
+    """Where a condition stands: over users or accounts, over rows (1) or over rows that follow a row (2 and more)."""
 
     level: Level
     wrapped: bool = False
@@ -49,12 +51,20 @@ class _Scope:
 
 def check(definition: Definition) -> None:
     """Raises DefinitionError for the first thing that cannot be evaluated."""
-    _check_size(definition)
+    _check_size(all_comparisons(definition.condition))
     _condition(definition.condition, _Scope(definition.level))
 
 
-def _check_size(definition: Definition) -> None:
-    primary = [each for each in all_comparisons(definition.condition) if isinstance(each.scalar.source, Events | Trait)]
+def check_trait(definition: TraitDefinition) -> None:
+    """Raises DefinitionError for the first thing that cannot be evaluated."""
+    scalar = definition.scalar
+    _check_size([Comparison(scalar, Comparator.EXISTS, (), scalar.place), *inside_where(scalar)])
+    assert isinstance(scalar.source, Events)
+    _events(scalar, scalar.source, _Scope(definition.level), is_trait=True)
+
+
+def _check_size(everything: Iterable[Comparison]) -> None:
+    primary = [each for each in everything if isinstance(each.scalar.source, Events | Trait)]
     if len(primary) > MAX_EXPRESSIONS:
         fail(
             primary[MAX_EXPRESSIONS].place,
@@ -86,8 +96,9 @@ def _comparison(comparison: Comparison, scope: _Scope) -> None:
     _source(scalar, scope)
     for argument in comparison.arguments:
         _argument(argument, scope)
-        if isinstance(scalar.source, Number | Text | Truth | Moment) and isinstance(argument, Property | Context):
-            fail(comparison.place, "a fixed value stands on the left of a property.", "Write the property first.")
+        if isinstance(scalar.source, Number | Text | Truth | Moment) and isinstance(argument, Property | Context | Trait):
+            word = "trait" if isinstance(argument, Trait) else "property"
+            fail(comparison.place, f"a fixed value stands on the left of a {word}.", f"Write the {word} first.")
     _types(comparison)
 
 
@@ -95,8 +106,6 @@ def _source(scalar: Scalar, scope: _Scope) -> None:
     match scalar.source:
         case Events():
             _events(scalar, scalar.source, scope)
-        case Trait(_, place) if scope.rows:
-            fail(place, "trait(...) inside where(...) is not supported yet.", "Write the condition on the trait outside of where(...).")
         case Property() | Context():
             _row_value(scalar.source, scope)
         case _:
@@ -114,20 +123,19 @@ def _row_value(source: Property | Context, scope: _Scope) -> None:
 
 def _argument(argument: object, scope: _Scope) -> None:
     match argument:
-        case Trait(_, place):
-            fail(place, "comparing with trait(...) is not supported yet.", "Compare with a fixed value.")
-        case Property(path, _, place) | Context(path, place):
-            _row_value(argument, scope)
+        case Trait(path, place) | Property(path, _, place) | Context(path, place):
+            if not isinstance(argument, Trait):
+                _row_value(argument, scope)
             if EACH in path:
                 fail(place, "$ on the right of a comparison is not supported yet.", "Write the value with $ on the left.")
         case _:
             pass
 
 
-def _events(scalar: Scalar, events: Events, scope: _Scope) -> None:
+def _events(scalar: Scalar, events: Events, scope: _Scope, *, is_trait: bool = False) -> None:
     parent_windows = [each for each in events.filters if isinstance(each, Within) and each.parent]
-    if scope.rows >= 2:
-        fail(events.place, "an event inside an event inside an event is not supported yet.", "Use one event inside where(...).")
+    if events.expires_after and not is_trait:
+        fail(events.expires_after.place, "expires_after(...) is for computed traits alone.", "Use within(7 days) here.")
     if scope.rows and not parent_windows:
         fail(events.place, "an event inside where(...) needs a window after the parent row.", "Write .within(parent: 1 day).")
     if parent_windows and not scope.rows:
@@ -138,18 +146,10 @@ def _events(scalar: Scalar, events: Events, scope: _Scope) -> None:
     for each in events.filters:
         if isinstance(each, Where):
             _condition(each.condition, inner)
-        elif scope.rows and isinstance(each, Between):
-            fail(each.place, "between(...) on an event that follows another is not supported yet.", "Use within(parent: 1 day).")
     _reducer(scalar.reducer, inner)
 
 
 def _reducer(reducer: Reducer, scope: _Scope) -> None:
-    if reducer.kind is Reduce.UNIQUE:
-        fail(reducer.place, "unique(...) alone gives a list, which cannot be compared.", "Write .count() after it.")
-    if reducer.read_as is As.ARRAY:
-        fail(reducer.place, "`as array` is not supported yet.", "Use `as string`.")
-    if reducer.kind is Reduce.MODE and scope.rows > 1:
-        fail(reducer.place, "mode(...) of an event that follows another is not supported yet.", "Use count().")
     if reducer.argument:
         _row_value(reducer.argument, scope)
         if isinstance(reducer.argument, Property) and reducer.argument.parent:
@@ -171,6 +171,7 @@ _DATED = (
     Comparator.AFTER_NEXT,
 )
 _SAME = (Comparator.EQUALS, Comparator.DIFFERS, Comparator.ONE_OF, Comparator.NONE_OF)
+_OF_LISTS = (Comparator.CONTAINS, Comparator.OMITS, Comparator.EXISTS, Comparator.ABSENT)
 _ALWAYS_NUMBERS = (Reduce.COUNT, Reduce.UNIQUE_COUNT, Reduce.SUM, Reduce.AVG)
 
 
@@ -180,6 +181,9 @@ def _types(comparison: Comparison) -> None:
         for argument in comparison.arguments:
             _orderable(argument, comparator)
     reducer = comparison.scalar.reducer
+    if reducer and reducer.kind is Reduce.UNIQUE and comparator not in _OF_LISTS:
+        remedy = "Compare it with contains('text'), omits('text'), exists() or absent(), or write .count() after unique(...)."
+        fail(reducer.place, f"unique(...) gives a list, which {comparator}(...) does not compare.", remedy)
     if reducer and (reducer.kind in _ALWAYS_NUMBERS or reducer.read_as is As.NUMBER):
         _number_reducer(comparison, reducer)
     if isinstance(comparison.scalar.source, Events) or comparator not in _DATED:

@@ -115,10 +115,18 @@ def filter_of(call: Call) -> Filter:
             if windows[0].us > windows[1].us:
                 fail(call.place, "between(...) starts with the longer time.", "Write the nearer end first: between(7 days, 10 days).")
             return Between(windows[0], windows[1], call.place)
-        case "sources":
-            return _sources(call)
         case _:
-            return fail(call.place, f"{call.name}(...) is for computed traits alone.", "Use within(7 days) in an audience.")
+            return _sources(call)
+
+
+def session_of(call: Call) -> Duration:
+    """How long a session goes on without a row."""
+    given = call.given[0] if len(call.given) == 1 else None
+    if given and given.name is None and isinstance(given.value, Duration):
+        if given.value.us:
+            return Duration(given.value.amount, given.value.unit, call.place)
+        fail(call.place, "a session that expires after no time holds nothing.", "Write expires_after(1 hour).")
+    return fail(call.place, f"{call.name}(...) needs a length of time.", "Write expires_after(1 hour).")
 
 
 def _where(call: Call) -> Where:

@@ -2,6 +2,7 @@
 
 GRAMMAR = r"""
 start: disjunction
+trait: disjunction
 
 ?disjunction: conjunction (_OR conjunction)*
 ?conjunction: factor (_AND factor)*

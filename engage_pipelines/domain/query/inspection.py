@@ -1,5 +1,7 @@
 """Questions about a definition: what it refers to, and whether time alone can change its answer."""
 
+from collections.abc import Collection, Iterator
+
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.query.tree import (
     Between,
@@ -9,27 +11,52 @@ from engage_pipelines.domain.query.tree import (
     Duration,
     Events,
     Property,
+    Scalar,
     Trait,
+    TraitDefinition,
     Within,
     all_comparisons,
-    comparisons,
+    inside_where,
 )
 
 
-def references(definition: Definition) -> frozenset[str]:
+def trait_uses(definition: Definition | TraitDefinition) -> Iterator[Trait]:
+    """Every trait or audience that the definition reads: on either side of a comparison, inside `where` too."""
+    for each in _comparisons(definition):
+        if isinstance(each.scalar.source, Trait):
+            yield each.scalar.source
+        yield from (argument for argument in each.arguments if isinstance(argument, Trait))
+
+
+def references(definition: Definition | TraitDefinition) -> frozenset[str]:
     """Every trait or audience key that the definition reads, of users and of accounts alike."""
-    return frozenset(each.scalar.source.path[0] for each in comparisons(definition.condition) if isinstance(each.scalar.source, Trait))
+    return frozenset(each.path[0] for each in trait_uses(definition))
 
 
-def audience_references(definition: Definition) -> frozenset[str]:
-    """The keys that may name another audience: those without a nested name."""
-    sources = (each.scalar.source for each in comparisons(definition.condition))
-    return frozenset(source.path[0] for source in sources if isinstance(source, Trait) and len(source.path) == 1)
+def audience_references(definition: Definition | TraitDefinition) -> frozenset[str]:
+    """The keys that may name an audience: those without a nested name."""
+    return frozenset(each.path[0] for each in trait_uses(definition) if len(each.path) == 1)
 
 
-def events(definition: Definition) -> frozenset[str]:
+def computation_references(
+    definition: Definition | TraitDefinition, *, audiences: Collection[str], traits: Collection[str]
+) -> frozenset[str]:
+    """Those of the audiences and computed traits that the definition reads; a nested name is never that of an audience."""
+    return (audience_references(definition) & {*audiences}) | (references(definition) & {*traits})
+
+
+def events(definition: Definition | TraitDefinition) -> frozenset[str]:
     """Every event name that the definition reads, those of funnels too."""
-    return events_of(definition.condition)
+    return frozenset(each.name for each in event_sources(definition))
+
+
+def event_sources(definition: Definition | TraitDefinition) -> Iterator[Events]:
+    """Every use of an event, those of funnels too."""
+    if isinstance(definition, TraitDefinition) and isinstance(definition.scalar.source, Events):
+        yield definition.scalar.source
+    for each in _comparisons(definition):
+        if isinstance(each.scalar.source, Events):
+            yield each.scalar.source
 
 
 def events_of(condition: Condition) -> frozenset[str]:
@@ -41,6 +68,18 @@ def events_of(condition: Condition) -> frozenset[str]:
 def needs_batch(definition: Definition) -> bool:
     """Whether it has a window, a funnel, a parent reference, or is about accounts; otherwise each new row alone decides."""
     return definition.level is Level.ACCOUNT or any(_forces_batch(each) for each in all_comparisons(definition.condition))
+
+
+def reads_traits(scalar: Scalar) -> bool:
+    """Whether the conditions on its rows look at traits of the one whose rows they are."""
+    return any(
+        isinstance(each.scalar.source, Trait) or any(isinstance(argument, Trait) for argument in each.arguments)
+        for each in inside_where(scalar)
+    )
+
+
+def _comparisons(definition: Definition | TraitDefinition) -> Iterator[Comparison]:
+    return inside_where(definition.scalar) if isinstance(definition, TraitDefinition) else all_comparisons(definition.condition)
 
 
 def _forces_batch(comparison: Comparison) -> bool:

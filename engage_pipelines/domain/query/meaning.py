@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from engage_pipelines.domain.computation import EmptyAccounts
+from engage_pipelines.domain.computation import EmptyAccounts, Level
 from engage_pipelines.domain.query.comparing import Given, holds, literal_value
 from engage_pipelines.domain.query.tree import (
+    EACH,
     AllUsers,
     And,
     AnyUser,
@@ -29,8 +30,10 @@ from engage_pipelines.domain.query.tree import (
     Property,
     Reduce,
     Reducer,
+    Source,
     Sources,
     Trait,
+    TraitDefinition,
     Where,
     Within,
 )
@@ -51,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A user or an account: present traits, and of each audience that can be referred to at its level whether it is in.
+    """A user or an account: present traits, and what can be referred to at its level: membership in audiences, values of computed traits.
 
     `users` are those of an account; a user has none.
     """
@@ -60,15 +63,17 @@ class Profile:
     rows: Sequence[Row] = ()
     audiences: Mapping[str, bool] = field(default_factory=dict)
     users: Sequence["Profile"] = ()
+    computed: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """As of when, what an account without users is, and which audiences are of users."""
+    """As of when, what an account without users is, and which audiences and computed traits are of users."""
 
     at_us: int
     empty_accounts: EmptyAccounts = EmptyAccounts.DEFAULT
     user_audiences: frozenset[str] = frozenset()
+    user_traits: frozenset[str] = frozenset()
 
 
 def user_matches(condition: Condition, user: Profile, asked: Asked) -> bool:
@@ -119,22 +124,59 @@ def _of_empty(option: EmptyAccounts, *, default: bool) -> bool:
 
 def _is_about_users(comparison: Comparison, asked: Asked) -> bool:
     source = comparison.scalar.source
-    return isinstance(source, Events) or (isinstance(source, Trait) and len(source.path) == 1 and source.path[0] in asked.user_audiences)
+    if not isinstance(source, Trait):
+        return isinstance(source, Events)
+    return source.path[0] in asked.user_traits or (len(source.path) == 1 and source.path[0] in asked.user_audiences)
 
 
 def _profile_comparison(comparison: Comparison, profile: Profile, asked: Asked) -> bool:
     match comparison.scalar.source:
         case Events() as events:
-            rows = [row for row in profile.rows if row.ts <= asked.at_us]
-            return _events_comparison(comparison, events, _Rows(rows, asked.at_us))
-        case Trait((key,)) if key in profile.audiences:
-            return holds(comparison.comparator, [profile.audiences[key]], _literals(comparison, None), at_us=asked.at_us)
-        case Trait(path):
-            return holds(comparison.comparator, list(walk(dict(profile.traits), path)), _literals(comparison, None), at_us=asked.at_us)
+            return _events_comparison(comparison, events, _rows_of(profile, asked))
+        case Trait() as trait:
+            values = _trait_values(trait, profile)
         case Property() | Context():
             raise TypeError("a property needs a row")
         case literal:
-            return holds(comparison.comparator, [literal_value(literal)], _literals(comparison, None), at_us=asked.at_us)
+            values = [literal_value(literal)]
+    return holds(comparison.comparator, values, _given(comparison, _Rows((), asked.at_us, profile)), at_us=asked.at_us)
+
+
+def _trait_values(trait: Trait, profile: Profile) -> list[Json]:
+    """Membership is true or false; the value of a computed trait comes before a trait that was sent under the same key."""
+    key, *rest = trait.path
+    if not rest and key in profile.audiences:
+        return [profile.audiences[key]]
+    if key in profile.computed:
+        return list(walk(profile.computed[key], tuple(rest)))
+    return list(walk(dict(profile.traits), trait.path))
+
+
+# ---- computed traits
+
+
+def trait_value(definition: TraitDefinition, profile: Profile, asked: Asked) -> Json:
+    """The value that a user or an account has; None is missing. An account has the rows of all its users, each judged as its user's."""
+    scalar = definition.scalar
+    assert isinstance(scalar.source, Events)
+    assert scalar.reducer
+    people = [profile] if definition.level is Level.USER else profile.users
+    kept = [row for user in people for row in _kept_rows(scalar.source, _rows_of(user, asked))]
+    return reduced(scalar.reducer, _of_session(scalar.source, kept, asked.at_us))
+
+
+def _of_session(events: Events, rows: Sequence[Row], at_us: int) -> Sequence[Row]:
+    """The rows of the session that is going on: back from the last one, up to a gap that is longer than a session lasts."""
+    if not events.expires_after:
+        return rows
+    going_on: list[Row] = []
+    until = at_us
+    for row in sorted(rows, key=lambda row: row.ts, reverse=True):
+        if until - row.ts > events.expires_after.us:
+            break
+        going_on.append(row)
+        until = row.ts
+    return going_on
 
 
 # ---- rows
@@ -142,28 +184,36 @@ def _profile_comparison(comparison: Comparison, profile: Profile, asked: Asked) 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """All rows of a profile, and the row that is looked at, with the row it follows."""
+    """All rows of a profile, whose they are, and the row that is looked at, with the row it follows."""
 
     all: Sequence[Row]
     at_us: int
+    profile: Profile
     row: Row | None = None
     parent: Row | None = None
 
 
 def _events_comparison(comparison: Comparison, events: Events, rows: _Rows) -> bool:
     """Rows of that event that pass every filter, reduced to one value, which is compared."""
-    kept = [row for row in rows.all if row.event == events.name and all(_passes(each, row, rows) for each in events.filters)]
     assert comparison.scalar.reducer
-    value = reduced(comparison.scalar.reducer, kept)
-    return holds(comparison.comparator, [] if value is None else [value], _literals(comparison, rows), at_us=rows.at_us)
+    value = reduced(comparison.scalar.reducer, _kept_rows(events, rows))
+    return holds(comparison.comparator, [] if value is None else [value], _given(comparison, rows), at_us=rows.at_us)
 
 
-def rows_by_filter(events: Events, rows: Sequence[Row], at_us: int) -> list[list[Row]]:
-    """The rows of that event as of an instant, then those that passed the first filter, the first two, and so on; for explanations."""
-    asked = _Rows([row for row in rows if row.ts <= at_us], at_us)
-    steps = [[row for row in asked.all if row.event == events.name]]
+def _kept_rows(events: Events, rows: _Rows) -> list[Row]:
+    return [row for row in rows.all if row.event == events.name and all(_passes(each, row, rows) for each in events.filters)]
+
+
+def _rows_of(profile: Profile, asked: Asked) -> _Rows:
+    return _Rows([row for row in profile.rows if row.ts <= asked.at_us], asked.at_us, profile)
+
+
+def rows_by_filter(events: Events, profile: Profile, asked: Asked) -> list[list[Row]]:
+    """The rows of that event, then those that passed the first filter, the first two, and so on; for explanations."""
+    rows = _rows_of(profile, asked)
+    steps = [[row for row in rows.all if row.event == events.name]]
     for each in events.filters:
-        steps.append([row for row in steps[-1] if _passes(each, row, asked)])
+        steps.append([row for row in steps[-1] if _passes(each, row, rows)])
     return steps
 
 
@@ -193,10 +243,19 @@ def _row_matches(condition: Condition, rows: _Rows) -> bool:
             source = condition.scalar.source
             if isinstance(source, Events):
                 return _events_comparison(condition, source, rows)
-            values = _row_values(source, rows) if isinstance(source, Property | Context) else [literal_value(source)]
-            return holds(condition.comparator, values, _literals(condition, rows), at_us=rows.at_us)
+            return holds(condition.comparator, _values_here(source, rows), _given(condition, rows), at_us=rows.at_us)
         case AnyUser() | AllUsers():
             raise TypeError("ANY and ALL are over the users of an account")
+
+
+def _values_here(source: Source, rows: _Rows) -> list[Json]:
+    match source:
+        case Property() | Context():
+            return _row_values(source, rows)
+        case Trait():
+            return _trait_values(source, rows.profile)
+        case literal:
+            return [literal_value(literal)]
 
 
 def _row_values(source: Property | Context, rows: _Rows) -> list[Json]:
@@ -227,7 +286,7 @@ def reduced(reducer: Reducer, rows: Sequence[Row]) -> Json:
         case Reduce.LAST:
             return values[-1] if values else None
         case Reduce.UNIQUE:
-            return sorted(set(_texts(values)))
+            return sorted(set(_texts(values))) or None
         case Reduce.UNIQUE_COUNT:
             return len(set(_texts(values)))
         case Reduce.MODE:
@@ -265,8 +324,13 @@ def total(values: Sequence[Json]) -> float | None:
 
 
 def _mode(values: Sequence[Json], reducer: Reducer) -> Json:
-    """The most frequent value, ties broken by the smallest in text order, numbers too: 10.0 before 5.0."""
+    """The most frequent value, ties broken by the smallest in text order, numbers too: 10.0 before 5.0.
+
+    As array: the most frequent element of values that are arrays, as text.
+    """
     readable: list[str | float] = []
+    if reducer.read_as is As.ARRAY:
+        values = [element for value in values for element in walk(value, (EACH,))]
     readable.extend(_numbers(values) if reducer.read_as is As.NUMBER else _texts(values))
     counts = {value: readable.count(value) for value in readable}
     frequent = [value for value, count in counts.items() if count >= (reducer.minimum_frequency or 1)]
@@ -276,19 +340,18 @@ def _mode(values: Sequence[Json], reducer: Reducer) -> Json:
 # ---- arguments
 
 
-def _literals(comparison: Comparison, rows: _Rows | None) -> list[Given]:
-    """What is compared with: literals as they are, properties as their row has them."""
+def _given(comparison: Comparison, rows: _Rows) -> list[Given]:
+    """What is compared with: literals as they are, properties as their row has them, traits as the one has them whose rows they are."""
     return [_argument(each, rows) for each in comparison.arguments]
 
 
-def _argument(argument: Argument, rows: _Rows | None) -> Given:
+def _argument(argument: Argument, rows: _Rows) -> Given:
     match argument:
         case Moment() | Duration():
             return argument
         case Property() | Context():
-            assert rows
             return next(iter(_row_values(argument, rows)), None)
         case Trait():
-            raise TypeError("comparing with a trait is refused by the checks")
+            return next(iter(_trait_values(argument, rows.profile)), None)
         case literal:
             return literal_value(literal)

@@ -13,19 +13,32 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import DefinitionError
 from engage_pipelines.domain.query.builder import Builder
-from engage_pipelines.domain.query.checks import check
+from engage_pipelines.domain.query.checks import check, check_trait
 from engage_pipelines.domain.query.grammar import CONDITION_STARTS, GRAMMAR, VALUE_STARTS, WORDS
 from engage_pipelines.domain.query.names import EXTRACTORS, KEYWORDS, did_you_mean
-from engage_pipelines.domain.query.tree import Condition, Definition
+from engage_pipelines.domain.query.tree import Condition, Definition, Scalar, TraitDefinition
 
 MAX_LENGTH = 100_000
 
 
 def parse(text: str, level: Level) -> Definition:
     """The definition, checked. Linear in the length of the text. Raises DefinitionError with line, column and remedy."""
+    definition = Definition(level, cast(Condition, _read(text, "start")))
+    check(definition)
+    return definition
+
+
+def parse_trait(text: str, level: Level) -> TraitDefinition:
+    """The definition of a computed trait, checked. Raises DefinitionError with line, column and remedy."""
+    definition = TraitDefinition(level, cast(Scalar, _read(text, "trait")))
+    check_trait(definition)
+    return definition
+
+
+def _read(text: str, start: str) -> object:
     _check_characters(text)
     try:
-        condition = cast(Condition, _parser().parse(text))
+        return _parser().parse(text, start=start)
     except UnexpectedCharacters as error:
         raise _unreadable(error, text) from None
     except UnexpectedInput as error:
@@ -34,14 +47,11 @@ def parse(text: str, level: Level) -> Definition:
         if isinstance(error.orig_exc, DefinitionError):
             raise error.orig_exc from None
         raise
-    definition = Definition(level, condition)
-    check(definition)
-    return definition
 
 
 @lru_cache(maxsize=1)
 def _parser() -> Lark:
-    return Lark(GRAMMAR, parser="lalr", lexer="contextual", transformer=Builder(), maybe_placeholders=False)
+    return Lark(GRAMMAR, start=["start", "trait"], parser="lalr", lexer="contextual", transformer=Builder(), maybe_placeholders=False)
 
 
 def _check_characters(text: str) -> None:

@@ -29,6 +29,7 @@ from engage_pipelines.domain.query.tree import (
     Sources,
     Text,
     Trait,
+    TraitDefinition,
     Truth,
     Where,
     Within,
@@ -38,9 +39,9 @@ _BINDS: dict[type[Condition], int] = {Or: 1, And: 2}
 _TIGHT = 3
 
 
-def to_text(definition: Definition) -> str:
+def to_text(definition: Definition | TraitDefinition) -> str:
     """The definition in one line."""
-    return condition_text(definition.condition)
+    return scalar_text(definition.scalar) if isinstance(definition, TraitDefinition) else condition_text(definition.condition)
 
 
 def condition_text(condition: Condition) -> str:
@@ -85,7 +86,8 @@ def scalar_text(scalar: Scalar) -> str:
 def _source(source: Source) -> str:
     match source:
         case Events(name, filters):
-            return ".".join([f"event({quoted(name)})", *map(_filter, filters)])
+            session = [f"expires_after({_duration(source.expires_after)})"] if source.expires_after else []
+            return ".".join([f"event({quoted(name)})", *map(_filter, filters), *session])
         case Trait(path):
             return f"trait({_path(path)})"
         case Property(path, parent):

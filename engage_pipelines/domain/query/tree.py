@@ -153,11 +153,15 @@ Filter = Where | Sources | Within | Between
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Rows of one event that pass every filter."""
+    """Rows of one event that pass every filter; with `expires_after`, of those the ones of the session that is going on.
+
+    A session ends when no such row has come for longer than that.
+    """
 
     name: str
     filters: tuple[Filter, ...] = ()
     place: Place = field(default=NOWHERE, compare=False, repr=False)
+    expires_after: Duration | None = None
 
 
 class Reduce(StrEnum):
@@ -292,12 +296,28 @@ class Definition:
     condition: Condition
 
 
+@dataclass(frozen=True, slots=True)
+class TraitDefinition:
+    """The value that a user or an account has: rows of an event, reduced. An account's rows are those of all its users."""
+
+    level: Level
+    scalar: Scalar
+
+
 def both(kind: type[And] | type[Or], parts: tuple[Condition, ...]) -> Condition:
     """The parts joined, those of the same kind taken apart first: brackets that change nothing leave no trace."""
     flat: list[Condition] = []
     for part in parts:
         flat.extend(part.parts if isinstance(part, kind) else (part,))
     return flat[0] if len(flat) == 1 else kind(tuple(flat))
+
+
+def inside_where(scalar: Scalar) -> Iterator[Comparison]:
+    """Every comparison on the rows of a value, funnels too."""
+    if isinstance(scalar.source, Events):
+        for each in scalar.source.filters:
+            if isinstance(each, Where):
+                yield from all_comparisons(each.condition)
 
 
 def comparisons(condition: Condition) -> Iterator[Comparison]:

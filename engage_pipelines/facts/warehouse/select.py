@@ -17,6 +17,7 @@ from engage_pipelines.facts.audience_order import Readable
 from engage_pipelines.facts.scopes import scope_of, scoped
 from engage_pipelines.facts.warehouse.comparing import Comparing
 from engage_pipelines.facts.warehouse.leaf_queries import LeafQueries
+from engage_pipelines.facts.warehouse.limits import check_warehouse
 from engage_pipelines.facts.warehouse.people import Warehouse
 from engage_pipelines.facts.warehouse.rows import identifiers, users
 
@@ -28,6 +29,8 @@ def select_members(warehouse: Warehouse, audience: Readable, others: Mapping[str
     """
     everyone = {**others, audience.audience.key: audience}
     reached = _reached(audience, everyone)
+    for each in reached:
+        check_warehouse(each.definition)
     comparing = Comparing(warehouse.dialect, warehouse.at_us)
     levels = {key: each.audience.level for key, each in everyone.items()}
     builder = _Builder(warehouse, LeafQueries(warehouse, comparing), levels, {each.audience.key: each for each in reached})

@@ -4,7 +4,7 @@ import pytest
 
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import DefinitionError
-from engage_pipelines.domain.query import parse
+from engage_pipelines.domain.query import parse, parse_trait
 
 U, A = Level.USER, Level.ACCOUNT
 
@@ -68,7 +68,7 @@ GOLDEN = [
     (
         "event('x').expires_after(1 hour).count() > 1",
         U,
-        "line 1, column 12: expires_after(...) is for computed traits alone. Use within(7 days) in an audience.",
+        "line 1, column 12: expires_after(...) is for computed traits alone. Use within(7 days) here.",
     ),
     (
         "event('x').within(parent: 1 day).count() > 1",
@@ -91,7 +91,8 @@ GOLDEN = [
     (
         "event('x').unique(property('p')) = 'a'",
         U,
-        "line 1, column 12: unique(...) alone gives a list, which cannot be compared. Write .count() after it.",
+        "unique(...) gives a list, which equals(...) does not compare."
+        " Compare it with contains('text'), omits('text'), exists() or absent(), or write .count() after unique(...).",
     ),
     ("event('x').sum() > 1", U, "line 1, column 12: sum(...) does not fit. Write sum(property('total'))."),
     (
@@ -101,9 +102,15 @@ GOLDEN = [
     ),
     ("trait('a..b') = 1", U, "line 1, column 7: 'a..b' is no name. A dot needs a name before and after it; write a dot of a name as \\\\."),
     (
-        "event('x').where(property('a') > trait('b')).count() > 1",
+        "trait('a') = trait('b.$')",
         U,
-        "line 1, column 34: comparing with trait(...) is not supported yet. Compare with a fixed value.",
+        "line 1, column 14: $ on the right of a comparison is not supported yet. Write the value with $ on the left.",
+    ),
+    ("5 = trait('a')", U, "line 1, column 1: a fixed value stands on the left of a trait. Write the trait first."),
+    (
+        "event('x').min(property('a') as array) > 1",
+        U,
+        "line 1, column 12: min(...) reads values as number or string. Write min(property('total') as string).",
     ),
     (
         "trait('a') = '\\u0000'",
@@ -118,6 +125,45 @@ def test_errors_say_where_what_and_what_to_do(text: str, level: Level, message: 
     with pytest.raises(DefinitionError) as caught:
         parse(text, level)
     assert str(caught.value).endswith(message)
+
+
+TRAITS_GOLDEN = [
+    (
+        "event('x').count() > 1",
+        "line 1, column 1: a trait is a value, and this is a condition. Leave the comparison out: event('Name').count().",
+    ),
+    ("event('x')", "line 1, column 1: an event alone is no value. Write .count(), .sum(property('total')) or another reducer after it."),
+    ("trait('a')", "line 1, column 1: a computed trait is made of an event. Start with event('Name'), such as event('Name').count()."),
+    ("5", "line 1, column 1: a computed trait is made of an event. Start with event('Name'), such as event('Name').count()."),
+    (
+        "event('x').expires_after(0 hours).count()",
+        "line 1, column 12: a session that expires after no time holds nothing. Write expires_after(1 hour).",
+    ),
+    ("event('x').expires_after('a').count()", "line 1, column 12: expires_after(...) needs a length of time. Write expires_after(1 hour)."),
+    (
+        "event('x').expires_after(1 hour).expires_after(1 hour).count()",
+        "line 1, column 34: expires_after(...) is there twice. Keep one of them.",
+    ),
+    (
+        "event('x').where(event('y').within(parent: 1 day).expires_after(1 hour).count() > 1).count()",
+        "line 1, column 51: expires_after(...) is for computed traits alone. Use within(7 days) here.",
+    ),
+    (
+        "event('x').count().exists()",
+        "line 1, column 1: a trait is a value, and this is a condition. Leave the comparison out: event('Name').count().",
+    ),
+    (
+        "event('x').within(parent: 1 day).count()",
+        "line 1, column 12: within(parent: ...) needs a parent event. Write it inside where(...) of another event.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), [pytest.param(*row, id=row[0]) for row in TRAITS_GOLDEN])
+def test_errors_of_traits_say_where_what_and_what_to_do(text: str, message: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        parse_trait(text, U)
+    assert str(caught.value) == message
 
 
 def test_an_error_knows_its_line_and_column() -> None:

@@ -3,21 +3,50 @@
 import pytest
 
 from engage_pipelines.domain.computation import EmptyAccounts, Level
-from engage_pipelines.domain.query import parse
+from engage_pipelines.domain.query import parse, parse_trait
 from engage_pipelines.domain.query.instants import instant_us
-from engage_pipelines.domain.query.meaning import Asked, Profile, account_matches, user_matches
-from engage_pipelines.testing.reference_cases import AT, EVENT_CASES, FUNNEL, FUNNEL_CASES, ORDERS, TRAIT_CASES, TRAITS, Case, row
+from engage_pipelines.domain.query.meaning import Asked, Profile, account_matches, trait_value, user_matches
+from engage_pipelines.domain.query.values import Json
+from engage_pipelines.testing.reference_cases import (
+    AT,
+    CHECKOUT,
+    CHECKOUT_CASES,
+    CHECKOUT_TRAITS,
+    EVENT_CASES,
+    FUNNEL,
+    FUNNEL_CASES,
+    ORDERS,
+    TRAIT_CASES,
+    TRAIT_VALUES,
+    TRAITS,
+    Case,
+    row,
+)
 
 USERS = (
     (Profile(TRAITS, (), {"vip": True, "lost": False}), TRAIT_CASES),
     (Profile({}, ORDERS), EVENT_CASES),
     (Profile({}, FUNNEL), FUNNEL_CASES),
+    (Profile(CHECKOUT_TRAITS, CHECKOUT, computed={"carts": 2}), CHECKOUT_CASES),
 )
 
 
 @pytest.mark.parametrize(("user", "case"), [pytest.param(user, case, id=case.why) for user, cases in USERS for case in cases])
 def test_users(user: Profile, case: Case) -> None:
     assert user_matches(parse(case.text, Level.USER).condition, user, Asked(AT)) is case.expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [pytest.param(text, value, id=why) for text, value, why in TRAIT_VALUES])
+def test_values_of_traits(text: str, expected: Json) -> None:
+    user = Profile(CHECKOUT_TRAITS, CHECKOUT, computed={"carts": 2})
+    assert trait_value(parse_trait(text, Level.USER), user, Asked(AT)) == expected
+
+
+def test_an_account_has_the_rows_of_all_its_users() -> None:
+    account = Profile(users=[Profile(CHECKOUT_TRAITS, CHECKOUT), Profile({}, CHECKOUT)])
+    definition = parse_trait("event('View').where(trait('favourite') = property('item')).count()", Level.ACCOUNT)
+    assert trait_value(definition, account, Asked(AT)) == 1
+    assert trait_value(parse_trait("event('View').count()", Level.ACCOUNT), account, Asked(AT)) == 4
 
 
 IN, OUT = row("Signed In"), row("Other")

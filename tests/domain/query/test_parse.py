@@ -8,9 +8,19 @@ from hypothesis import strategies as st
 
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import DefinitionError
-from engage_pipelines.domain.query import Definition, audience_references, events, needs_batch, parse, references, to_text
+from engage_pipelines.domain.query import (
+    Definition,
+    TraitDefinition,
+    audience_references,
+    events,
+    needs_batch,
+    parse,
+    parse_trait,
+    references,
+    to_text,
+)
 from engage_pipelines.domain.query.tree import And, Or
-from engage_pipelines.testing.random_definitions import definitions
+from engage_pipelines.testing.random_definitions import Computed, definitions, trait_definitions
 
 REFERENCE_EXAMPLES = [
     ("event('Order Completed').where(property('total') >= 100).within(30 days).count() >= 1", Level.USER),
@@ -37,6 +47,27 @@ def test_printing_and_reading_again_changes_nothing(definition: Definition) -> N
     again = parse(text, definition.level)
     assert again == definition
     assert to_text(again) == text
+
+
+_COMPUTED = Computed(("ua",), ("one",), ("pooled",))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(definition=st.one_of(definitions(Level.USER, computed=_COMPUTED), trait_definitions(Level.ACCOUNT, _COMPUTED)))
+def test_the_whole_language_is_printed_and_read_again(definition: Definition | TraitDefinition) -> None:
+    text = to_text(definition)
+    read = parse_trait if isinstance(definition, TraitDefinition) else parse
+    again = read(text, definition.level)
+    assert again == definition
+    assert to_text(again) == text
+
+
+def test_what_a_definition_reads_is_found_on_either_side_and_inside_where() -> None:
+    definition = parse("event('A').where(trait('a.x') = property('p')).count() >= trait('b') AND trait('c') = trait('d.e')", Level.USER)
+    assert references(definition) == {"a", "b", "c", "d"}
+    assert audience_references(definition) == {"b", "c"}
+    trait = parse_trait("event('A').where(event('B').within(parent: 1 day).count() > trait('n')).count()", Level.USER)
+    assert (references(trait), events(trait)) == ({"n"}, {"A", "B"})
 
 
 @pytest.mark.parametrize(

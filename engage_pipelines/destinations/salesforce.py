@@ -1,0 +1,314 @@
+"""Salesforce: membership and traits as fields of contacts, leads and accounts, one by one or in bulk.
+
+One by one, the record is looked for by its matchers (a query), then updated or made. In bulk (API 2.0) a job upserts up to 5,000 rows by an
+external id field; it is worked on after the upload, so what Salesforce refuses of it is listed there alone (Setup, Bulk Data Load Jobs).
+The membership is in a custom field, `<key>__c` unless the mapping says otherwise, which must be there. What an organization may ask in a
+day depends on its edition; when it is used up the answer is 403.
+Source: https://developer.salesforce.com/docs/platform/api-rest/guide/resources-list.html,
+https://developer.salesforce.com/docs/platform/api-asynch/guide/bulk-api-2-0-ingest.html (November 2026)
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import Field as Setting
+from pydantic import SecretStr
+
+from engage_pipelines.destinations import presets
+from engage_pipelines.destinations.api import (
+    ApiDestination,
+    ApiSettings,
+    Batch,
+    Conversation,
+    Endpoint,
+    Talk,
+    failure,
+    json_request,
+    object_of,
+    query_url,
+)
+from engage_pipelines.destinations.authentication import OAuth2
+from engage_pipelines.destinations.base import (
+    SYNC_MODE,
+    Accepted,
+    Action,
+    Backoff,
+    Effect,
+    Limits,
+    MembershipAs,
+    Pause,
+    Record,
+    Stop,
+    Verdict,
+)
+from engage_pipelines.destinations.fields import Field, UnusableError, first_of, path
+from engage_pipelines.destinations.http import Answer, Request
+from engage_pipelines.destinations.salesforce_text import field_name, queries_among, query_for, rows
+
+_VERSION = "v53.0"
+_MODES = {"add": "create"}
+_USED_UP_S = 900.0
+_COMMON = (
+    Field("operation", description="What may happen to records.", default="upsert", choices=("create", "update", "upsert")),
+    Field("recordMatcherOperator", description="Whether any or all matchers must fit.", default="OR", choices=("OR", "AND")),
+    Field(
+        "bulkUpsertExternalId",
+        "object",
+        "External id field that rows of bulk jobs are told apart by, and its value.",
+        fields=(Field("externalIdName", description="API name of the field."), Field("externalIdValue", description="Its value.")),
+    ),
+    Field("customFields", "object", "Other fields, by their API names."),
+    Field("membership_field", description="API name of the field of the membership or trait, in place of the key with __c."),
+    Field("computation_key", description="Key of the membership or trait.", default=path("$.context.personas.computation_key")),
+    Field("traits_or_props", "object", "Where its value is.", default=first_of("$.properties", "$.traits")),
+    Field(SYNC_MODE, description="What may happen to records, as sync mode.", choices=("add", "update", "upsert")),
+)
+_BY_EMAIL = Field("traits", "object", "Fields that the record is found by, and their values.", default={"Email": path("$.traits.email")})
+_BY_NUMBER = Field(
+    "traits", "object", "Fields that the record is found by, and their values.", default={"AccountNumber": path("$.groupId")}
+)
+
+
+def _field(name: str, place: str, words: str) -> Field:
+    return Field(name, description=words, default=first_of(f"$.traits.{place}", f"$.properties.{place}"))
+
+
+def _address(prefix: str) -> tuple[Field, ...]:
+    parts = ("city", "postal_code", "country", "street", "state")
+    return tuple(_field(f"{prefix}{part}", f"address.{part}", f"{part.replace('_', ' ').capitalize()} of the address.") for part in parts)
+
+
+_NAMES = (
+    _field("last_name", "last_name", "Last name."),
+    _field("first_name", "first_name", "First name."),
+    _field("email", "email", "E-mail address."),
+)
+_CONTACT = (*_NAMES, Field("account_id", description="Salesforce's id of the contact's account."), *_address("mailing_"))
+_LEAD = (_field("company", "company", "Company."), *_NAMES, *_address(""))
+_ACCOUNT = (
+    Field("name", description="Name of the account.", default=path("$.traits.name")),
+    Field("account_number", description="The account's id.", default=path("$.groupId")),
+    Field("number_of_employees", "integer", "How many work there.", default=first_of("$.traits.employees", "$.properties.employees")),
+    *_address("billing_"),
+    *(Field(f"shipping_{part}", description=f"Shipping {part}.") for part in ("city", "postal_code", "country", "street", "state")),
+    _field("phone", "phone", "Phone number."),
+    _field("description", "description", "What the account is."),
+    _field("website", "website", "Website."),
+)
+_OBJECTS = {
+    "upsert_contact": ("Contact", _CONTACT, ("LastName",)),
+    "upsert_lead": ("Lead", _LEAD, ("LastName", "Company")),
+    "upsert_account": ("Account", _ACCOUNT, ("Name",)),
+}
+"""By action the object, its standard fields, and what Salesforce makes none without."""
+
+
+class SalesforceSettings(ApiSettings):
+    """The organization."""
+
+    instance_url: Endpoint = Setting(description="Address of the organization, such as https://acme.my.salesforce.com.")
+    client_id: str = Setting(min_length=1, description="Consumer key of the connected app.")
+    client_secret: SecretStr = Setting(min_length=1, description="Consumer secret of the connected app.")
+    refresh_token: SecretStr = Setting(min_length=1, description="Refresh token of a user who may edit these objects.")
+    sandbox: bool = Setting(False, description="On: tokens come from test.salesforce.com.")
+    bulk: bool = Setting(
+        False, description="On: bulk jobs of API 2.0 by an external id; rows refused later are listed in Salesforce alone."
+    )
+    placeholder: str = Setting(
+        "[not provided]", description="What stands for a name that Salesforce demands; empty: such records are refused."
+    )
+
+    def api(self, rest: str) -> str:
+        """The address of a path of the API."""
+        return self.at(f"{self.instance_url}/services/data/{_VERSION}/{rest}")
+
+
+class Salesforce(ApiDestination):
+    """Contacts, leads and accounts in Salesforce."""
+
+    key = "salesforce"
+    name = "Salesforce"
+    description = "Sets membership and traits as fields of contacts, leads and accounts in Salesforce."
+    docs_url = "https://developer.salesforce.com/docs/platform/api-rest/guide/resources-list.html"
+    membership_as = MembershipAs.USER_PROPERTY
+    effect = Effect.IDEMPOTENT
+    settings_model = SalesforceSettings
+    authentication = OAuth2("https://login.salesforce.com/services/oauth2/token")
+    user_address_kinds = ("email",)
+    actions = (
+        Action("upsert_contact", "Create or update the contact", frozenset({"identify"}), inputs=(_BY_EMAIL, *_CONTACT, *_COMMON)),
+        Action("upsert_lead", "Create or update the lead", frozenset({"identify"}), inputs=(_BY_EMAIL, *_LEAD, *_COMMON)),
+        Action("upsert_account", "Create or update the account", frozenset({"group"}), inputs=(_BY_NUMBER, *_ACCOUNT, *_COMMON)),
+    )
+    presets = (presets.membership("upsert_contact"), presets.accounts("upsert_account"))
+    limits = Limits(max_batch_records=1, max_batch_bytes=1_000_000)
+    segment_slugs = ("salesforce", "actions-salesforce")
+    segment_actions = tuple((f"{name}{version}", f"upsert_{name}") for name in ("contact", "lead", "account") for version in ("", "2"))
+
+    def settings_from_segment(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        ours = {"instanceUrl": "instance_url", "isSandbox": "sandbox"}
+        known = self.settings_model.model_fields
+        return {ours.get(name, name): value for name, value in values.items() if ours.get(name, name) in known}
+
+    def limits_with(self, settings: Any) -> Limits:
+        return Limits(max_batch_records=5_000, max_batch_bytes=50_000_000) if settings.bulk else self.limits
+
+    def token_url(self, settings: Any) -> str:
+        return settings.at(f"https://{'test' if settings.sandbox else 'login'}.salesforce.com/services/oauth2/token")
+
+    def prepare(self, payload: dict[str, Any], record: Record, *, action: Action, settings: Any) -> dict[str, Any]:
+        """How it is found, what is set, and what is set beside that on something new."""
+        sobject, fields, needed = _OBJECTS[action.key]
+        sent = {_api_name(field.name): payload[field.name] for field in fields if field.name in payload}
+        sent |= {field_name(name): value for name, value in payload.get("customFields", {}).items()}
+        sent |= _membership(payload)
+        new = {name: settings.placeholder for name in needed if not sent.get(name)}
+        mode = payload.get(SYNC_MODE) or payload.get("operation", "upsert")
+        found: dict[str, Any] = {"object": sobject, "mode": _MODES.get(mode, mode), "sent": sent, "new": new}
+        if settings.bulk:
+            return found | _external_id(payload, found["mode"])
+        matchers = {name: value for name, value in payload.get("traits", {}).items() if value not in (None, "")}
+        if not matchers and found["mode"] != "create":
+            raise UnusableError("there is no value to find the record by (traits)")
+        operator = payload.get("recordMatcherOperator", "OR")
+        return found | {"id": matchers.get("Id"), "query": query_for(sobject, matchers, operator) if matchers else ""}
+
+    def talk(self, batch: Batch) -> Conversation:
+        return (yield from (_in_bulk if batch.settings.bulk else _alone)(batch))
+
+    def try_out(self, settings: Any) -> Conversation:
+        answer = yield json_request("GET", settings.api("limits"))
+        return _failed(answer, 0) or Accepted()
+
+
+# ---------------------------------------------------------------------- values
+
+
+def _api_name(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def _membership(payload: Mapping[str, Any]) -> dict[str, Any]:
+    key, values = payload.get("computation_key"), payload.get("traits_or_props", {})
+    return {field_name(payload.get("membership_field") or f"{key}__c"): values[key]} if key in values else {}
+
+
+def _external_id(payload: Mapping[str, Any], mode: str) -> dict[str, str]:
+    if mode == "create":
+        raise UnusableError("a bulk job can be repeated only as an upsert or update (operation)")
+    given = payload.get("bulkUpsertExternalId", {})
+    if not (given.get("externalIdName") and given.get("externalIdValue")):
+        raise UnusableError("a bulk job needs an external id field and its value (bulkUpsertExternalId)")
+    return {"field": field_name(given["externalIdName"]), "value": given["externalIdValue"]}
+
+
+def _failed(answer: Answer, count: int) -> Verdict | None:
+    """The verdict on an answer that is no success, with what Salesforce says under a status that means something else elsewhere."""
+    if answer.status == 403 and b"REQUEST_LIMIT_EXCEEDED" in answer.body:
+        return Pause(_USED_UP_S)
+    if answer.status == 400 and b"UNABLE_TO_LOCK_ROW" in answer.body:
+        return Backoff("Salesforce is writing the same record for somebody else")
+    if answer.status == 400 and b"INVALID_FIELD" in answer.body:
+        verdict = failure(answer, 1)
+        reason = verdict.rejected[0] if isinstance(verdict, Accepted) else "Salesforce has no such field"
+        return Stop(
+            f"a field is missing in Salesforce, or this user may not see it: {reason}",
+            "Make the field (Setup, Object Manager; a checkbox for a membership), or name another in the mapping (membership_field).",
+        )
+    return failure(answer, count)
+
+
+def _cannot_be_made(one: Mapping[str, Any]) -> str | None:
+    """Why there can be no record for one that is not there yet."""
+    if one["mode"] == "update":
+        return f"there is no {one['object']} in Salesforce with these values, and the mapping makes none"
+    lacking = [name for name, value in one["new"].items() if not value]
+    return f"Salesforce makes no {one['object']} without {' and '.join(lacking)}" if lacking else None
+
+
+# ---------------------------------------------------------------------- one by one
+
+
+def _alone(batch: Batch) -> Conversation:
+    one, entered = batch.payloads[0], batch.items[0].entered
+    known: str | None = one["id"] if one["mode"] == "update" and one["id"] else None
+    if known is None and one["mode"] != "create":
+        answer = yield json_request("GET", query_url(batch.settings.api("query/"), {"q": one["query"]}))
+        failed = _failed(answer, 1)
+        if failed is not None:
+            return failed
+        found: list[dict[str, Any]] = object_of(answer).get("records") or []
+        if len(found) > 1:
+            return Accepted({0: f"more than one {one['object']} in Salesforce is found by these values"})
+        known = str(found[0]["Id"]) if found else None
+    place = f"sobjects/{one['object']}"
+    if known is not None:
+        answer = yield json_request("PATCH", batch.settings.api(f"{place}/{quote(known, safe='')}"), one["sent"])
+        return _failed(answer, 1) or Accepted()
+    if not entered:
+        return Accepted()  # nobody is made only to say that they are not in
+    reason = _cannot_be_made(one)
+    if reason is not None:
+        return Accepted({0: reason})
+    answer = yield json_request("POST", batch.settings.api(place), {**one["sent"], **one["new"]})
+    return _failed(answer, 1) or Accepted()
+
+
+# ---------------------------------------------------------------------- in bulk
+
+
+def _in_bulk(batch: Batch) -> Conversation:
+    first = batch.payloads[0]
+    refused: dict[int, str] = {}
+    unsure = [at for at, item in enumerate(batch.items) if item.payload["new"] or item.payload["mode"] == "update" or not item.entered]
+    known = yield from _known(batch, first, [batch.payloads[at]["value"] for at in unsure])
+    if not isinstance(known, set):
+        return known
+    records: dict[str, dict[str, Any]] = {}
+    for at, item in enumerate(batch.items):
+        one = item.payload
+        row = {**one["sent"], one["field"]: one["value"]}
+        if one["field"] != first["field"]:
+            refused[at] = "a bulk job is about one external id field"
+        elif at not in unsure or one["value"].lower() in known:
+            records[one["value"]] = row
+        elif item.entered:
+            reason = _cannot_be_made(one)
+            if reason is None:
+                records[one["value"]] = {**row, **one["new"]}
+            else:
+                refused[at] = reason
+    failed = (yield from _job(batch, first, list(records.values()))) if records else None
+    return failed or Accepted(refused)
+
+
+def _known(batch: Batch, first: Mapping[str, Any], values: Sequence[str]) -> Talk[set[str] | Verdict]:
+    """Which external ids there are, in lower case: nobody is made only to say that they are not in."""
+    found: set[str] = set()
+    for query in queries_among(first["object"], first["field"], list(dict.fromkeys(values))):
+        answer = yield json_request("GET", query_url(batch.settings.api("query/"), {"q": query}))
+        failed = _failed(answer, 0)
+        if failed is not None:
+            return failed
+        found |= {str(record.get(first["field"])).lower() for record in object_of(answer).get("records") or []}
+    return found
+
+
+def _job(batch: Batch, first: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> Talk[Verdict | None]:
+    """A job of these rows, None when Salesforce has taken them; one whose upload fails is given up."""
+    jobs = batch.settings.api("jobs/ingest")
+    made = {"object": first["object"], "contentType": "CSV", "operation": "upsert", "externalIdFieldName": first["field"]}
+    answer = yield json_request("POST", jobs, made)
+    failed, job = _failed(answer, 0), object_of(answer).get("id")
+    if failed is not None or not job:
+        return failed or Backoff(f"{answer.place} answered {answer.status} without the id of the job")
+    url = f"{jobs}/{quote(str(job), safe='')}"
+    headers = {"Content-Type": "text/csv", "Accept": "application/json"}
+    answer = yield Request(f"{url}/batches", rows(records, first["field"]), headers, "PUT")
+    failed = _failed(answer, len(records))
+    if failed is not None:
+        yield json_request("PATCH", url, {"state": "Aborted"})
+        return failed
+    answer = yield json_request("PATCH", url, {"state": "UploadComplete"})
+    return _failed(answer, 0)

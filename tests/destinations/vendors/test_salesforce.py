@@ -1,0 +1,193 @@
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+import orjson
+import pytest
+
+from engage_pipelines.destinations.base import Accepted, Pause, Record, Stop, Verdict
+from engage_pipelines.destinations.fields import UnusableError
+from engage_pipelines.destinations.salesforce import Salesforce
+from engage_pipelines.destinations.salesforce_text import field_name, queries_among, query_for
+from engage_pipelines.testing.bench import Bench
+from engage_pipelines.testing.differences import Difference, Seen
+from engage_pipelines.testing.local_server import Reply
+from engage_pipelines.testing.vendor import Switchboard, reply_json
+from engage_pipelines.testing.vendor_conformance import VendorConformance
+from engage_pipelines.testing.vendors.salesforce import Fake
+
+DATA = "https://acme.my.salesforce.com/services/data/v53.0/"
+Rows = list[dict[str, str]]
+
+
+def _entered(case: Mapping[str, Any]) -> bool:
+    event = case.get("event") or case["events"][0]
+    return event["traits"]["big_spenders"]
+
+
+def _table(text: str) -> Rows:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def _text(rows: Rows) -> str:
+    """As ours are written: columns by name, the id last, all that is there in quotes."""
+    columns = [*sorted({name for row in rows for name in row} - {"Outside_Id__c"}), "Outside_Id__c"]
+    quoted = [",".join('"' + row[name].replace('"', '""') + '"' if row.get(name) else "" for name in columns) for row in rows]
+    return "".join(f"{line}\n" for line in (",".join(columns), *quoted))
+
+
+def _escaped(case: Mapping[str, Any], requests: list[Seen]) -> list[Seen]:
+    for one in requests:
+        if one["query"] and "Neil" in one["query"][0][1]:
+            one["query"] = [("q", "SELECT Id FROM Contact WHERE LastName = 'O\\'Neil \\\\\\' OR Id != \\''")]
+    return requests
+
+
+def _placeholder(case: Mapping[str, Any], requests: list[Seen]) -> list[Seen]:
+    mapping = case["mapping"]
+    if requests or "last_name" in mapping or mapping.get("operation") != "upsert":
+        return requests
+    blank = {"headers": {"authorization": "Bearer an-access-token"}, "query": [], "body": None}
+    asked = {"method": "GET", "url": f"{DATA}query/", "query": [("q", "SELECT Id FROM Contact WHERE Email = 'Eve@Example.test'")]}
+    made = {"Email": "Eve@Example.test", "MailingCity": "Oslo", "MailingCountry": "NO", "LastName": "[not provided]"}
+    return [{**blank, **asked}, {**blank, "method": "POST", "url": f"{DATA}sobjects/Contact", "body": made}]
+
+
+def _nobody_made_for_an_exit(case: Mapping[str, Any], requests: list[Seen]) -> list[Seen]:
+    if _entered(case):
+        return requests
+    kept = [one for one in requests if not (one["method"] == "POST" and "/sobjects/" in one["url"])]
+    if "events" in case:
+        query = "SELECT Outside_Id__c FROM Contact WHERE Outside_Id__c IN ('u-1', 'u-2')"
+        kept.insert(0, kept[0] | {"method": "GET", "url": f"{DATA}query/", "query": [("q", query)], "body": None})
+        kept[2]["body"] = _text(_table(kept[2]["body"])[:1])
+    return kept
+
+
+def _not_erased(case: Mapping[str, Any], requests: list[Seen]) -> list[Seen]:
+    for one in requests:
+        if one["method"] == "PUT":
+            one["body"] = _text([{name: value for name, value in row.items() if value != "#N/A"} for row in _table(one["body"])])
+    return requests
+
+
+def _membership(case: Mapping[str, Any], requests: list[Seen]) -> list[Seen]:
+    for one in requests:
+        if "/sobjects/" in one["url"]:
+            one["body"]["big_spenders__c"] = _entered(case)
+        if one["method"] == "PUT":
+            one["body"] = _text([{**row, "big_spenders__c": str(_entered(case)).lower()} for row in _table(one["body"])])
+    return requests
+
+
+class TestSalesforce(VendorConformance):
+    destination = Salesforce()
+    emails = True
+    differences = (
+        Difference("backslashes in queries are escaped too, so that no value ends its own quotes", _escaped),
+        Difference("who has no last name is updated, and made under a placeholder", _placeholder),
+        Difference("nobody is made only to say that they are not in", _nobody_made_for_an_exit),
+        Difference("what a row lacks and another has is left as it is, not erased", _not_erased),
+        Difference("the membership is sent", _membership),
+    )
+
+    def identity(self, user_id: str, email: str | None) -> str:
+        return str(email)
+
+    def test_a_name_that_salesforce_has_is_not_put_under_a_placeholder(self, bench: Bench) -> None:
+        contacts = _fake(bench).records["Contact"]
+        contacts["C1"] = {"LastName": "Muster", "Email": "U-1@example.test"}
+        assert bench.deliver([bench.record("u-1")]) == {}
+        assert contacts == {"C1": {"LastName": "Muster", "Email": "u-1@example.test", "big_spenders__c": True}}
+
+    def test_an_account_is_found_by_its_number_and_none_is_made_for_one_that_left(self, bench: Bench) -> None:
+        for number, entered in (("a-1", True), ("a-1", False), ("a-2", False)):
+            told = {"traits": {"AccountNumber": number}, "account_number": number, "name": "Acme", **_tells(entered=entered)}
+            assert _send(bench, "upsert_account", [told], entered=entered) == Accepted()
+        assert list(_fake(bench).records["Account"].values()) == [{"Name": "Acme", "AccountNumber": "a-1", "big_spenders__c": False}]
+
+    def test_a_field_that_salesforce_lacks_stops_with_a_remedy(self, bench: Bench) -> None:
+        told = {"traits": {"Email": "a@example.test"}, "email": "a@example.test", "membership_field": "Other__c", **_tells(entered=True)}
+        verdict = _send(bench, "upsert_lead", [told])
+        assert isinstance(verdict, Stop)
+        assert "membership_field" in verdict.remedy
+
+    def test_several_records_with_one_address_are_left_alone(self, bench: Bench) -> None:
+        for number in ("C1", "C2"):
+            _fake(bench).records["Contact"][number] = {"Email": "u-1@example.test"}
+        assert "more than one Contact" in bench.deliver([bench.record("u-1")])["user_id:u-1"]
+
+    def test_requests_of_a_day_that_are_used_up_are_waited_for(self, bench: Bench) -> None:
+        _fake(bench).used_up = True
+        assert isinstance(bench.send([bench.record("u-1")]), Pause)
+
+    def test_a_deletion_is_not_to_be_had(self, bench: Bench) -> None:
+        verdict = _send(bench, "upsert_contact", [{"traits": {"Email": "a@example.test"}, "operation": "delete"}])
+        assert isinstance(verdict, Accepted)
+        assert "operation must be one of create, update, upsert" in verdict.rejected[0]
+
+    def test_a_bulk_job_makes_updates_and_takes_out_but_makes_nobody_for_an_exit(self, bench: Bench) -> None:
+        bulk = _in_bulk(bench)
+        contacts = _fake(bench).records["Contact"]
+        contacts["C1"] = {"LastName": "Muster", "Outside_Id__c": "U-1", "Email": "old@example.test"}
+        assert _send(bulk, "upsert_contact", [_row("u-1"), _row("u-2", email="b@example.test")]) == Accepted()
+        assert _send(bulk, "upsert_contact", [_row("u-2", entered=False), _row("u-3", entered=False)], entered=False) == Accepted()
+        assert contacts == {
+            "C1": {"LastName": "Muster", "Outside_Id__c": "u-1", "Email": "old@example.test", "big_spenders__c": True},
+            "C2": {"LastName": "[not provided]", "Outside_Id__c": "u-2", "Email": "b@example.test", "big_spenders__c": False},
+        }
+
+    def test_rows_without_an_external_id_are_refused_and_the_others_go(self, bench: Bench) -> None:
+        verdict = _send(_in_bulk(bench), "upsert_contact", [_tells(entered=True), _row("u-1")])
+        assert isinstance(verdict, Accepted)
+        assert list(verdict.rejected) == [0]
+        assert "bulkUpsertExternalId" in verdict.rejected[0]
+        assert [row["Outside_Id__c"] for row in _fake(bench).records["Contact"].values()] == ["u-1"]
+
+    def test_a_job_whose_upload_fails_is_given_up(self, bench: Bench, board: Switchboard) -> None:
+        assert _send(_in_bulk(bench), "upsert_contact", [_row("u-0")]) == Accepted()
+        known = reply_json({"totalSize": 0, "records": []})
+        board.reply_with(known, reply_json({"id": "7500"}), Reply(503))
+        _send(_in_bulk(bench), "upsert_contact", [_row("u-1")])
+        assert _fake(bench).jobs["7500"]["state"] == "Aborted"
+
+    @pytest.mark.parametrize("name", ["", "a b", "Id FROM Contact", "1a", "a..b", "Name'"])
+    def test_what_names_no_field_is_refused(self, name: str) -> None:
+        with pytest.raises(UnusableError):
+            field_name(name)
+
+    def test_a_list_cannot_be_compared(self) -> None:
+        with pytest.raises(UnusableError):
+            query_for("Contact", {"Email": ["a"]}, "OR")
+
+    def test_many_values_are_asked_for_in_several_queries_that_stay_short(self) -> None:
+        queries = list(queries_among("Contact", "Outside_Id__c", [f"{'x' * 90}{number}" for number in range(250)]))
+        assert len(queries) > 2
+        assert sum(query.count("'xxx") for query in queries) == 250
+        assert max(map(len, queries)) < 5_000
+
+
+def _fake(bench: Bench) -> Fake:
+    return cast(Fake, bench.fake)
+
+
+def _in_bulk(bench: Bench) -> Bench:
+    settings = bench.settings.model_copy(update={"bulk": True})
+    settings.keep_tokens_in(bench.settings.tokens)
+    return replace(bench, settings=settings)
+
+
+def _tells(*, entered: bool) -> dict[str, Any]:
+    return {"computation_key": "big_spenders", "traits_or_props": {"big_spenders": entered}}
+
+
+def _row(user: str, *, entered: bool = True, email: str | None = None) -> dict[str, Any]:
+    named = {"externalIdName": "Outside_Id__c", "externalIdValue": user}
+    return {"bulkUpsertExternalId": named, **({"email": email} if email else {}), **_tells(entered=entered)}
+
+
+def _send(bench: Bench, action: str, payloads: list[dict[str, Any]], *, entered: bool = True) -> Verdict:
+    records = [Record(f"personas_1:{at}:i0", f"email:{at}", entered, orjson.dumps(one)) for at, one in enumerate(payloads)]
+    return bench.destination.send(records, action=action, settings=bench.settings, target=bench.target(), deadline_s=5)

@@ -16,6 +16,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from engage_pipelines.delivery import columns as arrow
 from engage_pipelines.delivery import generation_file
 from engage_pipelines.delivery.generation_file import ROWS_PER_GROUP, GenerationWriter
 from engage_pipelines.delivery.patterns import FIRST, SECOND, Patterned, json_sql, patterns, variant_sql
@@ -130,15 +131,15 @@ def _write_columns(renderer: Renderer, mapping: CompiledMapping, changes: _Chang
         "pattern": [one.pattern.dumped() if one else "" for one in flat],
     }
     for batch in changes.as_columns(renderer):
-        change_of, kind_of = kinds.of(batch.column("variant").to_numpy())
+        change_of, kind_of = kinds.of(arrow.numbers_of(batch.column("variant")))
         if not len(kind_of):
             continue
-        made = batch if len(kinds.calls) == 1 and len(kind_of) == batch.num_rows else batch.take(pa.array(change_of))
+        made = batch if len(kinds.calls) == 1 and len(kind_of) == batch.num_rows else batch.take(arrow.numbers(change_of))
         columns: dict[str, Any] = {name: _few(kind_of, values) for name, values in fixed.items()}
         columns |= {name: made.column(name) for name in ("address", FIRST, SECOND)}
         if renderer.level == "account" and renderer.group_needs_a_user:
             groups = (address.partition(":")[2] for address in made.column("address").to_pylist())
-            columns[SECOND] = pa.array([renderer.user_of(group) for group in groups], pa.string())
+            columns[SECOND] = arrow.texts([renderer.user_of(group) for group in groups])
         writer.add_rows({**columns, "entered": changes.entered, "action": mapping.row.action}, len(kind_of))
 
 
@@ -146,7 +147,7 @@ def _few(codes: Numbers, values: Sequence[str]) -> pa.DictionaryArray:
     """A column of few values; equal ones share a place."""
     known = list(dict.fromkeys(values))
     places = np.array([known.index(value) for value in values], np.int32)
-    return pa.DictionaryArray.from_arrays(pa.array(places[codes]), pa.array(known, pa.string()))
+    return arrow.encoded(places[codes], known)
 
 
 def _take_copies(

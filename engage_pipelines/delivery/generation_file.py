@@ -20,13 +20,13 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from engage_pipelines.delivery import columns as arrow
 from engage_pipelines.delivery.patterns import FIRST, SECOND
 from engage_pipelines.delivery.rows import FrozenRecord, Rows
 from engage_pipelines.domain.errors import StateError
@@ -107,7 +107,7 @@ class GenerationWriter:
 
     def _flush(self) -> None:
         if self._rows:
-            columns = [pa.array([getattr(row, field.name, None) for row in self._rows], field.type) for field in SCHEMA]
+            columns = [_column([getattr(row, field.name, None) for row in self._rows], field.type, len(self._rows)) for field in SCHEMA]
             with self._on_disk():
                 self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
             self._rows.clear()
@@ -125,16 +125,29 @@ class GenerationWriter:
 
 
 def _column(value: Any, kind: Any, rows: int) -> Any:
-    """A column of that type: given as one, one value for all rows, or null."""
+    """A column of that type: given as one, as values, one value for all rows, or null."""
     if isinstance(value, pa.Array | pa.ChunkedArray):
         return value if value.type == kind else value.cast(kind)
     if isinstance(value, np.ndarray):
-        return pa.array(value, kind)
+        return arrow.numbers(value)
+    if isinstance(value, list):
+        return _of_values(cast("list[Any]", value), kind)
     if value is None:
         return pa.nulls(rows, kind)
     if pa.types.is_dictionary(kind):
-        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([value], pa.string()))
-    return pa.repeat(pa.scalar(value, kind), rows)
+        return arrow.encoded(np.zeros(rows, np.int32), [value])
+    return pa.repeat((arrow.flags([value]) if isinstance(value, bool) else arrow.texts([value]))[0], rows)
+
+
+def _of_values(values: list[Any], kind: Any) -> Any:
+    if all(value is None for value in values):
+        return pa.nulls(len(values), kind)
+    if pa.types.is_dictionary(kind):
+        known = {value: code for code, value in enumerate(dict.fromkeys(values))}
+        return arrow.encoded([known[value] for value in values], list(known))
+    if pa.types.is_integer(kind):
+        return arrow.numbers(np.array(values, np.int64))
+    return arrow.flags(values) if pa.types.is_boolean(kind) else arrow.blobs(values) if pa.types.is_binary(kind) else arrow.texts(values)
 
 
 def rows_of(path: Path, columns: Sequence[str] | None = None) -> Iterator[Rows]:
@@ -162,5 +175,7 @@ def pick(path: Path, seqs: Iterable[int]) -> list[FrozenRecord]:
     """The records with these seqs that the file still has; none when the file is gone."""
     if not path.exists():
         return []
+    import pyarrow.compute as pc  # noqa: PLC0415 (needed where records are tried again)
+
     table = pq.read_table(path, filters=pc.field("seq").isin(list(seqs)), read_dictionary=_ENCODED)
     return [record for batch in table.to_batches() for record in Rows(batch).records()]

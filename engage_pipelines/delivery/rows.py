@@ -15,11 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engage_pipelines.delivery import columns as arrow
+from engage_pipelines.delivery.columns import Flags, Numbers
 from engage_pipelines.delivery.patterns import SEQ, Pattern
 from engage_pipelines.destinations.base import Record
 
-Numbers = np.ndarray[Any, np.dtype[np.int64]]
-Flags = np.ndarray[Any, np.dtype[np.bool_]]
+__all__ = ["Batch", "Flags", "FrozenRecord", "Numbers", "Rows"]
 
 _POWERS: Numbers = 10 ** np.arange(1, 19, dtype=np.int64)
 _NO_PATTERN = -1
@@ -66,15 +67,15 @@ class Rows:
 
     def where(self, wanted: Flags) -> "Rows":
         """The rows that are wanted."""
-        return self if wanted.all() else Rows(self.batch.filter(pa.array(wanted)))
+        return self if wanted.all() else Rows(self.batch.filter(arrow.flags(wanted)))
 
     @cached_property
     def seqs(self) -> Numbers:
-        return self.batch.column("seq").to_numpy()
+        return arrow.numbers_of(self.batch.column("seq"))
 
     @cached_property
     def entered(self) -> Flags:
-        return self.batch.column("entered").to_numpy(zero_copy_only=False)
+        return arrow.flags_of(self.batch.column("entered"))
 
     def codes(self, column: str) -> tuple[Numbers, list[str]]:
         """A column of few values: for each row the place of its value in the list, below zero where there is none."""
@@ -83,7 +84,7 @@ class Rows:
         encoded = self.batch.column(column)
         if not pa.types.is_dictionary(encoded.type):
             encoded = encoded.dictionary_encode()
-        codes = pc.fill_null(encoded.indices, _NO_PATTERN).to_numpy().astype(np.int64)
+        codes = np.where(arrow.present(encoded), arrow.numbers_of(encoded.indices), _NO_PATTERN).astype(np.int64)
         self._codes[column] = (codes, encoded.dictionary.to_pylist())
         return self._codes[column]
 
@@ -91,7 +92,7 @@ class Rows:
         """For each row whether its value is one of these."""
         if not values:
             return np.zeros(len(self), np.bool_)
-        return pc.is_in(self.batch.column(column), pa.array(list(values), pa.string())).to_numpy(zero_copy_only=False)
+        return arrow.flags_of(pc.is_in(self.batch.column(column), value_set=arrow.texts(list(values))))
 
     def value(self, column: str) -> str:
         """What the first row has in a column of few values."""
@@ -102,12 +103,12 @@ class Rows:
     def sizes(self) -> Numbers:
         """Bytes of each body."""
         codes, patterns = self.codes("pattern")
-        sizes = _lengths(self.batch.column("body"))
+        sizes = arrow.lengths_of(self.batch.column("body"))
         for code in np.unique(codes[codes != _NO_PATTERN]).tolist():
             pattern = _loaded(patterns[code])
             own = np.full(len(self), sum(len(text.encode()) for text in pattern.texts), np.int64)
             for hole in pattern.holes:
-                own += np.searchsorted(_POWERS, self.seqs, side="right") + 1 if hole == SEQ else _lengths(self.batch.column(hole))
+                own += np.searchsorted(_POWERS, self.seqs, side="right") + 1 if hole == SEQ else arrow.lengths_of(self.batch.column(hole))
             sizes = np.where(codes == code, own, sizes)
         return sizes
 
@@ -148,10 +149,10 @@ class Rows:
             return _filled(self.batch, None if present[0] == _NO_PATTERN else patterns[present[0]], separator)
         places = [np.flatnonzero(codes == code) for code in present]
         parts = [
-            _filled(self.batch.take(pa.array(at)), None if code == _NO_PATTERN else patterns[code], separator)
+            _filled(self.batch.take(arrow.numbers(at)), None if code == _NO_PATTERN else patterns[code], separator)
             for code, at in zip(present, places, strict=True)
         ]
-        return pa.concat_arrays(parts).take(pa.array(np.argsort(np.concatenate(places), kind="stable")))
+        return pa.concat_arrays(parts).take(arrow.numbers(np.argsort(np.concatenate(places), kind="stable")))
 
 
 def _filled(batch: pa.RecordBatch, pattern: str | None, separator: bytes) -> pa.BinaryArray:
@@ -160,7 +161,7 @@ def _filled(batch: pa.RecordBatch, pattern: str | None, separator: bytes) -> pa.
         return pc.binary_join_element_wise(batch.column("body"), _constant(separator), _constant(b""))
     holes, texts = _loaded(pattern).holes, _constants(pattern, separator)
     if not holes:
-        return pa.array([texts[0].as_py()] * len(batch), pa.binary())
+        return arrow.blobs([texts[0].as_py()] * len(batch))
     parts: list[Any] = [texts[0]]
     for hole, text in zip(holes, texts[1:], strict=True):
         filling = batch.column(hole)
@@ -177,11 +178,7 @@ def _constants(pattern: str, separator: bytes) -> list[Any]:
 
 @lru_cache(maxsize=64)
 def _constant(text: bytes) -> Any:
-    return pa.scalar(text, pa.binary())
-
-
-def _lengths(column: Any) -> Numbers:
-    return pc.fill_null(pc.binary_length(column), 0).to_numpy().astype(np.int64)
+    return arrow.blobs([text])[0]
 
 
 class Batch(Sequence[Record]):

@@ -10,10 +10,11 @@ A version is a multiset of rows, one per address of a member:
 | current | false: the member had this address in an earlier version, and no longer has it |
 | sole | true: the member has no user id, so destinations that prefer one match it by this address |
 | first_order, last_order | its place among the member's addresses of the kind, by first and by last sight, from 1 |
+| value | of traits alone: the member's value as JSON text, the same in all of its rows; audiences have no such column |
 
 A folder `<n>/` holds `full.parquet` (the rows), or `changes.parquet` (rows with `sign` +1 or -1 against the published version before
-it), or both. Signs add up: the rows of a version are those whose signs since the last full one sum to more than zero. Files are sorted by
-(level, address).
+it), or both. Signs add up: the rows of a version are those whose signs since the last full one sum to more than zero. Another value is
+a row that goes and one that comes. Files are sorted by (level, address).
 """
 
 from collections.abc import Iterable
@@ -22,10 +23,13 @@ from pathlib import Path
 from typing import Self
 
 COLUMNS = "level, address, member, current, sole, first_order, last_order"
-NO_ROWS = (
+VALUED_COLUMNS = f"{COLUMNS}, value"
+_NOTHING = (
     "select ''::varchar as level, ''::varchar as address, 0::bigint as member, true as current, false as sole,"
-    " 0::smallint as first_order, 0::smallint as last_order where false"
+    " 0::smallint as first_order, 0::smallint as last_order"
 )
+NO_ROWS = f"{_NOTHING} where false"
+NO_VALUED_ROWS = f"{_NOTHING}, ''::varchar as value where false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,40 +42,53 @@ class VersionFile:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The published versions of one computation, oldest first; each one's changes are against the one before it in the chain."""
+    """The published versions of one computation, oldest first; each one's changes are against the one before it in the chain.
+
+    `has_values`: they are those of a trait.
+    """
 
     folder: Path
     versions: tuple[VersionFile, ...] = ()
+    has_values: bool = False
 
     @classmethod
-    def of(cls, folder: Path, versions: Iterable[tuple[int, bool]]) -> Self:
+    def of(cls, folder: Path, versions: Iterable[tuple[int, bool]], *, has_values: bool = False) -> Self:
         """The chain of these numbers, each with whether it is a full snapshot, oldest first."""
-        return cls(folder, tuple(VersionFile(n, is_full) for n, is_full in versions))
+        return cls(folder, tuple(VersionFile(n, is_full) for n, is_full in versions), has_values)
+
+    @property
+    def columns(self) -> str:
+        """The columns of its rows."""
+        return VALUED_COLUMNS if self.has_values else COLUMNS
+
+    @property
+    def no_rows(self) -> str:
+        return NO_VALUED_ROWS if self.has_values else NO_ROWS
 
     def rows(self, n: int) -> str:
         """SQL for the rows of version `n`; version 0 has none."""
         if n == 0:
-            return NO_ROWS
+            return self.no_rows
         upto = [version for version in self.versions if version.n <= n]
         if not upto or upto[-1].n != n:
             raise KeyError(f"version {n} is not in the chain of {self.folder.name}")
         start = max(index for index, version in enumerate(upto) if version.is_full)
-        full = f"select {COLUMNS} from {self._file(upto[start].n, 'full')}"
+        full = f"select {self.columns} from {self._file(upto[start].n, 'full')}"
         if start == len(upto) - 1:
             return full
         later = [self._signed(version.n) for version in upto[start + 1 :]]
-        signed = " union all ".join([f"select {COLUMNS}, 1 as sign from ({full})", *later])
-        return f"select {COLUMNS} from ({signed}) group by {COLUMNS} having sum(sign) > 0"
+        signed = " union all ".join([f"select {self.columns}, 1 as sign from ({full})", *later])
+        return f"select {self.columns} from ({signed}) group by {self.columns} having sum(sign) > 0"
 
     def changes(self, after: int, upto: int) -> str:
         """SQL for the signed changes of the versions later than `after`, up to and with `upto`, not netted."""
         parts = [self._signed(version.n) for version in self.versions if after < version.n <= upto]
-        return " union all ".join(parts) or f"select *, 0 as sign from ({NO_ROWS})"
+        return " union all ".join(parts) or f"select *, 0 as sign from ({self.no_rows})"
 
     def _signed(self, n: int) -> str:
         if n == self.versions[0].n:
-            return f"select {COLUMNS}, 1 as sign from {self._file(n, 'full')}"
-        return f"select {COLUMNS}, sign from {self._file(n, 'changes')}"
+            return f"select {self.columns}, 1 as sign from {self._file(n, 'full')}"
+        return f"select {self.columns}, sign from {self._file(n, 'changes')}"
 
     def _file(self, n: int, name: str) -> str:
         path = str(self.folder / str(n) / f"{name}.parquet").replace("'", "''")

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from engage_pipelines.domain.errors import StateError
-from engage_pipelines.snapshots.rows import COLUMNS, NO_ROWS, Chain
+from engage_pipelines.snapshots.rows import COLUMNS, Chain
 
 FULL_WHEN_CHANGES_EXCEED = 0.1
 """A full snapshot is written when the changes since the last full one outgrow this share of it."""
@@ -30,33 +30,37 @@ class Difference:
     exited: int
     changed_rows: int
     digest: str
+    updated: int = 0
+    """Members that have another value than before; of audiences none."""
 
 
 def compare(connection: duckdb.DuckDBPyConnection, chain: Chain, fresh: str, *, level: str) -> Difference:
     """Compare `fresh` (SQL giving the version columns) with the newest version of the chain.
 
     Leaves `fresh_rows` and `changed_rows` as temporary relations in the connection, for `write`. An address that its owner no longer has
-    stays, as not current, while the owner is a member: vendors merge people, so what was once told of it is still theirs.
+    stays, as not current, while the owner is a member: vendors merge people, so what was once told of it is still theirs. Its value is
+    the one that its owner has now.
     """
-    run = connection.execute
-    for name in ("rows_before", "fresh_only", "fresh_rows", "changed_rows", "leaving", "kept"):
+    run, columns = connection.execute, chain.columns
+    for name in ("rows_before", "fresh_only", "fresh_rows", "changed_rows", "leaving", "kept", "kept_now"):
         run(f"drop view if exists {name}" if _is_view(connection, name) else f"drop table if exists {name}")
-    run(f"create temp table fresh_only as select {COLUMNS} from ({fresh})")
+    run(f"create temp table fresh_only as select {columns} from ({fresh})")
     if not chain.versions:
-        run(f"create temp view rows_before as {NO_ROWS}")
-        _same_as_fresh(connection, changed=f"select {COLUMNS}, 1::tinyint as sign from fresh_only")
-        fingerprint = _fingerprint(connection, "fresh_only")
+        run(f"create temp view rows_before as {chain.no_rows}")
+        _same_as_fresh(connection, columns, changed=f"select {columns}, 1::tinyint as sign from fresh_only")
+        fingerprint = _fingerprint(connection, "fresh_only", columns)
         size, users = _counts(connection, level)
         return Difference(size, users, size, 0, fingerprint.rows, fingerprint.digest)
     run(f"create temp table rows_before as {chain.rows(chain.versions[-1].n)}")
-    fingerprint = _fingerprint(connection, "fresh_only")
+    fingerprint = _fingerprint(connection, "fresh_only", columns)
     size, users = _counts(connection, level)
-    if fingerprint == _fingerprint(connection, "rows_before"):
-        _same_as_fresh(connection, changed=f"select {COLUMNS}, 0::tinyint as sign from fresh_only limit 0")
+    if fingerprint == _fingerprint(connection, "rows_before", columns):
+        _same_as_fresh(connection, columns, changed=f"select {columns}, 0::tinyint as sign from fresh_only limit 0")
         return Difference(size, users, 0, 0, 0, fingerprint.digest)
-    _difference(connection)
+    _difference(connection, chain)
     entered, exited, changed = run(_MOVED, [level, level]).fetchall()[0]
-    return Difference(size, users, entered, exited, changed, _fingerprint(connection, "fresh_rows").digest)
+    updated = int(run(_UPDATED, [level]).fetchall()[0][0]) if chain.has_values else 0
+    return Difference(size, users, entered, exited, changed, _fingerprint(connection, "fresh_rows", columns).digest, updated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +71,8 @@ class _Fingerprint:
     digest: str
 
 
-def _fingerprint(connection: duckdb.DuckDBPyConnection, table: str) -> _Fingerprint:
-    hashes = f"select hash({COLUMNS}) as h, hash(member, address, {COLUMNS}) as g from {table}"
+def _fingerprint(connection: duckdb.DuckDBPyConnection, table: str, columns: str) -> _Fingerprint:
+    hashes = f"select hash({columns}) as h, hash(member, address, {columns}) as g from {table}"
     query = f"select count(*), coalesce(bit_xor(h), 0), coalesce(sum(g), 0)::varchar from ({hashes})"
     rows, mixed, total = connection.execute(query).fetchall()[0]
     return _Fingerprint(rows, f"{mixed:016x}{int(total) % 2**64:016x}")
@@ -80,12 +84,11 @@ def _counts(connection: duckdb.DuckDBPyConnection, level: str) -> tuple[int, int
     return found.get(level, 0), found.get("user", 0)
 
 
-def _same_as_fresh(connection: duckdb.DuckDBPyConnection, *, changed: str) -> None:
-    connection.execute(f"create temp view fresh_rows as select {COLUMNS} from fresh_only")
+def _same_as_fresh(connection: duckdb.DuckDBPyConnection, columns: str, *, changed: str) -> None:
+    connection.execute(f"create temp view fresh_rows as select {columns} from fresh_only")
     connection.execute(f"create temp view changed_rows as {changed}")
 
 
-_NOT_CURRENT = COLUMNS.replace("current", "false as current")
 _MOVED = """with old as (select distinct member from leaving where level = $1), new as (
         select distinct member from changed_rows where level = $1 and sign > 0)
     select (select count(*) from new where member not in (select member from rows_before where level = $2)),
@@ -93,19 +96,28 @@ _MOVED = """with old as (select distinct member from leaving where level = $1), 
            (select count(*) from changed_rows)"""
 
 
-def _difference(connection: duckdb.DuckDBPyConnection) -> None:
+_UPDATED = """select count(distinct n.member) from changed_rows n join changed_rows o using (level, member)
+    where n.level = $1 and n.sign > 0 and o.sign < 0 and n.value <> o.value"""
+
+
+def _difference(connection: duckdb.DuckDBPyConnection, chain: Chain) -> None:
     """What differs, from the rows that are on one side alone; most are on both."""
-    run = connection.execute
-    run(f"create temp table leaving as select {COLUMNS} from rows_before anti join fresh_only using ({COLUMNS})")
-    run(f"""create temp table kept as select {COLUMNS} from leaving l
+    run, columns = connection.execute, chain.columns
+    run(f"create temp table leaving as select {columns} from rows_before anti join fresh_only using ({columns})")
+    run(f"""create temp table kept as select {columns} from leaving l
         where exists (select 1 from fresh_only f where f.level = l.level and f.member = l.member)
           and not exists (select 1 from fresh_only f
               where f.level = l.level and f.member = l.member and f.address = l.address and f.sole = l.sole)""")
+    stays = f"select {columns.replace('current', 'false as current')} from kept"
+    if chain.has_values:
+        present = "(select level, member, any_value(value) as value from fresh_only group by all)"
+        stays = f"select {COLUMNS.replace('current', 'false as current')}, p.value from kept k join {present} p using (level, member)"
+    run(f"create temp table kept_now as {stays}")
     run(f"""create temp table changed_rows as
-        select {COLUMNS}, 1::tinyint as sign from fresh_only anti join rows_before using ({COLUMNS})
-        union all select {_NOT_CURRENT}, 1 from kept where current
-        union all select {COLUMNS}, -1 from leaving anti join (from kept where not current) using ({COLUMNS})""")
-    run(f"create temp view fresh_rows as select {COLUMNS} from fresh_only union all select {_NOT_CURRENT} from kept")
+        select {columns}, 1::tinyint as sign from fresh_only anti join rows_before using ({columns})
+        union all select {columns}, 1 from kept_now anti join rows_before using ({columns})
+        union all select {columns}, -1 from leaving anti join kept_now using ({columns})""")
+    run(f"create temp view fresh_rows as select {columns} from fresh_only union all select {columns} from kept_now")
 
 
 def _is_view(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
@@ -130,10 +142,11 @@ def write(connection: duckdb.DuckDBPyConnection, chain: Chain, n: int, *, is_ful
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
+        columns = chain.columns
         if is_full:
-            _copy(connection, f"select {COLUMNS} from fresh_rows", aside / "full.parquet")
+            _copy(connection, f"select {columns} from fresh_rows", aside / "full.parquet")
         if chain.versions:
-            _copy(connection, f"select {COLUMNS}, sign from changed_rows", aside / "changes.parquet")
+            _copy(connection, f"select {columns}, sign from changed_rows", aside / "changes.parquet")
         aside.rename(chain.folder / str(n))
     except (OSError, duckdb.IOException) as error:
         shutil.rmtree(aside, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engage_pipelines.snapshots.rows import COLUMNS, Chain, VersionFile
+from engage_pipelines.snapshots.rows import COLUMNS, VALUED_COLUMNS, Chain, VersionFile
 from engage_pipelines.snapshots.write import compare, write
 
 Row = tuple[str, str, int, bool, bool, int, int]
@@ -36,11 +37,11 @@ def _with_those_that_stay(fresh: set[Row], before: set[Row]) -> set[Row]:
     return fresh | {(*row[:3], False, *row[4:]) for row in before if (row[0], row[2]) in members and _key(row) not in keys}
 
 
-def _sql(engine: duckdb.DuckDBPyConnection, rows: set[Row]) -> str:
-    columns = list(zip(*sorted(rows), strict=True)) or [[]] * 7
-    kinds = (pa.string(), pa.string(), pa.int64(), pa.bool_(), pa.bool_(), pa.int16(), pa.int16())
+def _sql(engine: duckdb.DuckDBPyConnection, rows: set[tuple[Any, ...]], names: str = COLUMNS) -> str:
+    kinds = (pa.string(), pa.string(), pa.int64(), pa.bool_(), pa.bool_(), pa.int16(), pa.int16(), pa.string())[: len(names.split(", "))]
+    columns = list(zip(*sorted(rows), strict=True)) or [[]] * len(kinds)
     arrays = [pa.array(list(column), kind) for column, kind in zip(columns, kinds, strict=True)]
-    engine.register("given_rows", pa.Table.from_arrays(arrays, names=COLUMNS.split(", ")))
+    engine.register("given_rows", pa.Table.from_arrays(arrays, names=names.split(", ")))
     return "select * from given_rows"
 
 
@@ -64,3 +65,43 @@ def test_what_differs(
     assert (found.size, found.entered, found.exited) == (len(new), len(new - old), len(old - new))
     assert found.users == len({row[2] for row in now if row[0] == "user"})
     assert found.changed_rows == len(signed)
+
+
+_VALUES = st.fixed_dictionaries(
+    {(level, member): st.sampled_from(["1", "2", '"a"']) for level in ("user", "account") for member in range(1, 5)}
+)
+
+
+def _valued(rows: set[Row], values: dict[tuple[str, int], str]) -> set[tuple[Any, ...]]:
+    return {(*row, values[row[0], row[2]]) for row in rows}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(before=_ROWS, fresh=_ROWS, then=_VALUES, values=_VALUES, same=st.booleans())
+def test_what_differs_of_a_trait(
+    engine: duckdb.DuckDBPyConnection,
+    tmp_path_factory: pytest.TempPathFactory,
+    before: set[Row],
+    fresh: set[Row],
+    then: dict[tuple[str, int], str],
+    values: dict[tuple[str, int], str],
+    same: bool,
+) -> None:
+    values = then if same else values
+    folder: Path = tmp_path_factory.mktemp("versions") / "t"
+    first = Chain(folder, has_values=True)
+    compare(engine, first, _sql(engine, _valued(before, then), VALUED_COLUMNS), level="user")
+    write(engine, first, 1, is_full=True)
+    chain = Chain(folder, (VersionFile(1, is_full=True),), has_values=True)
+    found = compare(engine, chain, _sql(engine, _valued(fresh, values), VALUED_COLUMNS), level="user")
+
+    was, now = _valued(before, then), _valued(_with_those_that_stay(fresh, before), values)
+    signed = {(*row, 1) for row in now - was} | {(*row, -1) for row in was - now}
+    assert sorted(engine.execute(f"select {VALUED_COLUMNS}, sign from changed_rows").fetchall()) == sorted(signed)
+    old, new = ({row[2] for row in rows if row[0] == "user"} for rows in (was, now))
+    changed = {member for member in old & new if then["user", member] != values["user", member]}
+    assert (found.size, found.entered, found.exited, found.updated) == (len(new), len(new - old), len(old - new), len(changed))
+    if signed:
+        write(engine, chain, 2, is_full=False)
+        both = Chain(folder, (VersionFile(1, is_full=True), VersionFile(2, is_full=False)), has_values=True)
+        assert sorted(engine.execute(f"select {VALUED_COLUMNS} from ({both.rows(2)})").fetchall()) == sorted(now)

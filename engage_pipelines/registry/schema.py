@@ -1,6 +1,7 @@
 """The revision of the schema: which one this version of the product needs, which one a database has, and the way up.
 
-alembic takes a third of a second to import, so it is imported only when there is something to upgrade.
+alembic takes a third of a second to import, so it is imported only when there is something to upgrade: an empty database is given
+the tables as they are now, which is what all migrations together make.
 """
 
 import sqlalchemy as sa
@@ -12,6 +13,14 @@ REVISIONS = ("0001",)
 """Every revision there is, oldest first; the last is the one that this version works with."""
 
 HEAD = REVISIONS[-1]
+
+_REVISION = sa.Table(
+    "alembic_version",
+    sa.MetaData(),
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""As alembic makes it."""
 
 
 def revision_of(connection: sa.Connection) -> str | None:
@@ -36,13 +45,29 @@ def is_current(revision: str | None, name: str) -> bool:
 
 def upgrade(connection: sa.Connection) -> None:
     """Bring the schema to HEAD in the connection's transaction; nothing to do is fine."""
+    if connection.dialect.name == "postgresql":
+        # two machines that upgrade at once: the second waits, then finds nothing to do
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7305010926184611)")
+    if sa.inspect(connection).has_table(_REVISION.name):
+        migrate(connection)
+    else:
+        _make(connection)
+
+
+def migrate(connection: sa.Connection) -> None:
+    """Run the migrations that the database lacks."""
     from alembic import command  # noqa: PLC0415 - see the module's head
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", "engage_pipelines.registry:migrations")
     config.attributes["connection"] = connection
-    if connection.dialect.name == "postgresql":
-        # two machines that upgrade at once: the second waits, then finds nothing to do
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7305010926184611)")
     command.upgrade(config, "head")
+
+
+def _make(connection: sa.Connection) -> None:
+    from engage_pipelines.registry.indexes import metadata  # noqa: PLC0415 - see there
+
+    metadata.create_all(connection, checkfirst=False)
+    _REVISION.create(connection)
+    connection.execute(sa.insert(_REVISION).values(version_num=HEAD))

@@ -1,5 +1,7 @@
 """Migrations and tables say the same; a schema that does not fit is refused or mended."""
 
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -12,8 +14,20 @@ from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.indexes import metadata
 
 
-def test_migrations_make_exactly_the_tables_of_the_metadata(database: Database) -> None:
+def test_new_database_has_exactly_the_tables_of_the_metadata_and_nothing_to_migrate(database: Database) -> None:
     with database.write() as connection:
+        schema.migrate(connection)
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert (context.get_current_revision(), compare_metadata(context, metadata)) == (schema.HEAD, [])
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def test_migrations_make_exactly_the_tables_of_the_metadata(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    bare = f"sqlite:///{tmp_path / 'bare.db'}"
+    if kind == "postgres":
+        bare = _new_postgres_database(request.getfixturevalue("postgres_server"), "migrated")
+    with Database(bare, check_schema=False).write() as connection:
+        schema.migrate(connection)
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, metadata) == []
 

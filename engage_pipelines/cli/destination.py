@@ -13,6 +13,7 @@ from engage_pipelines.destinations.base import Accepted, DestinationType, Pause,
 from engage_pipelines.destinations.catalog import destination_type, destination_types
 from engage_pipelines.domain.errors import EngageError, SyncStoppedError, UsageError
 from engage_pipelines.domain.pacing import Pace, effective_rate, pace_words
+from engage_pipelines.registry.access_tokens import settings_for_sending
 from engage_pipelines.registry.destinations import (
     DestinationFields,
     NewDestination,
@@ -175,7 +176,7 @@ def test(key: str) -> None:
     registry = open_registry()
     with registry.database.read() as c:
         row = _find(c, find_space(c, registry.space).id, key)
-    settings = registry.desk.resolve(find_type(registry.types, row.type), row.settings)
+    settings = settings_for_sending(registry, find_type(registry.types, row.type), row)
     verdict = destination_type(row.type).test(settings)
     match verdict:
         case Accepted():

@@ -15,6 +15,7 @@ from engage_pipelines.destinations.api import ApiDestination, hold
 from engage_pipelines.destinations.base import Accepted, Backoff, Bisect, DestinationType, Pause, Record, Settings, Stop, Target, Verdict
 from engage_pipelines.destinations.http import Answer, Request
 from engage_pipelines.domain.errors import NotFoundError, UsageError
+from engage_pipelines.registry.access_tokens import settings_for_sending
 from engage_pipelines.registry.change import Registry
 from engage_pipelines.registry.destinations import find_destination
 from engage_pipelines.registry.lookup import Row, find_audience, find_space
@@ -127,7 +128,7 @@ def _record(trial: Trial) -> Record:
 def _send(registry: Registry, to: Row, target: Target, action: str, trials: list[tuple[Trial, dict[str, Any]]]) -> None:
     """Entries first, so that the exit takes back what the trial left outside."""
     type_ = find_type(registry.types, to.type)
-    settings = registry.desk.resolve(type_, to.settings)
+    settings = settings_for_sending(registry, type_, to)
     if type_.writes_whole_list(settings):
         raise UsageError(f"{to.key!r} keeps whole lists, which a trial would replace.", "Look at the payload without --send.")
     for trial, shown in trials:

@@ -20,6 +20,8 @@ from engage_pipelines.domain.id_sync import rules_in
 from engage_pipelines.domain.instants import to_iso
 from engage_pipelines.domain.protocol import Aim, ReplicaState
 from engage_pipelines.domain.records import Envelope
+from engage_pipelines.registry.access_tokens import settings_for_sending
+from engage_pipelines.registry.tables import destination as destinations
 from engage_pipelines.registry.versions import published_versions
 from engage_pipelines.snapshots.rows import Chain
 
@@ -96,8 +98,9 @@ def open_work(runtime: Runtime, connection_id: str) -> Work:
         rows = state.load_mappings(c, connection)
         versions = published_versions(c, connection.computation_id)
         resync_numbers = state.load_resync_numbers(c, connection_id)
+        destination = c.execute(sa.select(destinations).where(destinations.c.id == connection.destination_id)).one()
     destination_type = runtime.type_of(connection.destination_type)
-    settings: Settings = runtime.registry.desk.resolve(destination_type, connection.settings)
+    settings: Settings = settings_for_sending(runtime.registry, destination_type, destination)
     actions = {action.key: (action.calls, action.batch_keys) for action in destination_type.actions}
     chain = Chain.of(runtime.settings.snapshots_dir / connection.space_key / connection.computation_key, versions)
     return Work(runtime, connection, destination_type, settings, compile_mappings(rows, actions), chain, resync_numbers)

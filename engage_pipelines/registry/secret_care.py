@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from engage_pipelines.domain.errors import EngageError, NotFoundError, StateError
+from engage_pipelines.registry.access_tokens import rotate_token
 from engage_pipelines.registry.change import Change, Registry
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.secrets import BULLETS, is_reference
@@ -73,7 +74,8 @@ def _rotate(change: Change, destination_id: str, name: str) -> bool | None:
         return vault.rotated(text, field=f"{name}.{field}")
 
     settings = replace_secrets(info, row.settings, one)
-    if settings == row.settings:
+    token_was_older = rotate_token(change.c, vault, destination_id)
+    if settings == row.settings and not token_was_older:
         return False if encrypted else None
     # not an update of the destination: what it says is the same, and nothing that waits or stopped has to be looked at again
     change.c.execute(destination.update().where(destination.c.id == row.id).values(settings=settings))

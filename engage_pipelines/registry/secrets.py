@@ -62,6 +62,10 @@ class Vault:
             raise ConfigurationError(f"{field} is a secret and was given in the clear.", _REMEDY)
         return _ENCRYPTED + self._fernet().encrypt(text.encode()).decode()
 
+    def seal(self, text: str) -> str:
+        """A secret of our own making, encrypted with the newest key; there must be one (`has_keys`)."""
+        return _ENCRYPTED + self._fernet().encrypt(text.encode()).decode()
+
     def resolve(self, stored: str, *, field: str) -> str:
         """The secret itself. Raises StateError, naming the reference, when it is not there."""
         if stored.startswith("env:"):

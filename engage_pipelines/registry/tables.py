@@ -96,6 +96,16 @@ pace = sa.Table(
     sa.Column("tried_until", Instant, nullable=False, server_default="0", comment="until when it is believed to be at it"),
 )
 
+access_token = sa.Table(
+    "access_token",
+    metadata,
+    sa.Column("destination_id", Id, sa.ForeignKey("destination.id"), primary_key=True),
+    sa.Column("sealed", sa.Text, comment="the token and what it was bought with, encrypted with ENGAGE_KEYS; null before the first"),
+    sa.Column("renewed_at", Instant),
+    sa.Column("renewing_by", sa.String(64), comment="who buys a new one"),
+    sa.Column("renewing_until", Instant, nullable=False, server_default="0", comment="until when the others wait for it"),
+)
+
 computation = sa.Table(
     "computation",
     metadata,
@@ -152,6 +162,11 @@ connection = sa.Table(
     sa.Column("error", sa.Text, comment="why it is stopped, or what the last try said"),
     sa.Column("remedy", sa.Text),
     sa.Column("external_target", sa.Text, comment="the external list, path or table it owns"),
+    sa.Column("external_id", sa.Text, comment="the vendor's id of its list"),
+    sa.Column("list_seen_at", Instant, comment="when the list was last found outside"),
+    sa.Column("note", sa.Text, comment="what people should know though nothing is wrong with the last try"),
+    sa.Column("rest_until", Instant, nullable=False, server_default="0", comment="no sync before: its type takes changes now and then"),
+    sa.Column("leaves_since", Instant, comment="set: its exits are sent, then it is gone"),
     sa.Column("sent", sa.BigInteger, nullable=False, server_default="0", comment="records acknowledged"),
     sa.Column("skipped", sa.BigInteger, nullable=False, server_default="0", comment="members without a deliverable identifier"),
     sa.Column("last_sync_at", Instant),
@@ -177,6 +192,7 @@ mapping = sa.Table(
     sa.Column("action", sa.String(128), nullable=False),
     sa.Column("fields", sa.JSON, nullable=False, comment="a mapping in the mapping kit's language"),
     sa.Column("enabled", sa.Boolean, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False, server_default="0", comment="its own among the destination's, for ever: part of ids"),
     sa.Column("revision", sa.Integer, nullable=False, server_default="1"),
     sa.Column("removed_at", Instant),
     _managed_by(),

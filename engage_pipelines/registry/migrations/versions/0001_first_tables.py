@@ -18,6 +18,7 @@ def upgrade() -> None:
     _source()
     _destination()
     _pace()
+    _access_token()
     _version()
     _connection()
     _generation()
@@ -262,6 +263,24 @@ def _pace() -> None:
     )
 
 
+def _access_token() -> None:
+    op.create_table(
+        "access_token",
+        sa.Column("destination_id", sa.String(length=64), nullable=False),
+        sa.Column(
+            "sealed",
+            sa.Text(),
+            nullable=True,
+            comment="the token and what it was bought with, encrypted with ENGAGE_KEYS; null before the first",
+        ),
+        sa.Column("renewed_at", sa.BigInteger(), nullable=True),
+        sa.Column("renewing_by", sa.String(length=64), nullable=True, comment="who buys a new one"),
+        sa.Column("renewing_until", sa.BigInteger(), server_default="0", nullable=False, comment="until when the others wait for it"),
+        sa.ForeignKeyConstraint(["destination_id"], ["destination.id"], name="fk_access_token_destination_id"),
+        sa.PrimaryKeyConstraint("destination_id", name="pk_access_token"),
+    )
+
+
 def _version() -> None:
     op.create_table(
         "version",
@@ -295,6 +314,13 @@ def _connection() -> None:
         sa.Column("error", sa.Text(), nullable=True, comment="why it is stopped, or what the last try said"),
         sa.Column("remedy", sa.Text(), nullable=True),
         sa.Column("external_target", sa.Text(), nullable=True, comment="the external list, path or table it owns"),
+        sa.Column("external_id", sa.Text(), nullable=True, comment="the vendor's id of its list"),
+        sa.Column("list_seen_at", sa.BigInteger(), nullable=True, comment="when the list was last found outside"),
+        sa.Column("note", sa.Text(), nullable=True, comment="what people should know though nothing is wrong with the last try"),
+        sa.Column(
+            "rest_until", sa.BigInteger(), server_default="0", nullable=False, comment="no sync before: its type takes changes now and then"
+        ),
+        sa.Column("leaves_since", sa.BigInteger(), nullable=True, comment="set: its exits are sent, then it is gone"),
         sa.Column("sent", sa.BigInteger(), server_default="0", nullable=False, comment="records acknowledged"),
         sa.Column("skipped", sa.BigInteger(), server_default="0", nullable=False, comment="members without a deliverable identifier"),
         sa.Column("last_sync_at", sa.BigInteger(), nullable=True),
@@ -366,6 +392,9 @@ def _mapping() -> None:
         sa.Column("action", sa.String(length=128), nullable=False),
         sa.Column("fields", sa.JSON(), nullable=False, comment="a mapping in the mapping kit's language"),
         sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column(
+            "number", sa.Integer(), server_default="0", nullable=False, comment="its own among the destination's, for ever: part of ids"
+        ),
         sa.Column("revision", sa.Integer(), server_default="1", nullable=False),
         sa.Column("removed_at", sa.BigInteger(), nullable=True),
         sa.Column("managed_by", sa.Text(), nullable=True),

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from engage_pipelines.destinations.base import Accepted, Backoff, DestinationType, Pause, Stop
 from engage_pipelines.domain.computation import check_key
 from engage_pipelines.domain.errors import ConflictError, EngageError
+from engage_pipelines.registry.access_tokens import settings_for_sending
 from engage_pipelines.registry.destinations import (
     NewDestination,
     create_destination,
@@ -230,7 +231,7 @@ def try_it(visit: Visit) -> Response:
         row = find_destination(c, visit.space.id, visit.param("to"))
     type_ = find_type(visit.registry.types, row.type)
     try:
-        settings = visit.registry.desk.resolve(type_, row.settings)
+        settings = settings_for_sending(visit.registry, type_, row)
         verdict = within(lambda _watch: type_.test(settings))
     except EngageError as error:
         return render(visit, "tried.html", section="destinations", row=row, works=False, what=error.what, remedy=error.remedy)

@@ -104,6 +104,13 @@ _OBJECTS = {
 """By action the object, its standard fields, and what Salesforce makes none without."""
 
 
+def _upsert(key: str, call: str, found_by: Field) -> Action:
+    sobject, fields, _ = _OBJECTS[key]
+    inputs = (found_by, *fields, *_COMMON)
+    modes = ("upsert", "add", "update")
+    return Action(key, f"Create or update the {sobject.lower()}", frozenset({call}), inputs=inputs, sync_modes=modes)
+
+
 class SalesforceSettings(ApiSettings):
     """The organization."""
 
@@ -137,9 +144,9 @@ class Salesforce(ApiDestination):
     authentication = OAuth2("https://login.salesforce.com/services/oauth2/token")
     user_address_kinds = ("email",)
     actions = (
-        Action("upsert_contact", "Create or update the contact", frozenset({"identify"}), inputs=(_BY_EMAIL, *_CONTACT, *_COMMON)),
-        Action("upsert_lead", "Create or update the lead", frozenset({"identify"}), inputs=(_BY_EMAIL, *_LEAD, *_COMMON)),
-        Action("upsert_account", "Create or update the account", frozenset({"group"}), inputs=(_BY_NUMBER, *_ACCOUNT, *_COMMON)),
+        _upsert("upsert_contact", "identify", _BY_EMAIL),
+        _upsert("upsert_lead", "identify", _BY_EMAIL),
+        _upsert("upsert_account", "group", _BY_NUMBER),
     )
     presets = (presets.membership("upsert_contact"), presets.accounts("upsert_account"))
     limits = Limits(max_batch_records=1, max_batch_bytes=1_000_000)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from engage_pipelines.domain.errors import DefinitionError
 from engage_pipelines.domain.trigger.check import check_call, check_comparison, check_condition, check_inclusion
+from engage_pipelines.domain.trigger.plain import plain_tree
 from engage_pipelines.domain.trigger.tree import (
     RESERVED,
     Call,
@@ -87,7 +88,12 @@ def parse_tree(text: str) -> Node:
         raise DefinitionError("the trigger is empty.", 'Write a condition, for example type = "identify".')
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise DefinitionError(f"the trigger has {len(text)} characters.", "At most 5 KB are allowed; use `in [...]` for long alternatives.")
-    from lark.exceptions import UnexpectedInput, VisitError  # noqa: PLC0415 - a process that parses no trigger does without lark
+    return plain_tree(text) or parse_by_grammar(text)
+
+
+def parse_by_grammar(text: str) -> Node:
+    """The same for any text that is neither empty nor too long."""
+    from lark.exceptions import UnexpectedInput, VisitError  # noqa: PLC0415 - most processes parse plain triggers alone, and do without lark
 
     try:
         tree = cast(Node, cast(Any, _parser()).parse(text))

@@ -228,11 +228,10 @@ def _one(batch: Batch, list_id: str | None) -> Conversation:
     profile = {"type": "profile", "attributes": attributes}
     answer = yield _request(batch.settings, "POST", "/profiles/", {"data": profile})
     known = _duplicate(answer)
-    says_more = any(value for name, value in attributes.items() if name not in _KINDS)
-    if known is not None and (list_id is None or says_more):
+    says_more = list_id is None or any(value for name, value in attributes.items() if name not in _KINDS)
+    if known is not None and says_more:
         answer = yield _request(batch.settings, "PATCH", f"/profiles/{quote(known, safe='')}", {"data": {**profile, "id": known}})
-        known = None
-    failed = None if known else failure(answer, 1)
+    failed = failure(answer, 1) if known is None or says_more else None
     if failed is not None or list_id is None:
         return failed or Accepted()
     profile_id = known or _id_of(answer)

@@ -19,8 +19,8 @@ from engage_pipelines.facts.sample import generate, generate_next_day
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.apply import apply_configuration
 from engage_pipelines.registry.change import Registry
-from engage_pipelines.registry.reading import read_folder
 from engage_pipelines.registry.connections import NewConnection, connect
+from engage_pipelines.registry.reading import read_folder
 from engage_pipelines.registry.spaces import find_space
 from engage_pipelines.settings import Settings
 from engage_pipelines.testing.receiver import Receiver

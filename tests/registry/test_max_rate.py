@@ -7,8 +7,8 @@ import pytest
 
 from engage_pipelines.domain.errors import ConfigurationError, UsageError
 from engage_pipelines.registry.apply import apply_configuration
-from engage_pipelines.registry.reading import read_folder
 from engage_pipelines.registry.destinations import NewDestination, create_destination, find_destination, update_destination
+from engage_pipelines.registry.reading import read_folder
 
 
 def apply(world: Any, folder: Path, text: str) -> list[str]:

@@ -111,7 +111,7 @@ class FileDestination(DestinationType):
         too_much = refuse_oversize(records, self.limits)
         if too_much is not None:
             return too_much
-        rows, rejected = _rows_of_changes(records)
+        rows, rejected = rows_of_changes(records)
         whole_path = filled(mine.path, target)
         relative = whole_path.with_name(f"{whole_path.stem}.{target.generation:012d}{whole_path.suffix}")
         verdict = self._add(relative, rows, mine) if rows else Accepted()
@@ -155,8 +155,8 @@ class FileDestination(DestinationType):
             with path.open("rb") as file:
                 there, chunks = self.read_table(file)
                 for chunk in chunks:
-                    yield [_in_order(dict(zip(there, row, strict=False)), columns) for row in chunk]
-        yield [_in_order(row, columns) for row in rows.values()]
+                    yield [in_order(dict(zip(there, row, strict=False)), columns) for row in chunk]
+        yield [in_order(row, columns) for row in rows.values()]
 
     def _replace(self, relative: PurePosixPath, columns: Sequence[str], chunks: Chunks, settings: FileSettings) -> Verdict:
         try:
@@ -173,7 +173,7 @@ class _OnlyTryingError(Exception):
     """Ends the writing of a file that nobody wants."""
 
 
-def _rows_of_changes(records: Sequence[Record]) -> tuple[dict[str, dict[str, str | None]], dict[int, str]]:
+def rows_of_changes(records: Sequence[Record]) -> tuple[dict[str, dict[str, str | None]], dict[int, str]]:
     """Rows by message id, and the records that make none."""
     rows: dict[str, dict[str, str | None]] = {}
     rejected: dict[int, str] = {}
@@ -196,7 +196,8 @@ def _cells_of_member(row: ListRow, traits: Sequence[str]) -> Row:
     return [row.address, row.user_id, row.email, *(cell(row.traits.get(trait)) for trait in traits)]
 
 
-def _in_order(row: Mapping[str, str | None], columns: Sequence[str]) -> Row:
+def in_order(row: Mapping[str, str | None], columns: Sequence[str]) -> Row:
+    """The cells of a row by the order of the columns; what it does not have is missing."""
     return [row.get(column) for column in columns]
 
 

@@ -10,10 +10,8 @@ import sqlalchemy as sa
 from engage_pipelines.cli.opening import open_registry
 from engage_pipelines.cli.output import output_option, show_json
 from engage_pipelines.delivery.runtime import Runtime
-from engage_pipelines.delivery.trial import Trial, TrialRequest, try_mapping
-from engage_pipelines.destinations.api import ApiDestination, hold
-from engage_pipelines.destinations.base import Accepted, Backoff, Bisect, DestinationType, Pause, Record, Settings, Stop, Target, Verdict
-from engage_pipelines.destinations.http import Answer, Request
+from engage_pipelines.delivery.trial import Trial, try_mapping
+from engage_pipelines.destinations.base import Accepted, Backoff, Bisect, DestinationType, Pause, Stop, Target, Verdict
 from engage_pipelines.domain.errors import NotFoundError, UsageError
 from engage_pipelines.registry.access_tokens import settings_for_sending
 from engage_pipelines.registry.change import Registry
@@ -21,14 +19,11 @@ from engage_pipelines.registry.destinations import find_destination
 from engage_pipelines.registry.lookup import Row, find_audience, find_space
 from engage_pipelines.registry.mappings import NewMapping, find_mapping
 from engage_pipelines.registry.matching import live_connections
-from engage_pipelines.registry.secrets import BULLETS
 from engage_pipelines.registry.tables import computation, connection, space
 from engage_pipelines.registry.types import find_type
 from engage_pipelines.settings import read_settings
 
 _DEADLINE_S = 30.0
-_MOST_REQUESTS = 5
-_HEADERS = frozenset({"content-type", "accept", "user-agent"})
 
 
 @click.command()
@@ -50,7 +45,7 @@ def test(destination: str, name: str, *, audience: str | None, send: bool, outpu
         target = _target(c, joined)
     new = NewMapping(row.name, row.trigger, row.action, row.fields)
     trials = try_mapping(Runtime(read_settings(), registry), joined.id, new)
-    shown = [_shown(registry, to, target, row.action, one) for one in trials]
+    shown = [_shown(one) for one in trials]
     if send:
         _send(registry, to, target, row.action, list(zip(trials, shown, strict=True)))
     if output == "json":
@@ -83,46 +78,14 @@ def _target(c: sa.Connection, joined: Row) -> Target:
     return Target(space=found.space, computation=found.key, level="user")
 
 
-def _shown(registry: Registry, to: Row, target: Target, action: str, trial: Trial) -> dict[str, Any]:
+def _shown(trial: Trial) -> dict[str, Any]:
     shown: dict[str, Any] = {"call": trial.call, "entered": trial.entered, "matches": trial.matches}
     if trial.problem:
         return {**shown, "problem": trial.problem}
     if trial.payload is None:
         return shown
-    type_ = find_type(registry.types, to.type)
-    requests = [] if trial.request is None else [trial.request]
-    if isinstance(type_, ApiDestination):
-        requests, problem = _conversation(type_, registry.desk.describe(type_, to.settings), (target, action, trial))
-        shown |= {"problem": problem} if problem else {}
-    told = [{"method": one.method, "url": one.url, "headers": dict(one.headers), "body": one.body} for one in requests]
+    told = [{"method": one.method, "url": one.url, "headers": dict(one.headers), "body": one.body} for one in trial.requests]
     return {**shown, "payload": trial.payload, "requests": told}
-
-
-def _conversation(type_: ApiDestination, settings: Settings, what: tuple[Target, str, Trial]) -> tuple[list[TrialRequest], str]:
-    """The first requests of a conversation in which every answer is an empty success; the rest depends on real answers."""
-    target, action, trial = what
-    batch, refused = type_.batch([_record(trial)], action=action, settings=settings, target=target)
-    if not batch.items:
-        return [], refused[0]
-    asked: list[Request] = []
-
-    def ask(request: Request) -> Answer | Verdict:
-        asked.append(request)
-        return Answer(200, {}, b"{}") if len(asked) < _MOST_REQUESTS else Backoff("enough was seen")
-
-    hold(type_.talk(batch), ask)
-    proof = {} if type_.authentication is None else {"Authorization": BULLETS}
-    return [_readable(one, proof) for one in asked], ""
-
-
-def _readable(request: Request, proof: dict[str, str]) -> TrialRequest:
-    headers = {name: value if name.lower() in _HEADERS else BULLETS for name, value in request.headers.items()}
-    return TrialRequest(request.method, request.url, {**headers, **proof}, request.body.decode(errors="replace"))
-
-
-def _record(trial: Trial) -> Record:
-    address = "group_id:sample-account" if trial.call == "group" else "user_id:sample-user"
-    return Record("personas_sample", address, trial.entered, orjson.dumps(trial.payload))
 
 
 def _send(registry: Registry, to: Row, target: Target, action: str, trials: list[tuple[Trial, dict[str, Any]]]) -> None:
@@ -133,7 +96,7 @@ def _send(registry: Registry, to: Row, target: Target, action: str, trials: list
         raise UsageError(f"{to.key!r} keeps whole lists, which a trial would replace.", "Look at the payload without --send.")
     for trial, shown in trials:
         if trial.payload is not None:
-            verdict = type_.send([_record(trial)], action=action, settings=settings, target=target, deadline_s=_DEADLINE_S)
+            verdict = type_.send([trial.record], action=action, settings=settings, target=target, deadline_s=_DEADLINE_S)
             shown["answer"] = _in_words(type_, verdict)
 
 

@@ -1,19 +1,20 @@
-"""Trying a mapping without sending: what it would make of an entry and an exit, and the exact request that would carry that.
+"""Trying a mapping without sending: what it would make of an entry and an exit, and the exact requests that would carry that.
 
 The records have made-up identifiers. Secrets stay references, and what a request proves itself with is shown as bullets.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from engage_pipelines.delivery.runtime import Runtime
 from engage_pipelines.delivery.state import load_connection
-from engage_pipelines.destinations.base import DestinationType, Record, Settings, Target
-from engage_pipelines.destinations.http import HttpDestination
+from engage_pipelines.destinations.api import ApiDestination, hold
+from engage_pipelines.destinations.base import Backoff, DestinationType, Record, Settings, Target, Verdict
+from engage_pipelines.destinations.http import Answer, HttpDestination, Request
 from engage_pipelines.domain.connection import Sample
 from engage_pipelines.domain.errors import EngageError
 from engage_pipelines.domain.mapping import MappingError, compile_mapping, validate_mapping
@@ -25,6 +26,8 @@ from engage_pipelines.registry.tables import connection
 from engage_pipelines.registry.types import find_action
 
 _SHOWN_HEADERS = frozenset({"content-type", "accept", "user-agent", "content-encoding"})
+_MOST_REQUESTS = 5
+"""Of a conversation in which every answer is an empty success; how it goes on depends on real answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,13 @@ class Trial:
     matches: bool
     payload: Any = None
     problem: str = ""
-    request: TrialRequest | None = None
+    requests: tuple[TrialRequest, ...] = ()
+
+    @property
+    def record(self) -> Record:
+        """The payload as it would be sent."""
+        address = "group_id:sample-account" if self.call == "group" else "user_id:sample-user"
+        return Record("personas_sample", address, self.entered, orjson.dumps(self.payload))
 
 
 def try_mapping(runtime: Runtime, connection_id: str, new: NewMapping) -> list[Trial]:
@@ -75,25 +84,41 @@ def try_mapping(runtime: Runtime, connection_id: str, new: NewMapping) -> list[T
             payload = apply(sample.record)
         except MappingError as error:
             return Trial(sample.call, sample.entered, True, problem=str(error))
-        request = _request(type_, settings, target, new.action, payload, entered=sample.entered)
-        return Trial(sample.call, sample.entered, True, payload, request=request)
+        made = Trial(sample.call, sample.entered, True, payload)
+        requests, problem = _requests(type_, settings, target, new.action, made.record)
+        return replace(made, requests=requests, problem=problem)
 
     return [tried(sample) for sample in samples]
 
 
-def _request(
-    type_: DestinationType, settings: Settings, target: Target, action: str, payload: Any, *, entered: bool
-) -> TrialRequest | None:
-    """None for a type that sends no requests."""
-    if not isinstance(type_, HttpDestination):
-        return None
-    record = Record("personas_sample", "sample", entered, orjson.dumps(payload))
-    request = type_.build([record], action=action, settings=settings, target=target, now_s=0)
+def _requests(
+    type_: DestinationType, settings: Settings, target: Target, action: str, record: Record
+) -> tuple[tuple[TrialRequest, ...], str]:
+    """The requests that would carry the record, none for a type that sends no requests; and why there can be none."""
+    if isinstance(type_, HttpDestination):
+        return (_readable(type_.build([record], action=action, settings=settings, target=target, now_s=0), {}),), ""
+    if not isinstance(type_, ApiDestination):
+        return (), ""
+    batch, refused = type_.batch([record], action=action, settings=settings, target=target)
+    if not batch.items:
+        return (), refused[0]
+    asked: list[Request] = []
+
+    def ask(request: Request) -> Answer | Verdict:
+        asked.append(request)
+        return Answer(200, {}, b"{}") if len(asked) < _MOST_REQUESTS else Backoff("enough was seen")
+
+    hold(type_.talk(batch), ask)
+    proof = {} if type_.authentication is None else {"Authorization": BULLETS}
+    return tuple(_readable(one, proof) for one in asked), ""
+
+
+def _readable(request: Request, proof: Mapping[str, str]) -> TrialRequest:
     headers = {name: value if name.lower() in _SHOWN_HEADERS else BULLETS for name, value in request.headers.items()}
-    return TrialRequest(request.method, request.url, headers, _readable(request.body))
+    return TrialRequest(request.method, request.url, {**headers, **proof}, _text(request.body))
 
 
-def _readable(body: bytes) -> str:
+def _text(body: bytes) -> str:
     try:
         return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
     except ValueError:

@@ -31,7 +31,8 @@ class SlackSettings(Settings):
     @field_validator("webhook_url")
     @classmethod
     def _webhook_url(cls, value: SecretStr) -> SecretStr:
-        check_url(value.get_secret_value())
+        if "://" in value.get_secret_value():  # else a reference to where it is kept, or nothing that can be asked
+            check_url(value.get_secret_value())
         return value
 
     def secret_values(self) -> tuple[str, ...]:

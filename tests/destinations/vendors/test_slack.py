@@ -4,6 +4,7 @@ import pytest
 
 from engage_pipelines.destinations.base import Accepted, Stop
 from engage_pipelines.destinations.slack import Slack
+from engage_pipelines.domain.errors import ConfigurationError
 from engage_pipelines.testing.bench import Bench
 from engage_pipelines.testing.differences import Difference, Seen
 from engage_pipelines.testing.local_server import Reply
@@ -32,6 +33,13 @@ class TestSlack(VendorConformance):
         verdict = bench.send([bench.record("u-1")])
         assert isinstance(verdict, Stop)
         assert "channel_is_archived" in verdict.reason
+
+    def test_the_webhook_may_be_a_reference_to_where_it_is_kept(self, bench: Bench) -> None:
+        assert self.destination.configure({"webhook_url": "env:HOOK"}, files_dir=bench.folder)
+
+    def test_a_webhook_that_cannot_be_asked_is_refused(self, bench: Bench) -> None:
+        with pytest.raises(ConfigurationError, match="webhook_url"):
+            self.destination.configure({"webhook_url": "ftp://hooks.test/x"}, files_dir=bench.folder)
 
     def test_trying_it_out_posts_nothing(self, bench: Bench) -> None:
         assert bench.destination.test(bench.settings) == Accepted()

@@ -72,8 +72,8 @@ def start(hands: Hands, replica: ReplicaState, step: Step) -> GenerationRow | No
             return None
         if is_behind(step.target, work.connection.current):
             planner.mark_superseded(work.connection.current)
-        rows = [mapping.row for mapping in work.mappings]
-        generation = state.reserve(lease, step, planned.settled, current=work.connection.current, mappings=rows, now_us=now)
+        current = work.connection.current
+        generation = state.reserve(lease, step, planned.settled, current=current, made_with=work.made_with, now_us=now)
         renderer = Renderer(
             generation=generation.id,
             level=replica.level,

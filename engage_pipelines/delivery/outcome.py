@@ -60,14 +60,13 @@ class _Address:
     before: dict[str, ExceptionRow] = field(default_factory=dict[str, ExceptionRow])
     acknowledged: set[str] = field(default_factory=set[str])
     failed: dict[str, ExceptionRow] = field(default_factory=dict[str, ExceptionRow])
-    is_new_state: bool = False
+    value: bool = False
 
     def ended(self) -> set[str]:
-        """The parts that are no exception any more: those acknowledged, and where a new state was tried all that did not fail in it."""
+        """The parts that are no exception any more: those acknowledged, and once another value was tried all that did not fail with it."""
         tried = self.acknowledged or any(row.kind is not ExceptionKind.LEFT_OUT for row in self.failed.values())
-        if self.is_new_state and tried:
-            return set(self.before) - set(self.failed)
-        return self.acknowledged & set(self.before)
+        older = {part for part, row in self.before.items() if tried and row.value != self.value}
+        return (self.acknowledged & set(self.before)) | (older - set(self.failed))
 
     def kept(self) -> list[ExceptionRow]:
         """What to keep; an entry that was surely not told does not replace what is known from before."""
@@ -88,7 +87,7 @@ def outcome(
             continue
         address = addresses.setdefault(record.address, _Address())
         old = address.before.get(record.part)
-        address.is_new_state |= old is None or old.message_id != record.message_id
+        address.value = record.entered
         if row.answer == "delivered":
             address.acknowledged.add(record.part)
         else:

@@ -24,7 +24,6 @@ class CompiledMapping:
     """A mapping ready to be applied; the calls are those of its action."""
 
     row: MappingRow
-    ordinal: int
     calls: frozenset[str]
     matches: Callable[[Mapping[str, Any]], bool]
     apply: Callable[[Mapping[str, Any]], Any]
@@ -44,7 +43,7 @@ class CompiledMapping:
 
     def part(self, call: str) -> str:
         """What tells the records of one change apart."""
-        return f"{CALL_LETTERS[call]}{self.ordinal}"
+        return f"{CALL_LETTERS[call]}{self.row.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +121,9 @@ def compile_mappings(
     """Compile enabled mappings; `actions` gives each action's calls and batch keys."""
     return tuple(
         CompiledMapping(
-            row, ordinal, actions[row.action][0], parse_trigger(row.trigger).matches, compile_mapping(row.fields), actions[row.action][1]
+            row, actions[row.action][0], parse_trigger(row.trigger).matches, compile_mapping(row.fields), actions[row.action][1]
         )
-        for ordinal, row in enumerate(rows)
+        for row in rows
         if row.action in actions
     )
 

@@ -22,6 +22,8 @@ class MappingRow:
     action: str
     fields: Mapping[str, Any]
     revision: int
+    number: int = 0
+    """Its own among the mappings of the destination, and nobody else's after it is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def load_mappings(c: sa.Connection, connection: ConnectionRow) -> tuple[MappingR
     """The enabled mappings that may fire for the connection: those of the destination, and presets made for it; oldest first."""
     m = t.mapping.c
     rows = c.execute(
-        sa.select(m.id, m.name, m.trigger, m.action, m.fields, m.revision)
+        sa.select(m.id, m.name, m.trigger, m.action, m.fields, m.revision, m.number)
         .where(
             m.destination_id == connection.destination_id,
             m.enabled.is_(sa.true()),
@@ -122,7 +124,7 @@ def load_mappings(c: sa.Connection, connection: ConnectionRow) -> tuple[MappingR
         )
         .order_by(m.created_at, m.id)
     )
-    return tuple(MappingRow(r.id, r.name, r.trigger, r.action, r.fields, r.revision) for r in rows)
+    return tuple(MappingRow(r.id, r.name, r.trigger, r.action, r.fields, r.revision, r.number) for r in rows)
 
 
 def evaluated_at(c: sa.Connection, computation_id: str, n: int) -> int:
@@ -247,8 +249,8 @@ def abandon(lease: Lease, generation_id: int) -> None:
         c.execute(sa.update(t.generation).where(t.generation.c.id == generation_id).values(state="abandoned"))
 
 
-def reserve(lease: Lease, step: Step, settled: Settled, *, current: int, mappings: Sequence[MappingRow], now_us: int) -> GenerationRow:
-    """Reserve the number of a new generation."""
+def reserve(lease: Lease, step: Step, settled: Settled, *, current: int, made_with: Mapping[str, Any], now_us: int) -> GenerationRow:
+    """Reserve the number of a new generation; `made_with` says by mapping which revision its records are made with."""
     values = {
         "connection_id": lease.connection_id,
         "replica": step.replica,
@@ -261,11 +263,7 @@ def reserve(lease: Lease, step: Step, settled: Settled, *, current: int, mapping
         "resync_no": settled.resync_no,
     }
     with lease.write() as c:
-        result = c.execute(
-            sa.insert(t.generation).values(
-                **values, mapping_revisions={m.id: m.revision for m in mappings}, state="planning", planned_at=now_us
-            )
-        )
+        result = c.execute(sa.insert(t.generation).values(**values, mapping_revisions=dict(made_with), state="planning", planned_at=now_us))
         key = result.inserted_primary_key
         assert key is not None
     return GenerationRow(

@@ -16,6 +16,7 @@ from engage_pipelines.delivery import state
 from engage_pipelines.delivery.attempt import Attempt
 from engage_pipelines.delivery.generation import Hands
 from engage_pipelines.delivery.lease import acquire
+from engage_pipelines.delivery.mending import make_mended_due
 from engage_pipelines.delivery.pacing import gives_way
 from engage_pipelines.delivery.runtime import Runtime
 from engage_pipelines.delivery.state import GenerationRow
@@ -101,6 +102,7 @@ class Sync:
     def _work_off(self, hands: Hands, level: Level) -> list[Counts]:
         """What an earlier owner left, then step by step what the level owes."""
         done = self._finish_open(hands)
+        make_mended_due(hands)
         for replica, step in self._steps(hands, level):
             self._runtime.stop.check()
             generation = generations.start(hands, replica, step)

@@ -1,10 +1,12 @@
 """One connection as a run works on it: what it joins, what counts as an address, which mappings fire, and where its files lie."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import orjson
 import sqlalchemy as sa
 
 from engage_pipelines.delivery import state
@@ -15,17 +17,20 @@ from engage_pipelines.delivery.send import Outside
 from engage_pipelines.delivery.state import ConnectionRow
 from engage_pipelines.destinations.base import DestinationType, MembershipAs, Settings, Target
 from engage_pipelines.domain.computation import ComputationRef
-from engage_pipelines.domain.connection import sample_records
+from engage_pipelines.domain.connection import Sample, sample_records
 from engage_pipelines.domain.id_sync import rules_in
 from engage_pipelines.domain.instants import to_iso
 from engage_pipelines.domain.protocol import Aim, ReplicaState
 from engage_pipelines.domain.records import Envelope
 from engage_pipelines.registry.access_tokens import settings_for_sending
 from engage_pipelines.registry.tables import destination as destinations
+from engage_pipelines.registry.type_settings import masked_settings
 from engage_pipelines.registry.versions import published_versions
 from engage_pipelines.snapshots.rows import Chain
 
 Level = Literal["account", "user"]
+SETTINGS = "settings"
+"""The key, beside the ids of mappings, under which `Work.made_with` says which settings records were made for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +83,17 @@ class Work:
 
     def directions(self) -> Mapping[str, frozenset[bool]]:
         """Per level the values that an enabled mapping would send."""
-        samples = sample_records(self.reference, calls=self.connection.calls, destination_name=self.connection.destination_name)
-        return directions(self.mappings, samples)
+        return directions(self.mappings, self.samples())
+
+    def samples(self) -> Iterator[Sample]:
+        """An entry and an exit for each call, as the connection would send them."""
+        return sample_records(self.reference, calls=self.connection.calls, destination_name=self.connection.destination_name)
+
+    @property
+    def made_with(self) -> Mapping[str, Any]:
+        """What the records of a generation are made with: each mapping's revision, and a digest of what may be shown of the settings."""
+        shown = orjson.dumps(masked_settings(self.type, self.connection.settings), option=orjson.OPT_SORT_KEYS)
+        return {SETTINGS: hashlib.sha256(shown).hexdigest()[:16], **{mapping.row.id: mapping.row.revision for mapping in self.mappings}}
 
     def replicas(self, c: sa.Connection) -> list[ReplicaState]:
         """The replicas as they stand, but with mappings and resync numbers as opened: a resync may be there for a later mapping's sake."""

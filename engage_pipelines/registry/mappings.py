@@ -17,6 +17,7 @@ from engage_pipelines.domain.trigger import parse_trigger
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.matching import Match, live_connections, matches_of, refresh_state
+from engage_pipelines.registry.mending import owe_refused
 from engage_pipelines.registry.nearest import did_you_mean
 from engage_pipelines.registry.requests import owe_sync, raise_resync
 from engage_pipelines.registry.tables import connection, destination, mapping, mapping_revision
@@ -84,10 +85,11 @@ def write_mapping(change: Change, to: Row, new: NewMapping, *, preset_of: Row | 
     action = find_action(change.type_of(to.type), new.action)
     fields = dict(action.fields if new.fields is None else new.fields)
     _check(new.name, new.trigger, fields)
+    change.lock(destination, to.id)
     content = {"name": new.name, "trigger": new.trigger, "action": new.action, "fields": fields, "enabled": preset_of is not None}
     # a preset belongs to its connection, also when configuration made that: people may switch it
     owner = {} if preset_of is None else {"connection_id": preset_of.id, "managed_by": None}
-    row = change.insert(mapping, "map", {**content, **owner, "destination_id": to.id, "revision": 1})
+    row = change.insert(mapping, "map", {**content, **owner, "destination_id": to.id, "revision": 1, "number": _next_number(change, to)})
     _write_revision(change, row)
     if preset_of is None:
         change.record("create", f"mapping {to.key}/{new.name}", after=content)
@@ -108,6 +110,7 @@ def update_mapping(change: Change, to: Row, row: Row, **fields: Unpack[MappingFi
     change.record("update", f"mapping {to.key}/{row.name}", before={name: getattr(row, name) for name in new}, after=new)
     for one in live_connections(change.c, connection.c.destination_id == to.id):
         refresh_state(change, one)
+    owe_refused(change, connection.c.destination_id == to.id)
     return updated
 
 
@@ -185,6 +188,12 @@ def _switch(change: Change, to: Row, row: Row, *, enabled: bool) -> Row:
     verb = "enable" if enabled else "disable"
     change.record(verb, f"mapping {to.key}/{row.name}", before={"enabled": row.enabled}, after={"enabled": enabled})
     return updated
+
+
+def _next_number(change: Change, to: Row) -> int:
+    """The number of a new mapping, under the destination's lock; those of removed ones stay theirs, exceptions may name them."""
+    last = change.c.execute(sa.select(sa.func.max(mapping.c.number)).where(mapping.c.destination_id == to.id)).scalar()
+    return 0 if last is None else last + 1
 
 
 def _write_revision(change: Change, row: Row) -> None:

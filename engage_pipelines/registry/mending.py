@@ -2,10 +2,11 @@
 
 import sqlalchemy as sa
 
-from engage_pipelines.domain.connection import State
+from engage_pipelines.domain.connection import RequestKind, State
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.matching import live_connections, refresh_state
-from engage_pipelines.registry.tables import connection, sync_request
+from engage_pipelines.registry.requests import owe_sync
+from engage_pipelines.registry.tables import connection, exception, sync_request
 
 
 def mend_connections(change: Change, *where: sa.ColumnElement[bool]) -> None:
@@ -13,8 +14,17 @@ def mend_connections(change: Change, *where: sa.ColumnElement[bool]) -> None:
     for row in live_connections(change.c, connection.c.state == State.STOPPED, *where):
         active = change.update(connection, row.id, {"state": str(State.ACTIVE), "error": None, "remedy": None})
         refresh_state(change, active)
+    owe_refused(change, *where)
     for row in live_connections(change.c, *where):
         try_now(change, row.id)
+
+
+def owe_refused(change: Change, *where: sa.ColumnElement[bool]) -> None:
+    """Have active connections that keep refused records synced: what made or took them was mended, the run finds which go again."""
+    refused = sa.select(exception.c.connection_id).where(exception.c.kind == "rejected")
+    active = sa.and_(connection.c.state == State.ACTIVE, connection.c.id.in_(refused))
+    for row in live_connections(change.c, active, *where):
+        owe_sync(change.c, row.id, RequestKind.SYNC, change.stamp)
 
 
 def try_now(change: Change, connection_id: str) -> None:

@@ -42,7 +42,7 @@ Members = dict[int, Sequence[str]]
 
 
 class RecorderSettings(Settings):
-    pass
+    place: str = "here"
 
 
 class Recorder(DestinationType):

@@ -6,14 +6,16 @@ everyone is sent.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
+from engage_pipelines.delivery import columns as arrow
 from engage_pipelines.delivery.state import ExceptionRow
+from engage_pipelines.delivery.stretches import RowGroup, stretches
 from engage_pipelines.domain.id_sync import IdRule, Strategy
 from engage_pipelines.domain.protocol import (
     ExceptionKind,
@@ -30,6 +32,10 @@ from engage_pipelines.domain.protocol import (
 from engage_pipelines.snapshots.rows import NO_ROWS, Chain
 
 MEMORY_LIMIT = "128MB"
+"""A million changes of an audience of five million took 270 MB in all with this, 370 MB and about as long with 256MB; 96MB are too few."""
+
+FEWEST_CHANGES = 200_000
+"""A plan of fewer is not made smaller still for want of memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,13 @@ class Counted:
         if not self.rules:
             return self._usual()
         return f"level = '{self.level}' and ({' or '.join(_picked(rule) for rule in self.rules)})"
+
+    def may_count(self, group: RowGroup) -> bool:
+        """Whether some of these rows may be addresses of the replica."""
+        kinds = (*self.kinds, *self.told, *(rule.kind for rule in self.rules))
+        if not (self.told or self.rules) and self.kinds[0] == "user_id" and not group.has_sole:
+            kinds = self.kinds[:1]
+        return group.has_level(self.level) and any(group.last >= f"{kind}:" and group.first < f"{kind};" for kind in kinds)
 
     @property
     def tables(self) -> "_Tables":
@@ -116,31 +129,61 @@ class Planner:
         self._counted = counted
 
     def plan(self, replica: ReplicaState, step: Step, exceptions: Sequence[ExceptionRow], *, now_us: int, limit: int | None) -> Planned:
-        """Leave the step's changes in the table `owed`, at most `limit` of them, and say which range they cover."""
+        """Leave the step's changes in the table `owed`, at most `limit` of them, and say which range they cover.
+
+        The range is taken in stretches of about `limit` rows, up to the first in which something is owed: memory and work follow the
+        limit, not the size of the audience.
+        """
         self._load_exceptions(exceptions, now_us)
+        while True:
+            try:
+                return self._plan(replica, step, limit, with_exceptions=bool(exceptions))
+            except duckdb.OutOfMemoryException:
+                # very long addresses: half as many at once
+                if limit is None or limit < FEWEST_CHANGES:
+                    raise
+                limit //= 2
+
+    def _plan(self, replica: ReplicaState, step: Step, limit: int | None, *, with_exceptions: bool) -> Planned:
+        for part in stretches(self._files(replica, step), step.range, limit, self._counted.may_count):
+            self._fill(replica, replace(step, range=part), with_exceptions=with_exceptions)
+            planned, count = self._cut(part, limit)
+            if count or planned.hi == step.range.hi:
+                return Planned(settled_by(replica, step, Range(step.range.lo, planned.hi)), count)
+        raise AssertionError("the last stretch ends where the range does")
+
+    def _files(self, replica: ReplicaState, step: Step) -> list[Path]:
+        """The files whose rows say which addresses may be owed."""
+        if _sends_everyone(replica, step):
+            return list(dict.fromkeys(self._chain.row_files(step.target) + self._chain.row_files(step.base.version)))
+        return self._chain.change_files(_first_version(step), step.target)
+
+    def _fill(self, replica: ReplicaState, step: Step, *, with_exceptions: bool) -> None:
+        """Leave everything that is owed within the step's range in `owed`."""
+        if not step.base.version and not step.base.exits_version and not with_exceptions:
+            # nothing was told, so nothing is known of anyone
+            entered = self._picked(step.target, _within(step.range))
+            self._fill_with(
+                step,
+                f"select address, true as value, {_sql(resends(replica, step))} as again, member from ({entered})",
+                replica.sends_entries,
+            )
+            return
         self._load_sets(replica, step)
-        self.db.execute(f"create or replace table owed as {_owed(replica, step, self._counted.tables)}")
-        span = self._cut(step.range, limit)
-        count = self._one("select count(*) from owed")
-        if count:
-            self._add_people(step)
-        return Planned(settled_by(replica, step, span), count)
+        self._fill_with(step, _owed(replica, step, self._counted.tables), True)
 
     def mark_superseded(self, current: int) -> None:
         """Mark entries that the current version no longer has, as `protocol.superseded` says; for steps that aim lower than it."""
         self.db.execute(f"""update owed set superseded = case when again then 'overtaken' else 'left_out' end
-            where value and address not in (select address from ({self._chain.rows(current)}) where {self._counted.where()})""")
+            where value and address not in (select address from ({self._chain.rows(current, self._among("owed"))}))""")
 
     def stale_left_out(self, exceptions: Sequence[ExceptionRow], settled: Settled) -> list[tuple[str, str]]:
         """Addresses that were left out on the way and that the target lacks: nothing is owed for them any more."""
         left_out = [e for e in exceptions if e.kind is ExceptionKind.LEFT_OUT and e.address in settled.range]
         if not left_out:
             return []
-        addresses = self._addresses("left_out_addresses", pa.array([e.address for e in left_out], pa.string()))
-        present = self.db.execute(
-            f"select address from ({self._chain.rows(settled.target)})"
-            f" where {self._counted.where()} and address in (select address from {addresses})"
-        ).fetchall()
+        addresses = self._addresses("left_out_addresses", arrow.texts([e.address for e in left_out]))
+        present = self.db.execute(f"select address from ({self._chain.rows(settled.target, self._among(addresses))})").fetchall()
         kept = {row[0] for row in present}
         return [(e.address, e.part) for e in left_out if e.address not in kept]
 
@@ -148,8 +191,7 @@ class Planner:
         """Those of the addresses (a column of text) that the current version no longer has."""
         name = self._addresses("asked_addresses", addresses)
         rows = self.db.execute(
-            f"select address from {name}"
-            f" where address not in (select address from ({self._chain.rows(current)}) where {self._counted.where()})"
+            f"select address from {name} where address not in (select address from ({self._chain.rows(current, self._among(name))}))"
         ).fetchall()
         return {row[0] for row in rows}
 
@@ -157,26 +199,27 @@ class Planner:
         """Address and e-mail of everyone in a version, in order of address."""
         cursor = self.db.cursor()
         cursor.execute(f"""select r.address, e.email from ({self._picked(n, "true")}) r
-            left join ({_emails(self._chain.rows(n), "true")}) e using (member) order by r.address""")
+            left join ({_emails(self._chain, n, "true")}) e using (member) order by r.address""")
         while rows := cursor.fetchmany(chunk):
             yield rows
 
     def skipped(self, n: int) -> int:
         """Members of the version that have no identifier the destination can match by."""
-        rows = self._chain.rows(n)
-        query = f"""select count(distinct member) from ({rows}) where level = '{self._counted.level}'
-            and member not in (select member from ({rows}) where {self._counted.picks()})"""
-        return self._one(query)
+        rows = self._chain.rows(n, f"level = '{self._counted.level}'")
+        return self._one(f"select count(*) from (select member from ({rows}) group by member having not bool_or({self._counted.picks()}))")
+
+    def _among(self, table: str) -> str:
+        """The condition on a row that counts and whose address is in the table."""
+        return f"{self._counted.where()} and address in (select address from {table})"
 
     def _load_exceptions(self, exceptions: Sequence[ExceptionRow], now_us: int) -> None:
-        table = pa.table(
-            {
-                "address": pa.array([e.address for e in exceptions], pa.string()),
-                "left_out": pa.array([e.kind is ExceptionKind.LEFT_OUT for e in exceptions], pa.bool_()),
-                "value": pa.array([e.value for e in exceptions], pa.bool_()),
-                "retry": pa.array([_is_due(e, now_us) for e in exceptions], pa.bool_()),
-            }
-        )
+        columns = {
+            "address": arrow.texts([e.address for e in exceptions]),
+            "left_out": arrow.flags([e.kind is ExceptionKind.LEFT_OUT for e in exceptions]),
+            "value": arrow.flags([e.value for e in exceptions]),
+            "retry": arrow.flags([_is_due(e, now_us) for e in exceptions]),
+        }
+        table = pa.Table.from_arrays(list(columns.values()), names=list(columns))
         self.db.register("exception_rows", table)
         self.db.execute("""create or replace table known as select address, bool_or(left_out) as left_out,
             bool_or(value) as value_true, bool_or(not value) as value_false, bool_or(retry) as retry
@@ -184,12 +227,12 @@ class Planner:
         self.db.unregister("exception_rows")
 
     def _load_sets(self, replica: ReplicaState, step: Step) -> None:
-        base, everyone = step.base, step.kind is not StepKind.CATCH_UP or resends(replica, step)
+        base, everyone = step.base, _sends_everyone(replica, step)
         within = _within(step.range)
-        first = min(base.exits_version, base.version)
+        first = _first_version(step)
         touched = f"select address from known where {within}"
         if everyone:
-            touched += "".join(f" union select address from ({self._rows(n, within)})" for n in (step.target, base.version))
+            touched += "".join(f" union select address from ({self._rows(n, within)})" for n in {step.target, base.version})
         changes = self._chain.changes(first, step.target)
         touched += f" union select address from ({changes}) where {self._counted.touched()} and {within}"
         self.db.execute(f"create or replace table touched as {touched}")
@@ -218,29 +261,33 @@ class Planner:
 
     def _addresses_where(self, n: int, condition: str) -> str:
         """Each address once, with the smallest of its members."""
-        return f"select address, min(member) as member from ({self._chain.rows(n)}) where {condition} group by address"
+        return f"select address, min(member) as member from ({self._chain.rows(n, condition)}) group by address"
 
-    def _cut(self, span: Range, limit: int | None) -> Range:
-        if limit is None:
-            return span
-        beyond = self.db.execute("select address from owed order by address limit 1 offset ?", [limit]).fetchall()
-        if not beyond:
-            return span
-        self.db.execute("delete from owed where address >= ?", [beyond[0][0]])
-        return Range(span.lo, beyond[0][0])
+    def _cut(self, span: Range, limit: int | None) -> tuple[Range, int]:
+        """At most `limit` changes stay; gives the range that they cover, and how many they are."""
+        count = self._one("select count(*) from owed")
+        if limit is None or count <= limit:
+            return span, count
+        ((beyond,),) = self.db.execute("select address from owed where rowid = ?", [limit]).fetchall()
+        self.db.execute("delete from owed where rowid >= ?", [limit])
+        return Range(span.lo, beyond), limit
 
-    def _add_people(self, step: Step) -> None:
-        """Give every change the e-mail address of its member, as of the target, or of the base for one who is gone."""
-        owed = "member in (select member from owed)"
-        now, before = (_emails(self._chain.rows(n), owed) for n in (step.target, step.base.version))
-        if self._counted.level != "user":
-            now = before = f"select 0::bigint as member, ''::varchar as email from ({NO_ROWS})"
+    def _fill_with(self, step: Step, changes: str, is_any: bool) -> None:
+        """Write changes in order, each with the e-mail address of its member as of the target, or of the base for one who is gone."""
+        self.db.execute(f"create or replace table without_email as {changes} {'' if is_any else 'limit 0'}")
+        now, before = (self._emails(n) for n in (step.target, step.base.version))
         self.db.execute(f"""create or replace table owed as
-            select o.address, o.value, o.again, o.member, coalesce(n.email, b.email) as email, '' as superseded
-            from owed o left join ({now}) n on n.member = o.member left join ({before}) b on b.member = o.member order by o.address""")
+            select o.address, o.value, o.again, o.member, coalesce(n.email, b.email) as email, '' as superseded from without_email o
+            left join ({now}) n on n.member = o.member left join ({before}) b on b.member = o.member order by o.address""")
+        self.db.execute("drop table without_email")
+
+    def _emails(self, n: int) -> str:
+        if self._counted.level != "user":
+            return f"select 0::bigint as member, ''::varchar as email from ({NO_ROWS})"
+        return _emails(self._chain, n, "member in (select member from without_email)")
 
     def _addresses(self, name: str, addresses: Any) -> str:
-        self.db.register("given", pa.table({"address": addresses}))
+        self.db.register("given", pa.Table.from_arrays([addresses], names=["address"]))
         self.db.execute(f"create or replace table {name} as select address from given")
         self.db.unregister("given")
         return name
@@ -249,10 +296,19 @@ class Planner:
         return int(self.db.execute(query).fetchall()[0][0])
 
 
-def _emails(rows: str, condition: str) -> str:
+def _emails(chain: Chain, n: int, condition: str) -> str:
     """The present e-mail address of each member, the one last seen where there are several."""
-    return f"""select member, arg_min(substr(address, 7), last_order) as email from ({rows})
-        where level = 'user' and current and starts_with(address, 'email:') and {condition} group by member"""
+    present = "level = 'user' and current and address >= 'email:' and address < 'email;'"
+    rows = chain.rows(n, f"{present} and {condition}")
+    return f"select member, arg_min(substr(address, 7), last_order) as email from ({rows}) group by member"
+
+
+def _sends_everyone(replica: ReplicaState, step: Step) -> bool:
+    return step.kind is not StepKind.CATCH_UP or resends(replica, step)
+
+
+def _first_version(step: Step) -> int:
+    return min(step.base.exits_version, step.base.version)
 
 
 def _is_due(exception: ExceptionRow, now_us: int) -> bool:

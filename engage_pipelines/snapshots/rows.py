@@ -65,20 +65,37 @@ class Chain:
     def no_rows(self) -> str:
         return NO_VALUED_ROWS if self.has_values else NO_ROWS
 
-    def rows(self, n: int) -> str:
-        """SQL for the rows of version `n`; version 0 has none."""
+    def rows(self, n: int, where: str = "true") -> str:
+        """SQL for the rows of version `n` that the condition holds for; version 0 has none."""
         if n == 0:
             return self.no_rows
-        upto = [version for version in self.versions if version.n <= n]
-        if not upto or upto[-1].n != n:
-            raise KeyError(f"version {n} is not in the chain of {self.folder.name}")
-        start = max(index for index, version in enumerate(upto) if version.is_full)
-        full = f"select {self.columns} from {self._file(upto[start].n, 'full')}"
-        if start == len(upto) - 1:
+        start, *after = self._since_full(n)
+        full = f"select {self.columns} from {self._file(start.n, 'full')} where {where}"
+        if not after:
             return full
-        later = [self._signed(version.n) for version in upto[start + 1 :]]
+        # a row and its removal agree in every column, so what the condition drops here it drops with all of its signs
+        later = [f"select * from ({self._signed(version.n)}) where {where}" for version in after]
         signed = " union all ".join([f"select {self.columns}, 1 as sign from ({full})", *later])
         return f"select {self.columns} from ({signed}) group by {self.columns} having sum(sign) > 0"
+
+    def _since_full(self, n: int) -> tuple[VersionFile, ...]:
+        """The versions whose files make up version `n`: the last full one until then, and all after it."""
+        upto = tuple(version for version in self.versions if version.n <= n)
+        if not upto or upto[-1].n != n:
+            raise KeyError(f"version {n} is not in the chain of {self.folder.name}")
+        return upto[max(index for index, version in enumerate(upto) if version.is_full) :]
+
+    def row_files(self, n: int) -> list[Path]:
+        """The files that the rows of version `n` are in."""
+        if n == 0:
+            return []
+        full, *later = self._since_full(n)
+        return [self._path(full.n, "full"), *(self._path(version.n, "changes") for version in later)]
+
+    def change_files(self, after: int, upto: int) -> list[Path]:
+        """The files that the changes of these versions are in."""
+        found = (version.n for version in self.versions if after < version.n <= upto)
+        return [self._path(n, "full" if n == self.versions[0].n else "changes") for n in found]
 
     def changes(self, after: int, upto: int) -> str:
         """SQL for the signed changes of the versions later than `after`, up to and with `upto`, not netted."""
@@ -90,6 +107,9 @@ class Chain:
             return f"select {self.columns}, 1 as sign from {self._file(n, 'full')}"
         return f"select {self.columns}, sign from {self._file(n, 'changes')}"
 
+    def _path(self, n: int, name: str) -> Path:
+        return self.folder / str(n) / f"{name}.parquet"
+
     def _file(self, n: int, name: str) -> str:
-        path = str(self.folder / str(n) / f"{name}.parquet").replace("'", "''")
+        path = str(self._path(n, name)).replace("'", "''")
         return f"read_parquet('{path}')"

@@ -1,9 +1,11 @@
 """What a step owes, worked out by SQL over files, is what the protocol's reference says over plain sets."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,7 +22,9 @@ from engage_pipelines.domain.protocol import (
     ReplicaState,
     Step,
     cut,
+    move,
     owed,
+    settled_by,
     steps,
     superseded,
 )
@@ -50,6 +54,12 @@ def publish(db: duckdb.DuckDBPyConnection, folder: Path, versions: Sequence[Sequ
         write(db, chain, n, is_full=is_full)
         chain = Chain(folder, (*chain.versions, VersionFile(n, is_full)))
     return chain
+
+
+def cut_into_groups(chain: Chain, rows: int) -> None:
+    """Give the files row groups of so few rows that a generation takes several of them."""
+    for file in chain.folder.rglob("*.parquet"):
+        pq.write_table(pq.read_table(file), file, row_group_size=rows)
 
 
 def counted_addresses(rows: Sequence[Row]) -> set[str]:
@@ -97,6 +107,7 @@ def test_sql_and_reference_owe_the_same(tmp_path_factory: pytest.TempPathFactory
     )
     db = duckdb.connect()
     chain = publish(db, tmp_path_factory.mktemp("versions"), versions, fulls)
+    cut_into_groups(chain, data.draw(st.sampled_from([1, 2, 100])))
     states: dict[str, list[ExceptionState]] = {}
     for e in exceptions:
         states.setdefault(e.address, []).append(ExceptionState(e.kind, e.value, e.retry_at))
@@ -105,10 +116,57 @@ def test_sql_and_reference_owe_the_same(tmp_path_factory: pytest.TempPathFactory
     for step in steps(replica, len(versions)):
         planned = Planner(db, chain, COUNTED).plan(replica, step, exceptions, now_us=NOW, limit=limit)
         expected = owed(replica, step, reference)
-        span = cut([change.address for change in expected], step.range, limit)
-        assert planned.settled.range == span
-        found = db.execute("select address, value, again from owed order by address").fetchall()
+        span, longest = planned.settled.range, cut([change.address for change in expected], step.range, limit)
+        assert (span.lo, planned.settled) == (step.range.lo, settled_by(replica, step, span))
+        assert longest.hi is None or (span.hi is not None and span.hi <= longest.hi)
+        found = db.execute("select address, value, again from owed").fetchall()
         assert found == [(c.address, c.value, c.again) for c in expected if c.address in span]
+        assert found or span == step.range
+        assert planned.changes == len(found)
+
+
+def users(*names: str) -> list[Row]:
+    """Each name with the members of its letters: `a` is member 1, `ab` an address that members 1 and 2 share."""
+    return sorted((f"user_id:{name}", ord(letter) - 96, False) for name in names for letter in name)
+
+
+def planned_in_parts(db: duckdb.DuckDBPyConnection, chain: Chain, replica: ReplicaState, limit: int) -> list[list[str]]:
+    """The addresses of one generation after the other, until the base has reached the last version."""
+    parts: list[list[str]] = []
+    while todo := steps(replica, chain.versions[-1].n):
+        planned = Planner(db, chain, COUNTED).plan(replica, todo[0], [], now_us=NOW, limit=limit)
+        parts.append([address for (address,) in db.execute("select address from owed").fetchall()])
+        replica = replace(replica, base=move(replica.base, planned.settled))
+    return parts
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_no_stretch_ends_within_the_members_of_one_address(tmp_path: Path, limit: int):
+    db = duckdb.connect()
+    chain = publish(db, tmp_path, [users("a", "bcdefg", "h", "ijk")], [True])
+    cut_into_groups(chain, 1)
+    replica = ReplicaState("users", "user", (BaseRow("", 0, 0, 0),), 0, sends_entries=True, sends_exits=True, retry_due=False)
+    parts = planned_in_parts(db, chain, replica, limit)
+    assert [address for part in parts for address in part] == ["user_id:a", "user_id:bcdefg", "user_id:h", "user_id:ijk"]
+    assert all(0 < len(part) <= limit for part in parts)
+
+
+def test_stretches_that_owe_nothing_are_passed_over_in_one_plan(tmp_path: Path):
+    db = duckdb.connect()
+    everyone = users(*"abcdefgh")
+    chain = publish(db, tmp_path, [everyone, [], sorted([*everyone, *users("xyz")])], [True, False, False])
+    cut_into_groups(chain, 1)
+    replica = ReplicaState("users", "user", (BaseRow("", 1, 1, 0),), 0, sends_entries=True, sends_exits=True, retry_due=False)
+    assert planned_in_parts(db, chain, replica, 2) == [["user_id:xyz"]]
+
+
+def test_files_that_say_nothing_of_their_addresses_are_one_stretch(tmp_path: Path):
+    db = duckdb.connect()
+    chain = publish(db, tmp_path, [users(*"abcd")], [True])
+    for file in tmp_path.rglob("*.parquet"):
+        pq.write_table(pq.read_table(file), file, row_group_size=1, write_statistics=False)
+    replica = ReplicaState("users", "user", (BaseRow("", 0, 0, 0),), 0, sends_entries=True, sends_exits=True, retry_due=False)
+    assert planned_in_parts(db, chain, replica, 3) == [["user_id:a", "user_id:b", "user_id:c"], ["user_id:d"]]
 
 
 def test_a_shared_address_takes_the_email_of_its_smallest_member(tmp_path: Path):

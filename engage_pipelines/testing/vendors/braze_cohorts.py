@@ -45,4 +45,4 @@ class Fake(FakeApi):
         return reply_json({"message": "success"}, 201)
 
     def held(self) -> Mapping[str, bool]:
-        return dict.fromkeys(self.cohorts["cohort-1"], True)
+        return dict.fromkeys(set[str]().union(*self.cohorts.values()), True)

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from engage_pipelines.delivery import columns as arrow
 from engage_pipelines.delivery.state import ExceptionRow
-from engage_pipelines.delivery.stretches import RowGroup, stretches
+from engage_pipelines.delivery.stretches import RowGroup, rows_within, stretches
 from engage_pipelines.domain.id_sync import IdRule, Strategy
 from engage_pipelines.domain.protocol import (
     ExceptionKind,
@@ -36,6 +36,9 @@ MEMORY_LIMIT = "128MB"
 
 FEWEST_CHANGES = 200_000
 """A plan of fewer is not made smaller still for want of memory."""
+
+PLANNED_TO_COUNT = 100_000
+"""Up to so many rows a step is planned to say how many changes it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,20 @@ class Planner:
             if count or planned.hi == step.range.hi:
                 return Planned(settled_by(replica, step, Range(step.range.lo, planned.hi)), count)
         raise AssertionError("the last stretch ends where the range does")
+
+    def count(self, replica: ReplicaState, step: Step, exceptions: Sequence[ExceptionRow], *, now_us: int) -> int:
+        """How many changes the step has; where there is much to look at, how many it has at most, without planning them."""
+        in_sight = rows_within(self._files(replica, step), step.range, self._counted.may_count)
+        if in_sight is None or in_sight <= PLANNED_TO_COUNT:
+            return self.plan(replica, step, exceptions, now_us=now_us, limit=None).changes
+        within = _within(step.range)
+        if _sends_everyone(replica, step):
+            # signs add up, so that nothing has to be grouped
+            return self._one(
+                f"select coalesce(sum(sign), 0) from ({self._chain.changes(0, step.target)}) where {self._counted.where()} and {within}"
+            )
+        changes = self._chain.changes(_first_version(step), step.target)
+        return self._one(f"select count(*) from ({changes}) where {self._counted.touched()} and {within}")
 
     def _files(self, replica: ReplicaState, step: Step) -> list[Path]:
         """The files whose rows say which addresses may be owed."""

@@ -40,19 +40,29 @@ def stretches(files: Sequence[Path], span: Range, limit: int | None, may_count: 
     yield Range(lo, span.hi)
 
 
+def rows_within(files: Sequence[Path], span: Range, may_count: Callable[[RowGroup], bool]) -> int | None:
+    """How many rows the groups have that may count in the range; None where the statistics do not say."""
+    groups = _groups(files, span, may_count)
+    return None if groups is None else sum(group.rows for group in groups)
+
+
 def _ends(files: Sequence[Path], span: Range, limit: int, may_count: Callable[[RowGroup], bool]) -> Iterator[str]:
-    groups: list[RowGroup] = []
-    for file in files:
-        found = row_groups(file)
-        if found is None:
-            return
-        groups += (group for group in found if group.last >= span.lo and (span.hi is None or group.first < span.hi) and may_count(group))
     rows, end = 0, span.lo
-    for group in sorted(groups, key=lambda group: group.first):
+    for group in sorted(_groups(files, span, may_count) or (), key=lambda group: group.first):
         if rows >= limit and group.first > end:
             end, rows = group.first, 0
             yield end
         rows += group.rows
+
+
+def _groups(files: Sequence[Path], span: Range, may_count: Callable[[RowGroup], bool]) -> list[RowGroup] | None:
+    found: list[RowGroup] = []
+    for file in files:
+        groups = row_groups(file)
+        if groups is None:
+            return None
+        found += (one for one in groups if one.last >= span.lo and (span.hi is None or one.first < span.hi) and may_count(one))
+    return found
 
 
 def row_groups(file: Path) -> list[RowGroup] | None:

@@ -137,7 +137,7 @@ class Sync:
             exceptions = state.load_exceptions(c, self._connection_id, replica.name)
             now = self._runtime.database.now_us(c)
         with generations.planner_of(work, replica.level) as planner:
-            return sum(planner.plan(replica, step, exceptions, now_us=now, limit=None).changes for step in todo)
+            return sum(planner.count(replica, step, exceptions, now_us=now) for step in todo)
 
     def _steps(self, hands: Hands, level: Level) -> Iterator[tuple[ReplicaState, Step]]:
         """The steps of the level, looked up anew after each one, each offered once."""

@@ -160,6 +160,16 @@ def test_stretches_that_owe_nothing_are_passed_over_in_one_plan(tmp_path: Path):
     assert planned_in_parts(db, chain, replica, 2) == [["user_id:xyz"]]
 
 
+def test_many_changes_are_counted_without_planning_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("engage_pipelines.delivery.plan.PLANNED_TO_COUNT", 2)
+    db = duckdb.connect()
+    chain = publish(db, tmp_path, [users(*"abcdefgh"), users(*"abcdefgh", "x"), users(*"bcdefgh", "x")], [True, False, False])
+    new = ReplicaState("users", "user", (BaseRow("", 0, 0, 0),), 0, sends_entries=True, sends_exits=True, retry_due=False)
+    behind = replace(new, base=(BaseRow("", 1, 1, 0),))
+    counts = [Planner(db, chain, COUNTED).count(one, steps(one, 3)[0], [], now_us=NOW) for one in (new, behind)]
+    assert counts == [8, 2]
+
+
 def test_files_that_say_nothing_of_their_addresses_are_one_stretch(tmp_path: Path):
     db = duckdb.connect()
     chain = publish(db, tmp_path, [users(*"abcd")], [True])

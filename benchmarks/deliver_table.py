@@ -29,10 +29,9 @@ from engage_pipelines.delivery.state import ExceptionRow
 from engage_pipelines.delivery.work import Work, open_work
 from engage_pipelines.destinations.segment import Segment
 from engage_pipelines.destinations.webhook import Webhook
-from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.ownership import LeaseTimes
 from engage_pipelines.domain.protocol import Range, ReplicaState, Step, next_step, settled_by
-from engage_pipelines.registry import computations, connections, destinations
+from engage_pipelines.registry import connections, destinations
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.change import Registry, open_registry
 from engage_pipelines.registry.database import Database
@@ -144,13 +143,14 @@ def _connected(registry: Registry, settings: Settings, type_key: str, given: dic
     secret.chmod(0o600)
     with registry.change() as change:
         space = create_space(change, NewSpace(f"bench_{os.getpid()}_{time.time_ns()}"))
-        audience = computations.create_audience(change, space, computations.NewAudience(KEY, Level.USER, "trait('plan') = 'pro'"))
+        audience = {"space_id": space.id, "key": KEY, "name": KEY, "level": "user", "kind": "audience", "cadence": "manual"}
+        made = change.insert(t.computation, "aud", {**audience, "definition": "trait('plan') = 'pro'", "options": {}})
         new = destinations.NewDestination(key="crm", type=type_key, name="CRM", settings=given)
         destinations.create_destination(change, space, new)
         connected = connections.connect(change, space, connections.NewConnection(KEY, "crm", calls=("identify",)))
-        version = {"computation_id": audience.id, "n": 1, "state": "published", "evaluated_at": AT_US, "created_at": AT_US}
-        change.c.execute(sa.insert(t.version).values(**version, definition=audience.definition, is_full=True))
-        change.c.execute(sa.update(t.computation).where(t.computation.c.id == audience.id).values(current_version=1))
+        version = {"computation_id": made.id, "n": 1, "state": "published", "evaluated_at": AT_US, "created_at": AT_US}
+        change.c.execute(sa.insert(t.version).values(**version, definition=made.definition, is_full=True))
+        change.c.execute(sa.update(t.computation).where(t.computation.c.id == made.id).values(current_version=1))
     aside = known.with_suffix(".aside")
     aside.write_text(connected.connection.id)
     aside.rename(known)

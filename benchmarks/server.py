@@ -4,7 +4,8 @@
 
 Rows are written straight into the registry as the product writes them; the million members lie in the files of a version. 20 clients in a
 process of their own ask over HTTP on loopback, so on two cores they take from the server what they use; the processor's time of the server
-is what `a core` means. Limits: lists and overviews in 100 ms at the 95th percentile, 300 API reads a second per core, 200 MB, definitions
+is what `a core` means. Each page is asked for while nothing changes, and while another process commits a few times a second as a sync does.
+Limits: lists and overviews in 100 ms at the 95th percentile, 300 API reads a second per core, 200 MB, definitions
 loaded in 5 CPU-seconds, an idle tick of the sensor in 1 s.
 """
 
@@ -17,8 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,6 +33,7 @@ from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.change import Registry, open_registry
 from engage_pipelines.registry.computations import NewAudience, create_audience
 from engage_pipelines.registry.connections import NewConnection, connect
+from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.destinations import NewDestination, create_destination
 from engage_pipelines.registry.spaces import NewSpace, create_space
 from engage_pipelines.registry.tokens import NewToken, Role, create_token
@@ -40,6 +43,7 @@ from engage_pipelines.snapshots.write import compare, write
 
 CLIENTS = 20
 CONNECTIONS = 10
+COMMITS_PER_S = 4
 LIMIT_MS, LIMIT_READS, LIMIT_MB, LIMIT_LOAD_S, LIMIT_TICK_S = 100.0, 300.0, 200.0, 5.0, 1.0
 _LOAD = "import engage_pipelines.definitions as d; d.defs.get_repository_def().get_all_jobs()"
 _TICK = """
@@ -105,10 +109,30 @@ def _serve(settings: Settings, token: str, rounds: int) -> None:
         try:
             for name, paths in pages.items():
                 _measure(name, (process.pid, url, token), paths, rounds)
+            with _sync_beside(settings):
+                for name, paths in pages.items():
+                    _measure(f"{name}, a sync beside it", (process.pid, url, token), paths, rounds)
             _line("memory of the server at its most, MB", _peak_mb(process.pid), LIMIT_MB)
         finally:
             process.terminate()
             process.wait(30)
+
+
+@contextmanager
+def _sync_beside(settings: Settings) -> Generator[None]:
+    """Another process that counts records as sent, as a sync does after each group of answers."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        pool.apply_async(_commit_on, (settings.database_url,))
+        yield
+        pool.terminate()
+
+
+def _commit_on(url: str) -> None:
+    database = Database(url)
+    while True:
+        with database.write() as c:
+            c.execute(sa.update(t.connection).where(t.connection.c.id == "con_audience_9_0").values(sent=t.connection.c.sent + 1))
+        time.sleep(1 / COMMITS_PER_S)
 
 
 def _measure(name: str, server: tuple[int, str, str], paths: Sequence[str], rounds: int) -> None:

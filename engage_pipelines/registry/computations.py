@@ -6,7 +6,7 @@ by the query language, and no definition may lead back to its own audience.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, TypedDict, Unpack
 
 import sqlalchemy as sa
@@ -158,18 +158,25 @@ def waiting_for_destinations(c: sa.Connection, rows: Iterable[Row]) -> set[str]:
 def used_by(c: sa.Connection, space_id: str, key: str) -> list[str]:
     """Keys of the audiences whose definitions refer to this one."""
     rows = (row for row in list_audiences(c, space_id) if row.key != key)
-    return [row.key for row in rows if key in _references(row.definition, Level(row.level))]
+    return [row.key for row in rows if key in _references(row.definition, row.level)]
 
 
 def users_of_each(c: sa.Connection, space_id: str) -> dict[str, list[str]]:
     """By key, the keys of the audiences whose definitions refer to it."""
     users: dict[str, list[str]] = {}
-    t = computation.c
-    wanted = sa.and_(t.space_id == space_id, t.kind == "audience", t.deleted_at.is_(None))
-    for row in c.execute(sa.select(t.key, t.level, t.definition).where(wanted).order_by(t.key)):
-        for key in _references(row.definition, Level(row.level)) - {row.key}:
-            users.setdefault(key, []).append(row.key)
+    for key, level, definition in c.execute(_definitions(), {"space": space_id}):
+        for referred in _references(definition, level):
+            if referred != key:
+                users.setdefault(referred, []).append(key)
     return users
+
+
+@cache
+def _definitions() -> sa.Select[*tuple[Any, ...]]:
+    """Made once: every page of audiences asks it."""
+    t = computation.c
+    wanted = sa.and_(t.space_id == sa.bindparam("space", type_=sa.String), t.kind == "audience", t.deleted_at.is_(None))
+    return sa.select(t.key, t.level, t.definition).where(wanted).order_by(t.key)
 
 
 def _check_key_is_free(c: sa.Connection, space: Row, key: str) -> None:
@@ -198,12 +205,12 @@ def _check_definition(c: sa.Connection, space_id: str, key: str, level: Level, d
         seen.add(last)
         if row is None:
             continue
-        paths.extend((*path, referred) for referred in sorted(_references(row.definition, Level(row.level))))
+        paths.extend((*path, referred) for referred in sorted(_references(row.definition, row.level)))
 
 
 @lru_cache(maxsize=4096)
-def _references(definition: str, level: Level) -> frozenset[str]:
-    return audience_references(parse(definition, level=level))
+def _references(definition: str, level: str) -> frozenset[str]:
+    return audience_references(parse(definition, level=Level(level)))
 
 
 def connected_destinations(c: sa.Connection, computation_id: str) -> list[str]:

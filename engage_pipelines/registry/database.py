@@ -146,6 +146,11 @@ class Database:
         with self.read() as connection:
             return self.now_us(connection)
 
+    @property
+    def file(self) -> str:
+        """Where the SQLite database lies."""
+        return str(self._url.database)
+
     def upgrade(self) -> bool:
         """Bring the schema to this version's revision; False when it was there already."""
         if self.is_sqlite:
@@ -256,8 +261,15 @@ def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:
 
 def _begin_sqlite(connection: sa.Connection) -> None:
     writes = connection.get_execution_options().get("engage_write", False)
-    connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if writes:
+        connection.exec_driver_sql("PRAGMA query_only = OFF")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return
+    # neither touches the file; every page reads some times, and by way of SQLAlchemy they take longer than most questions
+    cursor = connection.connection.cursor()
+    cursor.execute("PRAGMA query_only = ON")
+    cursor.execute("BEGIN")
+    cursor.close()
 
 
 def _postgres_engine(url: sa.URL) -> sa.Engine:

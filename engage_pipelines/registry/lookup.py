@@ -13,9 +13,15 @@ Row = sa.Row[Any]
 DEFAULT_SPACE = "default"
 """The key of the space that is made when someone needs one and has named none."""
 
+# made once: every command and every page asks these, and building them takes longer than the database needs to answer
+_LIVING = sa.and_(computation.c.space_id == sa.bindparam("space", type_=sa.String), computation.c.deleted_at.is_(None))
+_SPACES = sa.select(space).order_by(space.c.key)
+_AUDIENCES = sa.select(computation).where(_LIVING, computation.c.kind == "audience").order_by(computation.c.key)
+_COMPUTATION = sa.select(computation).where(_LIVING, computation.c.key == sa.bindparam("key", type_=sa.String))
+
 
 def list_spaces(c: sa.Connection) -> list[Row]:
-    return list(c.execute(sa.select(space).order_by(space.c.key)))
+    return list(c.execute(_SPACES))
 
 
 def find_space(c: sa.Connection, key: str | None = None) -> Row:
@@ -36,20 +42,26 @@ def find_space(c: sa.Connection, key: str | None = None) -> Row:
 
 def list_audiences(c: sa.Connection, space_id: str) -> list[Row]:
     """The audiences that are not deleted, by key."""
-    wanted = sa.and_(computation.c.space_id == space_id, computation.c.kind == "audience", computation.c.deleted_at.is_(None))
-    return list(c.execute(sa.select(computation).where(wanted).order_by(computation.c.key)))
+    return list(c.execute(_AUDIENCES, {"space": space_id}))
 
 
 def audience_or_none(c: sa.Connection, space_id: str, key: str) -> Row | None:
     """The audience of that key, None when there is none or it is deleted."""
-    wanted = sa.and_(computation.c.space_id == space_id, computation.c.key == key, computation.c.deleted_at.is_(None))
-    return c.execute(sa.select(computation).where(wanted)).first()
+    row = computation_or_none(c, space_id, key)
+    return row if row is not None and row.kind == "audience" else None
+
+
+def computation_or_none(c: sa.Connection, space_id: str, key: str) -> Row | None:
+    """The audience or trait of that key, None when there is none or it is deleted."""
+    return c.execute(_COMPUTATION, {"space": space_id, "key": key}).first()
 
 
 def find_audience(c: sa.Connection, space_id: str, key: str) -> Row:
     """Raises NotFoundError with the nearest key."""
     row = audience_or_none(c, space_id, key)
     if row is None:
+        if computation_or_none(c, space_id, key) is not None:
+            raise NotFoundError(f"{key!r} is a trait, not an audience.", f"See: engage trait show {key}")
         keys = [audience.key for audience in list_audiences(c, space_id)]
         raise NotFoundError(f"There is no audience {key!r}.", did_you_mean(key, keys, otherwise="See `engage audience list`."))
     return row

@@ -1,7 +1,9 @@
 """Which mappings a connection's records match, and the state of the connection that follows from it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -10,6 +12,7 @@ from engage_pipelines.domain.connection import CALLS, Sample, State, sample_reco
 from engage_pipelines.domain.trigger import parse_trigger
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.lookup import Row
+from engage_pipelines.registry.status import StatusRow
 from engage_pipelines.registry.tables import computation, connection, destination, mapping
 
 
@@ -49,6 +52,48 @@ def samples_of(c: sa.Connection, row: Row, *, calls: Sequence[str] | None = None
     reference = ComputationRef(id=of.id, key=of.key, space_id=of.space_id, computation_class=of.kind)
     chosen = row.calls if calls is None else calls
     return list(sample_records(reference, calls=[call for call in CALLS if call in chosen], destination_name=name))
+
+
+def count_matches(c: sa.Connection, of: Row, joined: Iterable[tuple[StatusRow, Row]]) -> dict[str, tuple[int, int]]:
+    """By connection of the computation `of`, how many mappings that match are enabled and how many are not; in one question.
+
+    `joined` are connections as status has them, each with its destination.
+    """
+    pairs = list(joined)
+    ids = {"connections": [status.id for status, _to in pairs], "destinations": [to.id for _status, to in pairs]}
+    presets: dict[str, list[Row]] = {}
+    made: dict[str, list[Row]] = {}
+    for row in c.execute(_shown_to(), ids):
+        if row.connection_id is None:
+            made.setdefault(row.destination_id, []).append(row)
+        else:
+            presets.setdefault(row.connection_id, []).append(row)
+    about = (of.id, of.key, of.space_id, of.kind)
+    found: dict[str, tuple[int, int]] = {}
+    for status, to in pairs:
+        shown = [*presets.get(status.id, ()), *made.get(to.id, ())]
+        matching = [row.enabled for row in shown if _matches_some(row.trigger, about, status.calls, to.name)]
+        found[status.id] = (sum(matching), len(matching) - sum(matching))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _matches_some(trigger: str, about: tuple[str, str, str, str], calls: tuple[str, ...], destination_name: str) -> bool:
+    """`about` is the computation's id, key, space and kind."""
+    reference = ComputationRef(id=about[0], key=about[1], space_id=about[2], computation_class=about[3])
+    samples = sample_records(reference, calls=[call for call in CALLS if call in calls], destination_name=destination_name)
+    return any(parse_trigger(trigger).matches(sample.record) for sample in samples)
+
+
+@cache
+def _shown_to() -> sa.CompoundSelect[*tuple[Any, ...]]:
+    """The mappings of these connections, and the hand-made ones of these destinations."""
+    m = mapping.c
+    own = m.connection_id.in_(sa.bindparam("connections", expanding=True, type_=sa.String))
+    hand_made = sa.and_(m.connection_id.is_(None), m.destination_id.in_(sa.bindparam("destinations", expanding=True, type_=sa.String)))
+    columns = sa.select(m.connection_id, m.destination_id, m.trigger, m.enabled)
+    # each part by its own index
+    return columns.where(own, m.removed_at.is_(None)).union_all(columns.where(hand_made, m.removed_at.is_(None)))
 
 
 def has_enabled_match(c: sa.Connection, row: Row) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -47,12 +48,9 @@ class Summary:
 
 def list_summaries(c: sa.Connection, space_id: str, *, search: str = "", offset: int = 0, limit: int = 50) -> tuple[list[Summary], int]:
     """The audiences whose name or key contains `search`, by name, and how many there are of them in all."""
-    wanted = [computation.c.space_id == space_id, computation.c.kind == "audience", computation.c.deleted_at.is_(None)]
-    if search:
-        wanted.append(sa.or_(*(column.icontains(search, autoescape=True) for column in (computation.c.name, computation.c.key))))
-    total = c.execute(sa.select(sa.func.count()).select_from(computation).where(*wanted)).scalar_one()
-    by_name = sa.select(computation).where(*wanted).order_by(sa.func.lower(computation.c.name), computation.c.key)
-    return summarize(c, space_id, c.execute(by_name.offset(offset).limit(limit)).all()), total
+    asked = {"space": space_id, "part": as_part(search), "offset": offset, "limit": limit}
+    total = c.execute(_how_many(searched=bool(search)), asked).scalar_one()
+    return summarize(c, space_id, c.execute(_by_name(searched=bool(search)), asked).all()), total
 
 
 def summarize(c: sa.Connection, space_id: str, rows: Sequence[Row]) -> list[Summary]:
@@ -74,14 +72,13 @@ def summarize(c: sa.Connection, space_id: str, rows: Sequence[Row]) -> list[Summ
 
 def conditions(c: sa.Connection, space_id: str, rows: Sequence[Row]) -> list[Condition]:
     """How these audiences of one space are, one for each row."""
-    versions, computing, waiting = _versions(c, [row.id for row in rows]), _asked(c, space_id), waiting_for_destinations(c, rows)
-    held: dict[str, int] = {}
-    for of, n in versions:
-        held[of] = max(n, held.get(of, 0))
+    ids = {"ids": [row.id for row in rows]}
+    versions = {row.computation_id: row for row in c.execute(_current_versions(), ids)}
+    held = {row.computation_id: row.n for row in c.execute(_held_versions(), ids)}
+    computing, waiting = _asked(c, space_id), waiting_for_destinations(c, rows)
     found: list[Condition] = []
     for row in rows:
-        current = versions.get((row.id, row.current_version))
-        newest = held.get(row.id, 0)
+        current, newest = versions.get(row.id), held.get(row.id, 0)
         found.append(
             Condition(
                 status=_status(row, computing.get(row.id), waits=row.id in waiting),
@@ -95,8 +92,12 @@ def conditions(c: sa.Connection, space_id: str, rows: Sequence[Row]) -> list[Con
 
 def list_versions(c: sa.Connection, computation_id: str, *, offset: int = 0, limit: int = 100) -> list[Row]:
     """The versions whose evaluation ended, the newest first."""
-    ended = sa.and_(version.c.computation_id == computation_id, version.c.state != "reserved")
-    return list(c.execute(sa.select(version).where(ended).order_by(version.c.n.desc()).offset(offset).limit(limit)))
+    return list(c.execute(_ended(), {"computation": computation_id, "offset": offset, "limit": limit}))
+
+
+def computed_audiences(c: sa.Connection, space_id: str) -> list[Row]:
+    """Key and name of the audiences that have a version, by key."""
+    return list(c.execute(_computed(), {"space": space_id}))
 
 
 def _status(row: Row, working: bool | None, *, waits: bool) -> str:
@@ -117,38 +118,105 @@ def _status(row: Row, working: bool | None, *, waits: bool) -> str:
 
 def _asked(c: sa.Connection, space_id: str) -> dict[str, bool]:
     """By computation whether a run works on it, for those that are asked for."""
-    r = compute_request.c
-    owed = sa.select(r.computation_ids, r.started_at).where(r.space_id == space_id, r.state == "owed")
     asked: dict[str, bool] = {}
-    for row in c.execute(owed):
+    for row in c.execute(_owed_computing(), {"space": space_id}):
         for one in row.computation_ids:
             asked[one] = asked.get(one, False) or row.started_at is not None
     return asked
 
 
-def _versions(c: sa.Connection, ids: Sequence[str]) -> dict[tuple[str, int], Any]:
-    """The current versions, and the held ones."""
-    v = version.c
-    is_current = sa.and_(v.computation_id == computation.c.id, v.n == computation.c.current_version)
-    query = (
-        sa.select(v.computation_id, v.n, v.size, v.users)
-        .join(computation, computation.c.id == v.computation_id)
-        .where(v.computation_id.in_(ids), sa.or_(is_current, v.state == "held"))
-    )
-    return {(row.computation_id, row.n): row for row in c.execute(query)}
-
-
 def _destinations(c: sa.Connection, rows: Sequence[Row]) -> dict[str, list[Joined]]:
     enabled = {row.id: row.enabled for row in rows}
+    # a page has hundreds of connections, and they say one of a few things about one of a few destinations
+    said: dict[tuple[str, str, bool], Joined] = {}
+    found: dict[str, list[Joined]] = {}
+    for of, state, to, key, name, type_, on in c.execute(_connected(), {"ids": list(enabled)}):
+        joined = said.get((to, state, enabled[of]))
+        if joined is None:
+            word = status_word(state, destination_enabled=on, computation_enabled=enabled[of])
+            joined = said[to, state, enabled[of]] = Joined(key, name, type_, word)
+        found.setdefault(of, []).append(joined)
+    return found
+
+
+# ---- the questions, each made once: building one takes longer than the database needs to answer it
+
+
+def as_part(text: str) -> str:
+    """The pattern of texts that contain this one, as `searched` takes it."""
+    return "%" + text.replace("/", "//").replace("%", "/%").replace("_", "/_") + "%"
+
+
+def audiences_query(*, searched: bool, columns: Sequence[sa.ColumnElement[Any]] = ()) -> sa.Select[*tuple[Any, ...]]:
+    """The audiences of `space`, with `searched` those whose name or key is like `part`."""
+    t = computation.c
+    wanted = [t.space_id == sa.bindparam("space", type_=sa.String), t.kind == "audience", t.deleted_at.is_(None)]
+    if searched:
+        part = sa.bindparam("part", type_=sa.String)
+        wanted.append(sa.or_(*(sa.func.lower(column).like(sa.func.lower(part), escape="/") for column in (t.name, t.key))))
+    return (sa.select(*columns) if columns else sa.select(computation)).where(*wanted)
+
+
+@cache
+def _how_many(*, searched: bool) -> sa.Select[*tuple[Any, ...]]:
+    return audiences_query(searched=searched, columns=(sa.func.count(computation.c.id),))
+
+
+@cache
+def _by_name(*, searched: bool) -> sa.Select[*tuple[Any, ...]]:
+    return _part(audiences_query(searched=searched).order_by(sa.func.lower(computation.c.name), computation.c.key))
+
+
+@cache
+def _computed() -> sa.Select[*tuple[Any, ...]]:
+    t = computation.c
+    return audiences_query(searched=False, columns=(t.key, t.name)).where(t.current_version.is_not(None)).order_by(t.key)
+
+
+@cache
+def _ended() -> sa.Select[*tuple[Any, ...]]:
+    """The newest first."""
+    v = version.c
+    of_one = sa.and_(v.computation_id == sa.bindparam("computation", type_=sa.String), v.state != "reserved")
+    return _part(sa.select(version).where(of_one).order_by(v.n.desc()))
+
+
+def _part(query: sa.Select[*tuple[Any, ...]]) -> sa.Select[*tuple[Any, ...]]:
+    return query.offset(sa.bindparam("offset", type_=sa.Integer)).limit(sa.bindparam("limit", type_=sa.Integer))
+
+
+@cache
+def _current_versions() -> sa.Select[*tuple[Any, ...]]:
+    v = version.c
+    current = sa.and_(v.computation_id == computation.c.id, v.n == computation.c.current_version)
+    query = sa.select(v.computation_id, v.n, v.size, v.users).select_from(computation.join(version, current))
+    return query.where(computation.c.id.in_(_of_ids()))
+
+
+@cache
+def _held_versions() -> sa.Select[*tuple[Any, ...]]:
+    """The newest that is held, of each audience that has one."""
+    v = version.c
+    query = sa.select(v.computation_id, sa.func.max(v.n).label("n")).where(v.state == "held", v.computation_id.in_(_of_ids()))
+    return query.group_by(v.computation_id)
+
+
+@cache
+def _owed_computing() -> sa.Select[*tuple[Any, ...]]:
+    r = compute_request.c
+    return sa.select(r.computation_ids, r.started_at).where(r.space_id == sa.bindparam("space", type_=sa.String), r.state == "owed")
+
+
+@cache
+def _connected() -> sa.Select[*tuple[Any, ...]]:
     d, con = destination.c, connection.c
-    query = (
-        sa.select(con.computation_id, con.state, d.key, d.name, d.type, d.enabled)
+    return (
+        sa.select(con.computation_id, con.state, d.id, d.key, d.name, d.type, d.enabled)
         .join(destination, d.id == con.destination_id)
-        .where(con.computation_id.in_(enabled), con.removed_at.is_(None))
+        .where(con.computation_id.in_(_of_ids()), con.removed_at.is_(None))
         .order_by(d.name, d.key)
     )
-    found: dict[str, list[Joined]] = {}
-    for row in c.execute(query):
-        word = status_word(row.state, destination_enabled=row.enabled, computation_enabled=enabled[row.computation_id])
-        found.setdefault(row.computation_id, []).append(Joined(row.key, row.name, row.type, word))
-    return found
+
+
+def _of_ids() -> sa.BindParameter[Any]:
+    return sa.bindparam("ids", expanding=True, type_=sa.String)

@@ -1,6 +1,8 @@
 """Status: one row per connection, in the words that people read. It reads tables only, so it starts fast."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -41,7 +43,8 @@ class Progress:
 class StatusRow:
     """How a connection is; `members` is the size of the current version, None before the first; `last_sync_at` is in UTC microseconds.
 
-    `pace` says why the destination is not sent to as usual: paused, slowed down, or left alone.
+    `pace` says why the destination is not sent to as usual: paused, slowed down, or left alone. `id` is the connection's own,
+    `calls` what it sends.
     """
 
     audience: str
@@ -57,6 +60,8 @@ class StatusRow:
     remedy: str | None
     progress: Progress | None = None
     pace: tuple[str, ...] = ()
+    id: str = ""
+    calls: tuple[str, ...] = ()
 
 
 def list_status(c: sa.Connection, space_id: str, *, audience: str | None = None, now_us: int | None = None) -> list[StatusRow]:
@@ -64,6 +69,27 @@ def list_status(c: sa.Connection, space_id: str, *, audience: str | None = None,
 
     Pauses that are over and rates of progress need `now_us`; without it they are left out.
     """
+    asked = {"space": space_id, "audience": audience}
+    one = audience is not None
+    rows = c.execute(_connections(one=one), asked).all()
+    requests = _requests(c.execute(_owed(one=one), asked))
+    dead: dict[str, int] = {row[0]: row[1] for row in c.execute(_dead(one=one), asked)}
+    held: dict[str, int] = {row[0]: row[1] for row in c.execute(_held(one=one), asked)}
+    progress = _progress(c.execute(_under_way(one=one), asked), now_us)
+    found: list[StatusRow] = []
+    for row in rows:
+        status = _status(row, requests.get(row.id, []), dead.get(row.id, 0), held=held.get(row.computation_id, 0))
+        words = () if now_us is None else tuple(pace_words(pace_in(row), paused_until_us=row.paused_until, now_us=now_us))
+        found.append(replace(status, progress=progress.get(row.id), pace=words) if words or row.id in progress else status)
+    return found
+
+
+# ---- the questions, each made once: building one takes longer than the database needs to answer it
+
+
+@cache
+def _connections(*, one: bool) -> sa.Select[*tuple[Any, ...]]:
+    """With what their status is read from; of the space, or with `one` of the audience alone."""
     current = sa.and_(version.c.computation_id == computation.c.id, version.c.n == computation.c.current_version)
     joined = (
         connection.join(computation, computation.c.id == connection.c.computation_id)
@@ -71,8 +97,9 @@ def list_status(c: sa.Connection, space_id: str, *, audience: str | None = None,
         .outerjoin(version, current)
         .outerjoin(pace, pace.c.destination_id == destination.c.id)
     )
+    con = connection.c
     columns = (
-        connection,
+        *(con.id, con.computation_id, con.state, con.calls, con.sent, con.last_sync_at, con.last_run_id, con.error, con.remedy),
         computation.c.key.label("audience"),
         computation.c.enabled.label("computation_enabled"),
         computation.c.current_version,
@@ -82,14 +109,61 @@ def list_status(c: sa.Connection, space_id: str, *, audience: str | None = None,
         version.c.size,
         *PACE_COLUMNS,
     )
-    wanted = [computation.c.space_id == space_id, connection.c.removed_at.is_(None)]
-    if audience is not None:
-        wanted.append(computation.c.key == audience)
-    rows = c.execute(sa.select(*columns).select_from(joined).where(*wanted).order_by(computation.c.key, destination.c.key)).all()
-    requests, dead, held, progress = _requests(c), _dead(c), _held(c), _progress(c, now_us)
-    found = [_status(row, requests.get(row.id, []), dead.get(row.id, 0), held=held.get(row.computation_id, 0)) for row in rows]
-    paces = [() if now_us is None else tuple(pace_words(pace_in(row), paused_until_us=row.paused_until, now_us=now_us)) for row in rows]
-    return [replace(one, progress=progress.get(row.id), pace=words) for one, row, words in zip(found, rows, paces, strict=True)]
+    query = sa.select(*columns).select_from(joined).where(*_wanted(one=one))
+    return query.order_by(computation.c.key, destination.c.key)
+
+
+def _wanted(*, one: bool) -> list[sa.ColumnElement[bool]]:
+    wanted = [computation.c.space_id == sa.bindparam("space", type_=sa.String), connection.c.removed_at.is_(None)]
+    return [*wanted, computation.c.key == sa.bindparam("audience", type_=sa.String)] if one else wanted
+
+
+def _ids(*, one: bool) -> sa.Select[*tuple[Any, ...]]:
+    """Of the connections that are asked about."""
+    joined = connection.join(computation, computation.c.id == connection.c.computation_id)
+    return sa.select(connection.c.id).select_from(joined).where(*_wanted(one=one))
+
+
+@cache
+def _owed(*, one: bool) -> sa.Select[*tuple[Any, ...]]:
+    r = sync_request.c
+    query = sa.select(r.connection_id, r.kind, r.started_at, r.failures, r.run_id).where(
+        r.state == "owed", r.connection_id.in_(_ids(one=one))
+    )
+    return query.order_by(r.created_at)
+
+
+@cache
+def _under_way(*, one: bool) -> sa.Select[*tuple[Any, ...]]:
+    """The generations that are open and have records, with how many of these are answered."""
+    g = generation.c
+    answered = sa.func.coalesce(sa.func.sum(ledger.c.hi - ledger.c.lo + 1), 0).label("answered")
+    return (
+        sa.select(g.id, g.connection_id, g.records, g.planned_at, answered)
+        .select_from(generation.outerjoin(ledger, ledger.c.generation == g.id))
+        .where(g.state == "open", g.records > 0, g.connection_id.in_(_ids(one=one)))
+        .group_by(g.id, g.connection_id, g.records, g.planned_at)
+    )
+
+
+@cache
+def _dead(*, one: bool) -> sa.Select[*tuple[Any, ...]]:
+    e = exception.c
+    query = sa.select(e.connection_id, sa.func.count()).where(e.kind.in_(_DEAD), e.connection_id.in_(_ids(one=one)))
+    return query.group_by(e.connection_id)
+
+
+@cache
+def _held(*, one: bool) -> sa.Select[*tuple[Any, ...]]:
+    joined = version.join(computation, computation.c.id == version.c.computation_id)
+    wanted = [version.c.state == "held", computation.c.space_id == sa.bindparam("space", type_=sa.String)]
+    if one:
+        wanted.append(computation.c.key == sa.bindparam("audience", type_=sa.String))
+    query = sa.select(version.c.computation_id, sa.func.max(version.c.n)).select_from(joined).where(*wanted)
+    return query.group_by(version.c.computation_id)
+
+
+# ---- the answers
 
 
 def _status(row: Any, requests: list[Any], dead: int, *, held: int) -> StatusRow:
@@ -113,40 +187,24 @@ def _status(row: Any, requests: list[Any], dead: int, *, held: int) -> StatusRow
         run_id=next((request.run_id for request in requests if request.started_at is not None), row.last_run_id),
         error=row.error,
         remedy=row.remedy,
+        id=row.id,
+        calls=tuple(row.calls),
     )
 
 
-def _requests(c: sa.Connection) -> dict[str, list[Any]]:
+def _requests(rows: Iterable[Any]) -> dict[str, list[Any]]:
+    """By connection, the oldest first."""
     found: dict[str, list[Any]] = {}
-    for row in c.execute(sa.select(sync_request).where(sync_request.c.state == "owed").order_by(sync_request.c.created_at)):
+    for row in rows:
         found.setdefault(row.connection_id, []).append(row)
     return found
 
 
-def _progress(c: sa.Connection, now_us: int | None) -> dict[str, Progress]:
-    """By connection, of the generations that are open and have records."""
-    answered = sa.func.coalesce(sa.func.sum(ledger.c.hi - ledger.c.lo + 1), 0).label("answered")
-    query = (
-        sa.select(generation.c.id, generation.c.connection_id, generation.c.records, generation.c.planned_at, answered)
-        .select_from(generation.outerjoin(ledger, ledger.c.generation == generation.c.id))
-        .where(generation.c.state == "open", generation.c.records > 0)
-        .group_by(generation.c.id, generation.c.connection_id, generation.c.records, generation.c.planned_at)
-    )
+def _progress(rows: Iterable[Any], now_us: int | None) -> dict[str, Progress]:
+    """By connection."""
     found: dict[str, Progress] = {}
-    for row in c.execute(query):
+    for row in rows:
         done, age_s = int(row.answered), ((now_us or 0) - row.planned_at) / SECOND_US
         per_s = done / age_s if age_s >= 1 else None
         found[row.connection_id] = Progress(row.id, done, row.records, per_s, (row.records - done) / per_s if per_s else None)
     return found
-
-
-def _dead(c: sa.Connection) -> dict[str, int]:
-    query = sa.select(exception.c.connection_id, sa.func.count()).where(exception.c.kind.in_(_DEAD)).group_by(exception.c.connection_id)
-    return {row[0]: row[1] for row in c.execute(query)}
-
-
-def _held(c: sa.Connection) -> dict[str, int]:
-    query = (
-        sa.select(version.c.computation_id, sa.func.max(version.c.n)).where(version.c.state == "held").group_by(version.c.computation_id)
-    )
-    return {row[0]: row[1] for row in c.execute(query)}

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,8 +36,10 @@ class Role(StrEnum):
     ADMIN = "admin"
 
     def reaches(self, needed: "Role") -> bool:
-        order = list(Role)
-        return order.index(self) >= order.index(needed)
+        return _ORDER[self] >= _ORDER[needed]
+
+
+_ORDER = {role: place for place, role in enumerate(Role)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def create_token(change: Change, new: NewToken, *, secret_source: SecretSource =
         "space_id": new.space_id,
         "expires_at": new.expires_at,
     }
-    row = change.insert(api_token, "tok", {**shown, "digest": _digest(secret), "created_by": change.registry.actor})
+    row = change.insert(api_token, "tok", {**shown, "digest": secret_digest(secret), "created_by": change.registry.actor})
     change.record("create", f"token {row.id}", after=shown)
     return Issued(row, secret)
 
@@ -95,7 +98,7 @@ def list_tokens(c: sa.Connection) -> list[Row]:
 
 def any_valid_token(c: sa.Connection, now_us: int) -> bool:
     """True when someone could log in."""
-    return c.execute(sa.select(api_token.c.id).where(*_valid(now_us))).first() is not None
+    return c.execute(sa.select(api_token.c.id).where(*_valid()), {"now": now_us}).first() is not None
 
 
 def revoke_token(change: Change, token_id: str) -> Row:
@@ -114,8 +117,8 @@ def find_by_secret(c: sa.Connection, secret: str, now_us: int) -> Row | None:
     """The token that someone holds, None when there is no such, or it ended."""
     if not secret.startswith(PREFIX):
         return None
-    digest = _digest(secret)
-    row = c.execute(sa.select(api_token).where(api_token.c.digest == digest, *_valid(now_us))).first()
+    digest = secret_digest(secret)
+    row = c.execute(_by_digest(), {"digest": digest, "now": now_us}).first()
     # found by an index over digests; that comparison may stop early, this one decides
     return row if row is not None and hmac.compare_digest(row.digest, digest) else None
 
@@ -123,6 +126,11 @@ def find_by_secret(c: sa.Connection, secret: str, now_us: int) -> Row | None:
 def note_use(c: sa.Connection, row: Row, now_us: int) -> None:
     """Remember that the token was used, to the hour."""
     c.execute(api_token.update().where(api_token.c.id == row.id).values(last_used_at=hour_of(now_us)))
+
+
+def has_ended(row: Row, now_us: int) -> bool:
+    """Whether its time is over, for a token that was valid when it was read."""
+    return row.expires_at is not None and row.expires_at <= now_us
 
 
 def was_used_this_hour(row: Row, now_us: int) -> bool:
@@ -138,26 +146,45 @@ def open_session(c: sa.Connection, token: Row, now_us: int, *, secret_source: Se
     c.execute(console_session.delete().where(console_session.c.expires_at <= now_us))
     cookie = base64.urlsafe_b64encode(secret_source()).decode().rstrip("=")
     expires_at = min(now_us + SESSION_US, token.expires_at or now_us + SESSION_US)
-    values: dict[str, Any] = {"digest": _digest(cookie), "token_id": token.id, "expires_at": expires_at, "created_at": now_us}
+    values: dict[str, Any] = {"digest": secret_digest(cookie), "token_id": token.id, "expires_at": expires_at, "created_at": now_us}
     c.execute(console_session.insert().values(values))
     return cookie, expires_at
 
 
 def find_session(c: sa.Connection, cookie: str, now_us: int) -> Row | None:
     """The token behind a cookie, None when the session or the token ended."""
-    joined = console_session.join(api_token, api_token.c.id == console_session.c.token_id)
-    of_cookie = sa.and_(console_session.c.digest == _digest(cookie), console_session.c.expires_at > now_us, *_valid(now_us))
-    return c.execute(sa.select(api_token).select_from(joined).where(of_cookie)).first()
+    return c.execute(_by_cookie(), {"digest": secret_digest(cookie), "now": now_us}).first()
 
 
 def close_session(c: sa.Connection, cookie: str) -> None:
-    c.execute(console_session.delete().where(console_session.c.digest == _digest(cookie)))
+    c.execute(console_session.delete().where(console_session.c.digest == secret_digest(cookie)))
 
 
-def _valid(now_us: int) -> list[sa.ColumnElement[bool]]:
+# ---- the questions, made once: every request asks one of them
+
+
+@cache
+def _by_digest() -> sa.Select[*tuple[Any, ...]]:
+    return sa.select(api_token).where(api_token.c.digest == sa.bindparam("digest", type_=sa.String), *_valid())
+
+
+@cache
+def _by_cookie() -> sa.Select[*tuple[Any, ...]]:
+    joined = console_session.join(api_token, api_token.c.id == console_session.c.token_id)
+    s = console_session.c
+    wanted = [s.digest == sa.bindparam("digest", type_=sa.String), s.expires_at > _now(), *_valid()]
+    return sa.select(api_token).select_from(joined).where(*wanted)
+
+
+def _valid() -> list[sa.ColumnElement[bool]]:
     t = api_token.c
-    return [t.revoked_at.is_(None), sa.or_(t.expires_at.is_(None), t.expires_at > now_us)]
+    return [t.revoked_at.is_(None), sa.or_(t.expires_at.is_(None), t.expires_at > _now())]
 
 
-def _digest(secret: str) -> str:
+def _now() -> sa.BindParameter[int]:
+    return sa.bindparam("now", type_=sa.BigInteger)
+
+
+def secret_digest(secret: str) -> str:
+    """What is kept of a token or a cookie."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

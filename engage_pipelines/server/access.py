@@ -23,7 +23,8 @@ from engage_pipelines.domain.errors import BusyError, ConfigurationError, Forbid
 from engage_pipelines.registry.change import Registry
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.lookup import Row, list_spaces
-from engage_pipelines.registry.tokens import Role, find_by_secret, find_session, note_use, was_used_this_hour
+from engage_pipelines.registry.tokens import Role, find_by_secret, find_session, has_ended, note_use, secret_digest, was_used_this_hour
+from engage_pipelines.server.kept import Kept
 from engage_pipelines.settings import LOGIN_LOCAL, LOGIN_REQUIRED, Settings
 
 COOKIE = "engage_session"
@@ -97,21 +98,43 @@ def spaces_for(c: sa.Connection, actor: Actor) -> list[Row]:
     return [row for row in list_spaces(c) if actor.reaches(row)]
 
 
+def kept_spaces_for(request: HTTPConnection) -> list[Row]:
+    """The same for whoever asks, from memory while nothing changed."""
+    kept, database = cast(Kept, request.app.state.kept), cast(Registry, request.app.state.registry).database
+
+    def read() -> list[Row]:
+        with database.read() as c:
+            return list_spaces(c)
+
+    return [row for row in kept.look("spaces", read) if actor_of(request).reaches(row)]
+
+
 # ---- finding out who asks
 
 
-def actor_by_bearer(database: Database, header: str | None) -> Actor:
+def actor_by_bearer(database: Database, kept: Kept, header: str | None) -> Actor:
     """Whose token an Authorization header carries. Raises LoginError."""
     scheme, _, secret = (header or "").partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
         raise LoginError("The request carries no token.", "Send the header `Authorization: Bearer eng_...`.")
-    with database.read() as c:
-        now = database.now_us(c)
-        row = find_by_secret(c, secret.strip(), now)
-    if row is None:
-        raise LoginError("The token is unknown, or it ended or was revoked.", "Make one with: engage token create --role reader")
+    row = kept.look(("token", secret_digest(secret.strip())), lambda: _token(database, secret.strip()))
+    now = database.look_at_clock_us()
+    if has_ended(row, now):
+        raise _unknown()
     _note_use(database, row, now)
     return _actor_with(row)
+
+
+def _token(database: Database, secret: str) -> Row:
+    with database.read() as c:
+        row = find_by_secret(c, secret, database.now_us(c))
+    if row is None:
+        raise _unknown()
+    return row
+
+
+def _unknown() -> LoginError:
+    return LoginError("The token is unknown, or it ended or was revoked.", "Make one with: engage token create --role reader")
 
 
 def console_actor(request: HTTPConnection) -> Actor | None:

@@ -31,11 +31,13 @@ from engage_pipelines.domain.errors import (
     StateError,
 )
 from engage_pipelines.registry.change import Registry, open_registry
+from engage_pipelines.registry.watch import Watch
 from engage_pipelines.server import api, console, login
 from engage_pipelines.server.access import login_is_required
 from engage_pipelines.server.api.answers import errors, failed
 from engage_pipelines.server.api.evaluations import Previews
 from engage_pipelines.server.guard import Guard, LoginWall
+from engage_pipelines.server.kept import Kept
 from engage_pipelines.settings import Settings
 
 API_PATH = "/api"
@@ -72,6 +74,7 @@ def create_app(settings: Settings, *, registry: Registry | None = None) -> Starl
     app.state.registry = registry or open_registry(settings, types=destination_types())
     app.state.login_required = required
     app.state.previews = Previews()
+    app.state.kept = Kept(Watch(app.state.registry.database))
     app.state.form_key = secrets.token_bytes(32)
     return app
 
@@ -82,6 +85,7 @@ async def _lifespan(app: Starlette) -> AsyncGenerator[None]:
     current_default_thread_limiter().total_tokens = _THREADS
     yield
     app.state.previews.close()
+    app.state.kept.close()
     app.state.registry.database.close()
 
 

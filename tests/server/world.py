@@ -105,6 +105,7 @@ def open_world(home: Path, portal: BlockingPortal, made: Path, **environment: st
         source = find_source(c, spaces["main"].id, "website")
     yield World(app, portal, spaces["main"], spaces["other"], source)
     app.state.previews.close()
+    app.state.kept.close()
     app.state.registry.database.close()
 
 

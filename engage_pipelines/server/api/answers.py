@@ -57,8 +57,8 @@ def media_type(accept: str | None) -> str:
     return JSON
 
 
-def said(content: Mapping[str, Any], *, media: str, headers: Mapping[str, str] | None = None, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status_code=status, media_type=media, headers=dict(headers or {}))
+def answered(body: bytes, headers: Mapping[str, str], *, media: str) -> Response:
+    return Response(body, media_type=media, headers=dict(headers))
 
 
 def failed(error: Exception, *, media: str) -> Response:

@@ -246,12 +246,12 @@ def _key_for(said: CreateAudience) -> str:
 
 _PATH = "/spaces/{spaceId}/audiences"
 _SEARCH = Query("search", "A part of the name or the key.")
-_INCLUDE = Query("include", "What to say besides: schedules.", {"type": "string", "enum": ["schedules"]})
+_INCLUDE = Query("include", "What to say besides: schedules.", {"type": "string", "enum": ["schedules"]}, timely=True)
 OPERATIONS = (
     Operation("listAudiences", "GET", _PATH, _list, "The audiences of a space", ("audiences", "pagination"),
-              query=(PAGINATION, _SEARCH, _INCLUDE)),
+              query=(PAGINATION, _SEARCH, _INCLUDE), kept=True),
     Operation("createAudience", "POST", _PATH, _create, "Make an audience", ("audience",), role=Role.OPERATOR, body=CreateAudience),
-    Operation("getAudience", "GET", f"{_PATH}/{{id}}", _get, "One audience", ("audience",), query=(_INCLUDE,)),
+    Operation("getAudience", "GET", f"{_PATH}/{{id}}", _get, "One audience", ("audience",), query=(_INCLUDE,), kept=True),
     Operation("updateAudienceForSpace", "PATCH", f"{_PATH}/{{id}}", _update, "Change an audience", ("audience",),
               role=Role.OPERATOR, body=UpdateAudience),
     Operation("removeAudienceFromSpace", "DELETE", f"{_PATH}/{{id}}", _remove, "Delete an audience", ("status",), role=Role.ADMIN),

@@ -107,11 +107,15 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A parameter of the query, for the documents; whether it fits is checked by whoever reads it."""
+    """A parameter of the query, for the documents; whether it fits is checked by whoever reads it.
+
+    `timely`: with it the answer depends on the hour.
+    """
 
     name: str
     text: str
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    timely: bool = False
 
 
 PAGINATION = Query(
@@ -126,6 +130,7 @@ class Operation:
     """One operation: where it is, what it takes and gives, who may ask for it, and the function that does it.
 
     `version` is the newest of Segment's media types that has it, `own` an operation of ours.
+    `kept`: the answer follows from the path, the query, the space of the token and the tables alone, so it holds until these change.
     """
 
     name: str
@@ -139,6 +144,7 @@ class Operation:
     body: type[BaseModel] | None = None
     query: Sequence[Query] = ()
     version: str = "v1"
+    kept: bool = False
 
     @property
     def is_own(self) -> bool:

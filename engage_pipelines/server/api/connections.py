@@ -256,7 +256,7 @@ OPERATIONS = (
               _supported, "What an audience of that type can be connected to", ("destinations",), version="v1alpha",
               query=(Query("slug", "Of this destination type."), Query("actionId", "That have this action."))),
     Operation("listDestinationsFromAudience", "GET", _PATH, _list, "The connected destinations", ("connections", "pagination"),
-              query=(PAGINATION,), version="v1alpha"),
+              query=(PAGINATION,), version="v1alpha", kept=True),
     Operation("addDestinationToAudience", "POST", _PATH, _add, "Connect a destination", ("connection", "idSyncConfiguration"),
               role=Role.OPERATOR, body=AddDestination, version="v1alpha"),
     Operation("updateDestinationForAudience", "PATCH", f"{_PATH}/{{destinationId}}", _update, "Change, pause or resume a connection",

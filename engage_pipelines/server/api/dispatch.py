@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+import orjson
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,9 +18,10 @@ from starlette.responses import Response
 from engage_pipelines.domain.errors import EngageError, UsageError
 from engage_pipelines.registry.change import Registry
 from engage_pipelines.server.access import ACTOR, actor_by_bearer, allow, allow_members
-from engage_pipelines.server.api.answers import MalformedError, errors, failed, media_type, said
-from engage_pipelines.server.api.calls import AtFieldError, Call, Operation, etag
+from engage_pipelines.server.api.answers import MalformedError, answered, errors, failed, media_type
+from engage_pipelines.server.api.calls import Answer, AtFieldError, Call, Operation, etag
 from engage_pipelines.server.guard import body_of
+from engage_pipelines.server.kept import Kept
 
 MOST_DEPTH = 40
 _MOST_INT = 2**63
@@ -30,10 +32,17 @@ _log = logging.getLogger(__name__)
 def endpoint(operation: Operation) -> Callable[[Request], Response]:
     """The operation as Starlette calls it, in a thread."""
 
+    timely = {one.name for one in operation.query if one.timely}
+
     def answer(request: Request) -> Response:
         media = media_type(request.headers.get("accept"))
         try:
-            found = operation.run(_call(operation, request))
+            call = _call(operation, request)
+            if operation.kept and not timely & call.query.keys():
+                key = (operation.name, tuple(call.path.items()), tuple(call.query.items()), call.actor.space, media)
+                kept = cast(Kept, request.app.state.kept).look(key, lambda: _written(operation.run(call)), size_of=lambda one: len(one[0]))
+                return answered(*kept, media=media)
+            return answered(*_written(operation.run(call)), media=media)
         except (EngageError, AtFieldError, MalformedError, ValidationError) as error:
             return failed(error, media=media)
         except Exception as error:
@@ -41,15 +50,18 @@ def endpoint(operation: Operation) -> Callable[[Request], Response]:
             _log.error("api_operation_failed operation=%s error=%s", operation.name, type(error).__name__, exc_info=_without_message(error))
             told = {"type": "internal-error", "message": "The server failed; its log says where.", "status": 500}
             return errors([told], 500, media=media)
-        headers = {} if found.updated_at is None else {"ETag": etag(found.updated_at)}
-        return said({"data": found.data}, media=media, headers=headers)
 
     return answer
 
 
+def _written(found: Answer) -> tuple[bytes, dict[str, str]]:
+    """The body and the headers."""
+    return orjson.dumps({"data": found.data}), {} if found.updated_at is None else {"ETag": etag(found.updated_at)}
+
+
 def _call(operation: Operation, request: Request) -> Call:
     registry = cast(Registry, request.app.state.registry)
-    actor = actor_by_bearer(registry.database, request.headers.get("authorization"))
+    actor = actor_by_bearer(registry.database, request.app.state.kept, request.headers.get("authorization"))
     request.scope[ACTOR] = actor
     allow(actor, operation.role)
     if operation.members:

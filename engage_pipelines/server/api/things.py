@@ -1,5 +1,8 @@
 """Finding what a path names: by the id that a list gave, or by the key that people chose."""
 
+from functools import cache
+from typing import Any
+
 import sqlalchemy as sa
 
 from engage_pipelines.domain.errors import NotFoundError
@@ -19,12 +22,19 @@ def trait_of(c: sa.Connection, of_space: Row, name: str) -> Row:
 
 
 def _computation_of(c: sa.Connection, of_space: Row, name: str, kind: str) -> Row:
-    t = computation.c
-    wanted = sa.and_(t.space_id == of_space.id, t.kind == kind, t.deleted_at.is_(None), sa.or_(t.id == name, t.key == name))
-    row = c.execute(sa.select(computation).where(wanted).order_by(t.id == name)).first()
+    row = c.execute(_computation(), {"space": of_space.id, "kind": kind, "name": name}).first()
     if row is None:
         raise NotFoundError(f"There is no {kind} {name[:80]!r} in space {of_space.key!r}.", "See the list.")
     return row
+
+
+@cache
+def _computation() -> sa.Select[*tuple[Any, ...]]:
+    """Made once: most operations ask it. A key goes before an id."""
+    t = computation.c
+    name = sa.bindparam("name", type_=sa.String)
+    wanted = [t.space_id == sa.bindparam("space", type_=sa.String), t.kind == sa.bindparam("kind", type_=sa.String), t.deleted_at.is_(None)]
+    return sa.select(computation).where(*wanted, sa.or_(t.id == name, t.key == name)).order_by(t.id == name)
 
 
 def connection_of(c: sa.Connection, of: Row, name: str) -> Row:

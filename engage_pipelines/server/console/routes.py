@@ -47,12 +47,12 @@ def routes() -> list[BaseRoute]:
 def _of_audiences() -> Sequence[BaseRoute]:
     return [
         shows("", _first_page),
-        shows("/audiences", audiences.listing),
+        shows("/audiences", audiences.listing, kept=True),
         *both("/audiences/new", definitions.ask_new, definitions.do_new),
         does("/definitions/preview", definitions.look, role=Role.READER),
         does("/definitions/builder", definitions.build, role=Role.READER),
         does("/definitions/rows", definitions.unbuild, role=Role.READER),
-        shows(_A, audiences.overview),
+        shows(_A, audiences.overview, kept=True),
         shows(f"{_A}/status", audiences.status_part),
         shows(f"{_A}/breakdown", audiences.breakdown),
         shows(f"{_A}/overlap", audiences.overlap),

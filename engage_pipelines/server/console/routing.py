@@ -10,14 +10,16 @@ from starlette.routing import Route
 from engage_pipelines.domain.errors import NotFoundError
 from engage_pipelines.registry.nearest import did_you_mean
 from engage_pipelines.registry.tokens import Role
-from engage_pipelines.server.access import actor_of, csrf_token, registry_for, spaces_for
+from engage_pipelines.server.access import actor_of, csrf_token, kept_spaces_for, registry_for
+from engage_pipelines.server.console.pages import SAID_COOKIE
 from engage_pipelines.server.console.visit import Handler, Visit
 from engage_pipelines.server.guard import form_of
+from engage_pipelines.server.kept import Kept
 
 
-def shows(path: str, handler: Handler, *, role: Role = Role.READER) -> Route:
-    """A page of a space, for whoever has at least that role."""
-    return Route(f"/s/{{space}}{path}", _endpoint(handler, role), methods=["GET"])
+def shows(path: str, handler: Handler, *, role: Role = Role.READER, kept: bool = False) -> Route:
+    """A page of a space, for whoever has at least that role; `kept`: it follows from the registry alone, so it holds until that changes."""
+    return Route(f"/s/{{space}}{path}", _endpoint(handler, role, kept=kept), methods=["GET"])
 
 
 def does(path: str, handler: Handler, *, role: Role = Role.OPERATOR) -> Route:
@@ -30,21 +32,35 @@ def both(path: str, show: Handler, do: Handler, *, role: Role = Role.OPERATOR) -
     return [shows(path, show, role=role), does(path, do, role=role)]
 
 
-def _endpoint(handler: Handler, role: Role) -> Callable[[Request], Response]:
+def _endpoint(handler: Handler, role: Role, *, kept: bool = False) -> Callable[[Request], Response]:
     def endpoint(request: Request) -> Response:
         found = visit_of(request)
         found.need(role)
-        return handler(found)
+        # what the last action came to is said once
+        return _kept(found, handler) if kept and SAID_COOKIE not in request.cookies else handler(found)
 
     return endpoint
+
+
+def _kept(visit: Visit, handler: Handler) -> Response:
+    request = visit.request
+    asked = tuple(request.headers.get(name, "") for name in ("hx-request", "hx-target"))
+    key = (request.url.path, request.url.query, asked, visit.actor, visit.csrf)
+
+    def read() -> tuple[bytes, int, str | None]:
+        page = handler(visit)
+        return bytes(page.body), page.status_code, page.media_type
+
+    kept: Kept = request.app.state.kept
+    body, status, media = kept.look(key, read, size_of=lambda one: len(one[0]))
+    return Response(body, status, media_type=media)
 
 
 def visit_of(request: Request) -> Visit:
     """Raises NotFoundError for a space that there is not, or that whoever asks does not reach."""
     actor, registry = actor_of(request), registry_for(request)
     wanted = str(request.path_params["space"])
-    with registry.database.read() as c:
-        spaces = {row.key: row for row in spaces_for(c, actor)}
+    spaces = {row.key: row for row in kept_spaces_for(request)}
     if wanted not in spaces:
         raise NotFoundError(f"There is no space {wanted[:80]!r}.", did_you_mean(wanted, spaces, otherwise="Choose one from the list."))
     several = {name: tuple(values) for name, values in form_of(request).items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -101,6 +102,12 @@ Handler = Callable[[Visit], Response]
 
 def path_of(*parts: str, **query: Any) -> str:
     """A path of the console; each part is one name, whatever characters it holds."""
-    path = "/" + "/".join(quote(part, safe="") for part in parts)
-    words = {name: value for name, value in query.items() if value not in (None, "")}
+    path = "/" + "/".join([_quoted(part) for part in parts])
+    words = query and {name: value for name, value in query.items() if value not in (None, "")}
     return f"{path}?{urlencode(words)}" if words else path
+
+
+@lru_cache(maxsize=4096)
+def _quoted(part: str) -> str:
+    """A page has hundreds of addresses, made of a few names."""
+    return quote(part, safe="")

@@ -155,6 +155,7 @@ def _open(computed: Path, home: Path, portal: BlockingPortal, *, connected: bool
         project.connect("business", "list")
     yield project
     app.state.previews.close()
+    app.state.kept.close()
     app.state.registry.database.close()
 
 

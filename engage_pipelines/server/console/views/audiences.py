@@ -13,10 +13,10 @@ from engage_pipelines.computing.kept_counts import identifiers_held, members_pag
 from engage_pipelines.computing.kept_members import members_sql, reading
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import ConflictError, NotFoundError
-from engage_pipelines.registry.audit import list_audit
+from engage_pipelines.registry.audit import creators_of
 from engage_pipelines.registry.computations import is_computing
-from engage_pipelines.registry.lookup import Row, find_audience, list_audiences
-from engage_pipelines.registry.overview import Summary, list_summaries, list_versions, summarize
+from engage_pipelines.registry.lookup import Row, find_audience
+from engage_pipelines.registry.overview import Summary, computed_audiences, list_summaries, list_versions, summarize
 from engage_pipelines.registry.requests import owe_compute
 from engage_pipelines.server.console.chart import size_chart
 from engage_pipelines.server.console.pages import go, render
@@ -63,7 +63,7 @@ def overview(visit: Visit) -> Response:
     with visit.database.read() as c:
         top = head(c, visit, "overview")
         versions = list_versions(c, top.row.id, limit=_CHARTED)
-        others = [row for row in list_audiences(c, visit.space.id) if row.key != top.row.key and row.current_version is not None]
+        others = [row for row in computed_audiences(c, visit.space.id) if row.key != top.row.key]
         made = _made_by(c, visit, top.row)
         context = connection_rows(c, visit, top.row)
     chart = size_chart([(row.evaluated_at, row.size or 0) for row in reversed(versions) if row.state == "published"])
@@ -187,6 +187,4 @@ def decide_held(visit: Visit) -> Response:
 def _made_by(c: sa.Connection, visit: Visit, row: Row) -> str | None:
     """Who made it, by the audit log; None when that is not known."""
     named = f"audience {visit.space.key}/{row.key}"
-    return next(
-        (entry.actor for entry in list_audit(c, containing=named, limit=1_000) if entry.verb == "create" and entry.object == named), None
-    )
+    return creators_of(c, [named]).get(named)

@@ -18,7 +18,7 @@ from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.connections import Connected, NewConnection, find_connection
 from engage_pipelines.registry.destinations import find_destination, list_destinations
 from engage_pipelines.registry.lookup import Row
-from engage_pipelines.registry.matching import Match, matches_of
+from engage_pipelines.registry.matching import Match, count_matches, matches_of
 from engage_pipelines.registry.spaces import find_space
 from engage_pipelines.registry.status import StatusRow, list_status
 from engage_pipelines.registry.tables import destination
@@ -61,25 +61,26 @@ def connection_rows(c: sa.Connection, visit: Visit, of: Row) -> dict[str, Any]:
     """The destinations table of an audience, those whose name or key contains what is searched for."""
     search = visit.query("d")
     by_key = {row.key: row for row in list_destinations(c, visit.space.id)}
+    every = [(status, by_key[status.destination]) for status in list_status(c, visit.space.id, audience=of.key)]
+    wanted = [(status, to) for status, to in every if search.casefold() in f"{to.name} {to.key} {to.type}".casefold()]
+    lines = _lines(c, visit, of, wanted)
+    return {"lines": lines, "connected": len(every), "d": search, "moving": any(line.is_moving for line in lines)}
+
+
+def _lines(c: sa.Connection, visit: Visit, of: Row, joined: Sequence[tuple[StatusRow, Row]]) -> list[ConnectionLine]:
+    matching = count_matches(c, of, joined)
     lines: list[ConnectionLine] = []
-    total = 0
-    for status in list_status(c, visit.space.id, audience=of.key):
-        total += 1
-        to = by_key[status.destination]
-        if search.casefold() in f"{to.name} {to.key} {to.type}".casefold():
-            lines.append(_line(c, visit, of, to, status))
-    return {"lines": lines, "connected": total, "d": search, "moving": any(line.is_moving for line in lines)}
+    for status, to in joined:
+        type_ = visit.registry.types.get(to.type)
+        on, off = matching[status.id] if type_ is not None and type_.actions else (None, None)
+        progress = progress_of(c, status.id) if status.sync_status in MOVING else None
+        lines.append(ConnectionLine(status, to, type_.name if type_ else to.type, on, off, progress))
+    return lines
 
 
 def _line(c: sa.Connection, visit: Visit, of: Row, to: Row, status: StatusRow) -> ConnectionLine:
-    type_ = visit.registry.types.get(to.type)
-    on = off = None
-    if type_ is not None and type_.actions:
-        matches = matches_of(c, find_connection(c, of, to))
-        on = sum(match.mapping.enabled for match in matches)
-        off = len(matches) - on
-    progress = progress_of(c, find_connection(c, of, to).id) if status.sync_status in MOVING else None
-    return ConnectionLine(status, to, type_.name if type_ else to.type, on, off, progress)
+    (line,) = _lines(c, visit, of, [(status, to)])
+    return line
 
 
 def table(visit: Visit) -> Response:

@@ -1,7 +1,7 @@
 """Every destination type through the whole engine: an audience, a connection, a sync, a second version, and what the vendor then holds.
 
-What a type does with a record is held by its own tests against the same fake vendors. Here the registry keeps its settings, its presets make
-the payloads, and the engine cuts them into batches and reads its answers.
+What a type does with a record is held by its own tests against the same fake vendors. Here the registry keeps its settings, its presets
+make the payloads, and the engine cuts them into batches and reads its answers.
 """
 
 import hashlib

@@ -14,6 +14,7 @@ from engage_pipelines.registry.computations import find_audience
 from engage_pipelines.registry.connections import Connected, NewConnection, pause, remove
 from engage_pipelines.registry.connections import connect as connect_in
 from engage_pipelines.registry.destinations import find_destination
+from engage_pipelines.registry.list_settings import parse_list_settings
 from engage_pipelines.registry.lookup import find_space
 
 
@@ -31,15 +32,30 @@ from engage_pipelines.registry.lookup import find_space
     metavar="KIND[:first|last|all[:NAME]]",
     help="Enter people by this identifier; NAME is a trait or property that holds it too. A connection that is there changes.",
 )
+@click.option(
+    "--list-setting",
+    "list_settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What the type wants to know of the connection's list. A connection that is there changes.",
+)
 @click.option("--wait", is_flag=True, help="End when the backfill is settled; exit code 1 when it failed.")
 @click.option("--dry-run", is_flag=True, help="Say what would be made and sent, and write nothing.")
 def connect(
-    audience: str, destination: str, *, backfill: bool | None, ids: Sequence[str], wait: bool, dry_run: bool, **calls: bool
+    audience: str,
+    destination: str,
+    *,
+    backfill: bool | None,
+    ids: Sequence[str],
+    list_settings: tuple[str, ...],
+    wait: bool,
+    dry_run: bool,
+    **calls: bool,
 ) -> None:
     """Connect AUDIENCE to DESTINATION, or resume the connection that is paused."""
     registry = open_registry()
     chosen = [call for call in CALLS if calls[call]]
-    new = NewConnection(audience, destination, chosen, backfill, ids or None)
+    new = NewConnection(audience, destination, chosen, backfill, ids or None, parse_list_settings(list_settings) or None)
     if dry_run:
         from engage_pipelines.cli.rehearse import say_rehearsal  # noqa: PLC0415 - brings DuckDB, connecting needs none of it
 
@@ -60,13 +76,23 @@ def _say(audience: str, destination: str, type_key: str, made: Connected) -> Non
     elif made.ids_changed:
         click.echo(f"{audience} -> {destination} enters {', '.join(made.connection.options['id_sync'])} from now on.")
         click.echo(f"  who is in already stays as told; to send everyone again: engage resync {audience} {destination}")
+    elif made.list_changed:
+        said = ", ".join(f"{name}={value}" for name, value in made.connection.options["list_settings"].items())
+        click.echo(f"The list of {audience} -> {destination} has these settings from now on: {said}.")
     else:
         calls = " and ".join(call.title() for call in made.connection.calls)
         owed = "every member is owed" if made.request_id else "only later changes are sent"
         click.echo(f"Connected {audience} -> {destination} with {calls} calls; {owed}.")
         for row in made.mappings:
             click.echo(f"  mapping on: {row.name}  when {row.trigger}")
-        click.echo(f"  the same record twice: {_EFFECTS[str(destination_type(type_key).effect)]}")
+        info = destination_type(type_key)
+        click.echo(f"  the same record twice: {_EFFECTS[str(info.effect)]}")
+        if info.creates_lists:
+            click.echo("  its list is found by name, or made, before the first record")
+        if info.minimum_list_size:
+            click.echo(f"  the list is of use at {info.name} from {info.minimum_list_size:,} people on")
+        if info.min_interval_s:
+            click.echo(f"  {info.name} is told the net change once in {info.min_interval_s:,} s at most")
     if made.connection.state == "awaiting_mapping":
         note(f"No enabled mapping matches: nothing is delivered. Enable one with: engage mapping enable {destination} NAME")
 

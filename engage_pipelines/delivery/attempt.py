@@ -16,6 +16,15 @@ from engage_pipelines.registry.requests import Stamp, owe_sync
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """What a run leaves on its connection: members without an identifier, how long to rest, and what to say (None: what was said stays)."""
+
+    skipped: int
+    rest_s: int = 0
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One run's attempt; what it knows lies in the request's row, so that the next op of the run finds it there.
 
@@ -63,14 +72,19 @@ class Attempt:
                 self._finish(c, _ended(error, self.registry.database.now_us(c)))
             raise
 
-    def end(self, *, more_owed: bool, retry_at_us: int | None, skipped: int) -> None:
+    def end(self, *, more_owed: bool, retry_at_us: int | None, left: "Left") -> None:
         """Settle the request, or owe it again at once; records of unknown fate are owed again at their time."""
-        self.registry.database.again(lambda: self._end(more_owed=more_owed, retry_at_us=retry_at_us, skipped=skipped))
+        self.registry.database.again(lambda: self._end(more_owed=more_owed, retry_at_us=retry_at_us, left=left))
 
-    def _end(self, *, more_owed: bool, retry_at_us: int | None, skipped: int) -> None:
+    def _end(self, *, more_owed: bool, retry_at_us: int | None, left: "Left") -> None:
         with self.registry.database.write() as c:
             now = self.registry.database.now_us(c)
-            c.execute(sa.update(t.connection).where(t.connection.c.id == self.connection_id).values(skipped=skipped))
+            values: dict[str, object] = {"skipped": left.skipped}
+            if left.note is not None:
+                values["note"] = left.note or None
+            if left.rest_s and not more_owed:
+                values["rest_until"] = now + left.rest_s * SECOND_US
+            c.execute(sa.update(t.connection).where(t.connection.c.id == self.connection_id).values(values))
             self._finish(c, Ended("yielded" if more_owed else "done"))
             if retry_at_us is not None and not more_owed and not self._is_wanted(c):
                 request_id = owe_sync(c, self.connection_id, "sync", self._stamp(now))

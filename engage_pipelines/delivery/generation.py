@@ -94,7 +94,7 @@ def adopt(hands: Hands, generation: GenerationRow, level: str) -> None:
     work = hands.work
     if not is_behind(generation.current_when_planned, work.connection.current):
         return
-    entries = [rows.where(rows.entered) for rows in _pending(hands, generation, ["seq", "address", "entered"])]
+    entries = [rows.where(rows.entered) for rows in pending_rows(hands, generation, ["seq", "address", "entered"])]
     with hands.planner(work, level) as planner:
         gone = planner.overtaken(pa.chunked_array([one.batch.column("address") for one in entries], pa.string()), work.connection.current)
     rows = [LedgerRow(lo, hi, "overtaken", None, 0) for one in entries for lo, hi in runs_of(one.seqs[one.is_in("address", gone)])]
@@ -123,7 +123,7 @@ def deliver(hands: Hands, generation: GenerationRow, level: str) -> None:
     )
     progress = _Progress(hands, generation)
     try:
-        sender.send(_pending(hands, generation), progress)
+        sender.send(pending_rows(hands, generation), progress)
     except StoppedError as error:
         hands.log(f"generation={generation.id} stopped {progress.stands_at()}")
         raise StoppedError(f": generation {generation.id} stands at {progress.stands_at()}") from error
@@ -171,7 +171,7 @@ def _deliver_list(hands: Hands, generation: GenerationRow, level: str) -> None:
         verdict = work.type.write_list(_list_rows(rows), settings=work.settings, target=outside.target)
     hands.lease.answered(deadline)
     if isinstance(verdict, Accepted):
-        ranges = [found for rows in _pending(hands, generation, ["seq"]) for found in runs_of(rows.seqs)]
+        ranges = [found for rows in pending_rows(hands, generation, ["seq"]) for found in runs_of(rows.seqs)]
         state.acknowledge(hands.lease, generation.id, joined([LedgerRow(lo, hi, "delivered", None, 1) for lo, hi in ranges]))
         return
     if isinstance(verdict, Stop):
@@ -191,7 +191,7 @@ def _list_row(address: str, email: str | None) -> ListRow:
     return ListRow(address, value if kind == "user_id" else None, value if kind == "email" else email)
 
 
-def _pending(hands: Hands, generation: GenerationRow, columns: Sequence[str] | None = None) -> Iterator[Rows]:
+def pending_rows(hands: Hands, generation: GenerationRow, columns: Sequence[str] | None = None) -> Iterator[Rows]:
     """The rows that have no answer yet, all columns of them or some."""
     with hands.work.runtime.database.read() as c:
         ledger = state.load_ledger(c, generation.id)

@@ -47,6 +47,12 @@ class ConnectionRow:
     destination_enabled: bool
     settings: Mapping[str, Any]
     paused_until: int
+    computation_name: str = ""
+    external_id: str | None = None
+    list_seen_at: int = 0
+    rest_until: int = 0
+    leaves: bool = False
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,7 @@ def load_connection(c: sa.Connection, connection_id: str) -> ConnectionRow:
             con.id, con.state, con.calls, con.options, con.computation_id, com.key.label("computation_key"), com.level,
             com.current_version, com.space_id, spa.key.label("space_key"), con.destination_id, dst.key.label("destination_key"),
             dst.name.label("destination_name"), dst.type, dst.enabled, dst.settings, dst.paused_until,
+            com.name.label("computation_name"), con.external_id, con.list_seen_at, con.rest_until, con.leaves_since, con.note,
         )
         .select_from(t.connection.join(t.computation).join(t.destination, con.destination_id == dst.id))
         .join(t.space, com.space_id == spa.id)
@@ -107,7 +114,8 @@ def load_connection(c: sa.Connection, connection_id: str) -> ConnectionRow:
     return ConnectionRow(
         row.id, row.state, tuple(row.calls), row.options or {}, row.computation_id, row.computation_key, row.level,
         row.current_version or 0, row.space_id, row.space_key, row.destination_id, row.destination_key, row.destination_name,
-        row.type, row.enabled, row.settings, row.paused_until or 0,
+        row.type, row.enabled, row.settings, row.paused_until or 0, row.computation_name, row.external_id, row.list_seen_at or 0,
+        row.rest_until, row.leaves_since is not None, row.note,
     )  # fmt: skip
 
 

@@ -7,23 +7,26 @@ changes do not wait for the backfill and the backfill does not starve.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from engage_pipelines.delivery import generation as generations
-from engage_pipelines.delivery import state
-from engage_pipelines.delivery.attempt import Attempt
+from engage_pipelines.delivery import lists, state
+from engage_pipelines.delivery.attempt import Attempt, Left
 from engage_pipelines.delivery.generation import Hands
 from engage_pipelines.delivery.lease import acquire
 from engage_pipelines.delivery.mending import make_mended_due
 from engage_pipelines.delivery.pacing import gives_way
 from engage_pipelines.delivery.runtime import Runtime
 from engage_pipelines.delivery.state import GenerationRow
+from engage_pipelines.delivery.stopping import PausedError
 from engage_pipelines.delivery.work import Work, open_work
-from engage_pipelines.domain.errors import EngageError
+from engage_pipelines.domain.errors import EngageError, SyncStoppedError
 from engage_pipelines.domain.protocol import ReplicaState, Step, is_owed, next_step, steps, yields
 
+_FEW = "The list has"
 Log = Callable[[str], None]
 Level = Literal["account", "user"]
 Counts = Mapping[str, Mapping[str, int]]
@@ -79,6 +82,7 @@ class Sync:
             self._attempt.begin()
             work = open_work(self._runtime, self._connection_id)
             _check(work)
+            self._check_rest(work)
             with self._runtime.database.read() as c:
                 replicas = work.replicas(c)
             owed = {replica.level: self._owed(work, replica) for replica in replicas}
@@ -96,11 +100,15 @@ class Sync:
                 work = open_work(runtime, self._connection_id)
                 _check(work)
                 with gives_way(runtime.database, self._connection_id, work.connection.destination_id):
-                    done = self._work_off(Hands(work, lease, self._log, self._attempt.failures() + 1), level)
+                    hands = Hands(work, lease, self._log, self._attempt.failures() + 1)
+                    with _list_made_again(hands):
+                        done = self._work_off(hands, level)
         return LevelReport(len(done), _sum(done))
 
     def _work_off(self, hands: Hands, level: Level) -> list[Counts]:
         """What an earlier owner left, then step by step what the level owes."""
+        if hands.work.type.creates_lists and self._owes(hands, level):
+            hands = lists.with_its_list(hands)
         done = self._finish_open(hands)
         make_mended_due(hands)
         for replica, step in self._steps(hands, level):
@@ -122,11 +130,22 @@ class Sync:
                 replicas = work.replicas(c)
                 counts = _sum(state.settled_counts(c, self._connection_id, since_us=self._attempt.began_at_us(c)))
                 failures = state.failures(c, self._connection_id)
+                size = state.version_size(c, work.connection)
                 unsettled = state.unsettled_generation(c, self._connection_id) is not None
             more = unsettled or is_owed(replicas, work.connection.current)
             skipped = self._skipped(work, replicas)
-            self._attempt.end(more_owed=more, retry_at_us=failures.retry_at_us, skipped=skipped)
+            self._attempt.end(more_owed=more, retry_at_us=failures.retry_at_us, left=_left(work, counts, skipped=skipped, size=size))
         return SyncReport(work.connection.current, counts, failures.dead, failures.waiting, skipped, more)
+
+    def _check_rest(self, work: Work) -> None:
+        """Raises PausedError while the type that was told last is not to be told again."""
+        until = work.connection.rest_until
+        if until > self._runtime.now_us():
+            raise PausedError(
+                f"{work.connection.destination_key} takes changes once in {work.type.min_interval_s:,} s.",
+                "What came meanwhile is sent then.",
+                until_us=until,
+            )
 
     def _owed(self, work: Work, replica: ReplicaState) -> int:
         """How many changes the steps towards the current version hold."""
@@ -150,6 +169,13 @@ class Sync:
                 return
             offered.add(found[1])
             yield found
+
+    def _owes(self, hands: Hands, level: Level) -> bool:
+        """Whether the run may send something on this level."""
+        with self._runtime.database.read() as c:
+            replicas = hands.work.replicas(c)
+            left = state.unsettled_generation(c, self._connection_id)
+        return left is not None or next_step(level, replicas, hands.work.aim, ()) is not None
 
     def _finish_open(self, hands: Hands) -> list[Counts]:
         """Go on with what an earlier owner left: an open generation is finished, one that was never opened is given up."""
@@ -186,6 +212,24 @@ class Sync:
         return skipped
 
 
+@contextmanager
+def _list_made_again(hands: Hands) -> Generator[None]:
+    """What stops a sync may be that its list is gone: it is made again (once until something goes through) for the next run."""
+    try:
+        yield
+    except SyncStoppedError:
+        if not hands.work.type.creates_lists or hands.attempt > 1:
+            raise
+        opened = replace(hands, work=open_work(hands.work.runtime, hands.work.connection.id))
+        if not lists.is_gone(opened):
+            raise
+        after = lists.made_again(opened).work.connection.external_id
+        raise EngageError(
+            f"The list {opened.work.connection.external_id} is gone at the destination; it was made again as {after}.",
+            "Nothing is to be done: everyone is sent to it in a minute.",
+        ) from None
+
+
 def _check(work: Work) -> None:
     """Raises EngageError with the reason when the connection may not send now."""
     connection = work.connection
@@ -198,6 +242,14 @@ def _check(work: Work) -> None:
         raise EngageError(f"Destination {connection.destination_key} is disabled.", "Enable it, then sync again.")
     if not connection.current:
         raise EngageError(f"{connection.computation_key} has no published version yet.", "Compute it first; the sync follows by itself.")
+
+
+def _left(work: Work, counts: Counts, *, skipped: int, size: int) -> Left:
+    """How long to leave the type alone, and whether the list is too small to be of use there."""
+    note = "" if (work.connection.note or "").startswith(_FEW) else None
+    if work.type.minimum_list_size > size > 0:
+        note = f"{_FEW} {size:,} members; {work.type.name} uses it from {work.type.minimum_list_size:,} on."
+    return Left(skipped, work.type.min_interval_s if counts else 0, note)
 
 
 def _in_words(counts: Counts) -> str:

@@ -53,7 +53,13 @@ class Work:
     @property
     def reference(self) -> ComputationRef:
         """What every record says about where it comes from."""
-        return ComputationRef(self.connection.computation_id, self.connection.computation_key, self.connection.space_id)
+        of = self.connection
+        return ComputationRef(of.computation_id, of.computation_key, of.space_id, audience_settings=dict(self.list_settings))
+
+    @property
+    def list_settings(self) -> Mapping[str, Any]:
+        """What people said of the connection's list."""
+        return self.connection.options.get("list_settings", {})
 
     def path(self, generation: int) -> Path:
         return self.folder / f"{generation}.parquet"
@@ -68,8 +74,17 @@ class Work:
 
     def outside(self, level: str, generation: int) -> Outside:
         side: Level = "account" if level == "account" else "user"
-        target = Target(self.connection.space_key, self.connection.computation_key, side, generation)
-        return Outside(self.type, self.settings, target, self.connection.destination_id)
+        of = self.connection
+        target = Target(
+            of.space_key,
+            of.computation_key,
+            side,
+            generation,
+            name=of.computation_name,
+            external_id=of.external_id,
+            list_settings=self.list_settings,
+        )
+        return Outside(self.type, self.settings, target, of.destination_id)
 
     def envelope(self, *, evaluated_at_us: int, planned_at_us: int) -> Envelope:
         """Clock fields and routing of every record of a generation, frozen with it."""
@@ -78,6 +93,7 @@ class Work:
             timestamp=to_iso(evaluated_at_us),
             sent_at=to_iso(planned_at_us),
             integrations=self.type.integrations(self.settings, self.connection.destination_name),
+            external_audience_id=self.connection.external_id,
             also_as=[(rule.kind, rule.map_to) for rule in rules_in(self.connection.options) if rule.map_to],
         )
 
@@ -87,7 +103,8 @@ class Work:
 
     def samples(self) -> Iterator[Sample]:
         """An entry and an exit for each call, as the connection would send them."""
-        return sample_records(self.reference, calls=self.connection.calls, destination_name=self.connection.destination_name)
+        of = self.connection
+        return sample_records(self.reference, calls=of.calls, destination_name=of.destination_name, external_audience_id=of.external_id)
 
     @property
     def made_with(self) -> Mapping[str, Any]:

@@ -91,13 +91,16 @@ class Sample:
     record: dict[str, Any]
 
 
-def sample_records(computation: ComputationRef, *, calls: Collection[str], destination_name: str) -> Iterator[Sample]:
+def sample_records(
+    computation: ComputationRef, *, calls: Collection[str], destination_name: str, external_audience_id: str | None = None
+) -> Iterator[Sample]:
     """An entry and an exit for each call."""
     envelope = Envelope(
         computation=computation,
         timestamp="2026-01-01T00:00:00.000Z",
         sent_at="2026-01-01T00:00:00.000Z",
         integrations={"All": False, destination_name: True},
+        external_audience_id=external_audience_id,
     )
     person = Subject(user_id="sample-user", email="sample@example.com")
     company = Subject(anonymous_id="sample-account", group_id="sample-account")

@@ -30,7 +30,7 @@ class Subject:
 class Envelope:
     """What all records of one generation share: where they come from and go, and clock fields (ISO 8601) frozen when it was planned.
 
-    `also_as` are pairs of an identifier and the trait or property that holds it too.
+    `also_as` are pairs of an identifier and the trait or property that holds it too; `external_audience_id` is the vendor's id of the list.
     """
 
     computation: ComputationRef
@@ -38,6 +38,7 @@ class Envelope:
     sent_at: str
     integrations: Mapping[str, bool]
     also_as: Sequence[tuple[str, str]] = ()
+    external_audience_id: str | None = None
 
 
 def _common(call: str, subject: Subject, envelope: Envelope, message_id: str) -> dict[str, Any]:
@@ -55,11 +56,12 @@ def _common(call: str, subject: Subject, envelope: Envelope, message_id: str) ->
     if subject.anonymous_id is not None:
         record["anonymousId"] = subject.anonymous_id
     record["integrations"] = dict(envelope.integrations)
-    record["context"] = {"personas": _personas(envelope.computation)}
+    record["context"] = {"personas": _personas(envelope)}
     return record
 
 
-def _personas(computation: ComputationRef) -> dict[str, Any]:
+def _personas(envelope: Envelope) -> dict[str, Any]:
+    computation = envelope.computation
     personas: dict[str, Any] = {
         "computation_class": computation.computation_class,
         "computation_id": computation.id,
@@ -67,6 +69,8 @@ def _personas(computation: ComputationRef) -> dict[str, Any]:
         "namespace": computation.space_id,
         "space_id": computation.space_id,
     }
+    if envelope.external_audience_id is not None:
+        personas["external_audience_id"] = envelope.external_audience_id
     if computation.audience_settings:
         personas["audience_settings"] = dict(computation.audience_settings)
     return personas

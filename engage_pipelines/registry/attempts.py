@@ -92,6 +92,7 @@ def owed_sync_requests(c: sa.Connection, now: int) -> list[OwedSync]:
         connection.c.removed_at.is_(None),
         destination.c.enabled,
         sa.func.coalesce(destination.c.paused_until, 0) <= now,
+        connection.c.rest_until <= now,
         computation.c.enabled,
         computation.c.current_version.is_not(None),
     )

@@ -1,7 +1,8 @@
 """Connecting a computation to a destination, pausing, resuming and removing the connection."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -12,6 +13,7 @@ from engage_pipelines.domain.id_sync import IdRule, parse_rules, stored
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.computations import connected_destinations, find_audience
 from engage_pipelines.registry.destinations import find_destination
+from engage_pipelines.registry.list_settings import OPTION, check_list_settings
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.mappings import make_presets, remove_presets
 from engage_pipelines.registry.matching import live_connections, refresh_state
@@ -28,7 +30,8 @@ from engage_pipelines.registry.types import supported_calls
 class NewConnection:
     """What to connect; no calls means the usual ones of the audience's level, `backfill` None means what the audience says.
 
-    `ids` are rules of ID sync as texts (`email:last`); None keeps what there is, none at all means no strategy.
+    `ids` are rules of ID sync as texts (`email:last`); None keeps what there is, none at all means no strategy. `list_settings` are what
+    the type wants to know of the connection's list; None keeps what there is.
     """
 
     audience: str
@@ -36,13 +39,14 @@ class NewConnection:
     calls: Sequence[str] = ()
     backfill: bool | None = None
     ids: Sequence[str] | None = None
+    list_settings: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Connected:
     """What connecting came to: `request_id` is the sync that is owed, None when nothing is; `mappings` are the presets made.
 
-    `ids_changed`: the connection was there, and sends other identifiers from now on.
+    `ids_changed`: the connection was there, and sends other identifiers from now on; `list_changed`: other settings of its list hold.
     """
 
     connection: Row
@@ -50,6 +54,7 @@ class Connected:
     request_id: str | None
     mappings: tuple[Row, ...] = ()
     ids_changed: bool = False
+    list_changed: bool = False
 
 
 def list_connections(c: sa.Connection, space_id: str) -> list[Row]:
@@ -79,20 +84,28 @@ def connect(change: Change, space: Row, new: NewConnection) -> Connected:
     there = live_connections(change.c, connection.c.computation_id == of.id, connection.c.destination_id == to.id)
     if there and new.ids is not None:
         there = [set_ids(change, space, there[0], (of, to), new.ids)]
-        if there[0].state != State.PAUSED:
-            return Connected(there[0], resumed=False, request_id=None, ids_changed=True)
+    if there and new.list_settings is not None:
+        there = [set_list(change, space, there[0], (of, to), new.list_settings)]
+    ids_said, list_said = new.ids is not None, new.list_settings is not None
+    if there and (ids_said or list_said) and there[0].state != State.PAUSED:
+        return Connected(there[0], resumed=False, request_id=None, ids_changed=ids_said, list_changed=list_said)
     if there:
         return _resume(change, space, there[0], new)
     _check_first_of_type(change, space, of, to)
     calls = choose_calls(level=Level(of.level), chosen=new.calls, supported=supported_calls(change.type_of(to.type)), destination=to.key)
     backfill = of.options.get("include_historical_data", True) if new.backfill is None else new.backfill
+    said = check_list_settings(change.type_of(to.type), new.list_settings or {})
     values = {
         "computation_id": of.id,
         "destination_id": to.id,
         "calls": list(calls),
-        "options": {**({} if backfill else {"backfill": False}), **_id_options(change, to, calls, new)},
+        "options": {
+            **({} if backfill else {"backfill": False}),
+            **_id_options(change, to, calls, new),
+            **({OPTION: said} if said else {}),
+        },
         "state": str(State.ACTIVE),
-        "external_target": free_target(change, space, of, to),
+        "external_target": free_target(change, space, of, to, list_settings=said),
     }
     row = change.insert(connection, "con", values)
     start_version = 0 if backfill else of.current_version or 0
@@ -124,6 +137,19 @@ def set_ids(change: Change, space: Row, row: Row, joined: tuple[Row, Row], ids: 
     options = {**row.options, "id_sync": stored(rules), "id_kinds": sorted(told)}
     change.record("update", _named(space, of, to), before={"id_sync": before}, after={"id_sync": stored(rules)})
     return change.update(connection, row.id, {"options": options})
+
+
+def set_list(change: Change, space: Row, row: Row, joined: tuple[Row, Row], given: Mapping[str, Any]) -> Row:
+    """Have other settings of the connection's list hold from now on; the list itself stays the one that it is. Raises as `connect` does."""
+    of, to = joined
+    said = check_list_settings(change.type_of(to.type), given)
+    before = row.options.get(OPTION, {})
+    if before == said:
+        return row
+    change.check_editable(row, f"The connection of {of.key!r} to {to.key!r}")
+    target = free_target(change, space, of, to, list_settings=said, own=row.id)
+    change.record("update", _named(space, of, to), before={OPTION: before}, after={OPTION: said})
+    return change.update(connection, row.id, {"options": {**row.options, OPTION: said}, "external_target": target})
 
 
 def pause(change: Change, space: Row, of: Row, to: Row) -> Row:

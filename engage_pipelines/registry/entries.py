@@ -25,7 +25,7 @@ from engage_pipelines.registry.configuration import (
     SpaceEntry,
     settings_of,
 )
-from engage_pipelines.registry.connections import NewConnection, connect, pause, set_ids
+from engage_pipelines.registry.connections import NewConnection, connect, pause, set_ids, set_list
 from engage_pipelines.registry.destinations import (
     NewDestination,
     create_destination,
@@ -219,7 +219,7 @@ def _connection(change: Change, of: Row, entry: ConnectionEntry) -> Applied:
     name = f"{entry.audience} -> {entry.destination}"
     there = live_connections(change.c, connection.c.computation_id == audience.id, connection.c.destination_id == to.id)
     if not there:
-        connect(change, of, NewConnection(entry.audience, entry.destination, entry.calls, entry.backfill, entry.ids))
+        connect(change, of, NewConnection(entry.audience, entry.destination, entry.calls, entry.backfill, entry.ids, entry.list_settings))
         if entry.paused:
             pause(change, of, audience, to)
         _presets(change, to, entry.presets)
@@ -231,7 +231,9 @@ def _connection(change: Change, of: Row, entry: ConnectionEntry) -> Applied:
             f"End it first: engage disconnect {entry.audience} {entry.destination} --remove",
         )
     if entry.ids is not None:
-        set_ids(change, of, before, (audience, to), entry.ids)
+        before = set_ids(change, of, before, (audience, to), entry.ids)
+    if entry.list_settings is not None:
+        set_list(change, of, before, (audience, to), entry.list_settings)
     if entry.paused:
         pause(change, of, audience, to)
     elif entry.paused is False and before.state == "paused":

@@ -17,6 +17,7 @@ from engage_pipelines.domain.instants import to_datetime
 from engage_pipelines.registry.configuration import Document
 from engage_pipelines.registry.connections import list_connections
 from engage_pipelines.registry.destinations import list_destinations
+from engage_pipelines.registry.list_settings import OPTION
 from engage_pipelines.registry.lookup import Row, list_audiences, list_spaces
 from engage_pipelines.registry.mappings import list_mappings
 from engage_pipelines.registry.secrets import BULLETS, is_reference
@@ -153,6 +154,7 @@ class _Space:
                 "calls": list(row.calls),
                 **({} if backfill == usual else {"backfill": backfill}),
                 **({"ids": list(row.options["id_sync"])} if row.options.get("id_sync") else {}),
+                **({OPTION: row.options[OPTION]} if row.options.get(OPTION) else {}),
                 **({"paused": True} if row.state == State.PAUSED else {}),
                 **_without_empty({"presets": list(self._presets(row, of, to))}),
             }

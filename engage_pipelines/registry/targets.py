@@ -1,24 +1,27 @@
 """External targets: the one list, path or table outside that belongs to one connection alone."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import sqlalchemy as sa
 
 from engage_pipelines.destinations.base import Target
 from engage_pipelines.domain.errors import ConflictError
 from engage_pipelines.registry.change import Change
+from engage_pipelines.registry.list_settings import OPTION
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.matching import live_connections
 from engage_pipelines.registry.tables import computation, connection, destination
 
 
-def free_target(change: Change, space: Row, of: Row, to: Row, *, own: str | None = None) -> str | None:
+def free_target(change: Change, space: Row, of: Row, to: Row, *, list_settings: Mapping[str, Any], own: str | None = None) -> str | None:
     """What the connection of computation `of` to destination `to` would own outside, None when nothing is exclusive.
 
     Raises ConflictError, naming the connection that has it; the one with the id `own` does not count.
     """
     info = change.type_of(to.type)
-    target = info.external_target(
-        change.registry.desk.describe(info, to.settings), Target(space=space.key, computation=of.key, level=of.level)
-    )
+    place = Target(space=space.key, computation=of.key, level=of.level, name=of.name, list_settings=list_settings)
+    target = info.external_target(change.registry.desk.describe(info, to.settings), place)
     if target is None:
         return None
     first = next((row for row in live_connections(change.c, connection.c.external_target == target) if row.id != own), None)
@@ -35,6 +38,7 @@ def free_target(change: Change, space: Row, of: Row, to: Row, *, own: str | None
 def claim_targets(change: Change, space: Row, to: Row) -> None:
     """Give the destination's connections the targets that its settings name now. Raises ConflictError when one is taken."""
     for row in live_connections(change.c, connection.c.destination_id == to.id):
-        target = free_target(change, space, change.row(computation, row.computation_id), to, own=row.id)
+        said = row.options.get(OPTION, {})
+        target = free_target(change, space, change.row(computation, row.computation_id), to, list_settings=said, own=row.id)
         if target != row.external_target:
             change.update(connection, row.id, {"external_target": target})

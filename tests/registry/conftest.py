@@ -60,6 +60,7 @@ class _Type:
     actions: tuple[_Action, ...]
     presets: tuple[_Preset, ...]
     target_setting: str | None = None
+    list_settings_model: type[BaseModel] | None = None
 
     def configure(self, values: Any, *, files_dir: Path) -> Any:
         try:

@@ -1,0 +1,170 @@
+"""The list of a connection, for types that make one for each: found or made before the first batch, made again when it is gone.
+
+Its id is remembered on the connection, and one list belongs to one connection. Each run looks for it before it sends something; when a
+destination stops a sync, it is looked for as well. Where it is gone, the open generation ends with what was answered (its records name
+the old list), everyone is sent to the new one, exits that are owed too, and connection and log say so.
+"""
+
+from dataclasses import replace
+from typing import Protocol
+
+import sqlalchemy as sa
+
+from engage_pipelines.delivery import generation as generations
+from engage_pipelines.delivery import state
+from engage_pipelines.delivery.batches import runs_of
+from engage_pipelines.delivery.generation import Hands
+from engage_pipelines.delivery.pacing import Pacing
+from engage_pipelines.delivery.send import NoAnswerError
+from engage_pipelines.delivery.state import LedgerRow
+from engage_pipelines.delivery.stopping import PausedError
+from engage_pipelines.delivery.work import open_work
+from engage_pipelines.destinations.base import ListId, Pause, Settings, Stop, Target, Verdict
+from engage_pipelines.domain.errors import SyncStoppedError
+from engage_pipelines.domain.instants import to_iso
+from engage_pipelines.domain.ownership import SECOND_US
+from engage_pipelines.registry import tables as t
+from engage_pipelines.registry.requests import raise_resync
+
+
+class Ask(Protocol):
+    """`find_list` or `create_list` of a type."""
+
+    def __call__(self, *, settings: Settings, target: Target, deadline_s: float) -> ListId | Verdict | None: ...
+
+
+LOOK_AGAIN_S = 60.0
+"""So long a list that was seen is believed to be there: vendors show new ones with a delay, and a run asks for each level."""
+
+
+def with_its_list(hands: Hands) -> Hands:
+    """The same work once the connection has its list. Raises SyncStoppedError, PausedError or NoAnswerError."""
+    known = hands.work.connection
+    if known.external_id and hands.work.runtime.now_us() - known.list_seen_at < LOOK_AGAIN_S * SECOND_US:
+        return hands
+    there = _found_or_made(hands)
+    if known.external_id in {None, there}:
+        _remember(hands, there)
+        return _opened_again(hands)
+    return made_again(hands, there)
+
+
+def is_gone(hands: Hands) -> bool:
+    """Whether the list that the connection had is there no more."""
+    known = hands.work.connection.external_id
+    return known is not None and _find(hands, known) != ListId(known)
+
+
+def made_again(hands: Hands, there: str | None = None) -> Hands:
+    """Give the connection another list, `there` or one that is found by name or made now, and owe it everyone."""
+    before, after = hands.work.connection.external_id, there or _found_or_made(hands)
+    _end_open_generation(hands)
+    with hands.lease.write() as c:
+        now = hands.work.runtime.database.now_us(c)
+        said = f"Its list {before} was gone at the destination on {to_iso(now)[:10]}; it is {after} since then, and everyone is sent to it."
+        e, mine = t.exception.c, t.exception.c.connection_id == hands.work.connection.id
+        anew = sa.case((e.seq >= 0, -e.seq - 1), else_=e.seq)
+        c.execute(sa.update(t.exception).where(mine, e.kind != "left_out").values(kind="retryable", retry_at=now, seq=anew))
+        raise_resync(c, hands.work.connection.id)
+        _write(c, hands, after, now, note=said)
+    hands.log(said)
+    return _opened_again(hands)
+
+
+def _end_open_generation(hands: Hands) -> None:
+    """What has no answer may have been told to the list that is gone: it is kept, and goes to the new one."""
+    with hands.work.runtime.database.read() as c:
+        left = state.unsettled_generation(c, hands.work.connection.id)
+        levels = {replica.name: replica.level for replica in hands.work.replicas(c)}
+    if left is None or left.state != "open":
+        return
+    waiting = (found for rows in generations.pending_rows(hands, left, ["seq"]) for found in runs_of(rows.seqs))
+    state.acknowledge(hands.lease, left.id, [LedgerRow(lo, hi, "overtaken", "Its list was gone.", 0) for lo, hi in waiting])
+    generations.settle(hands, left, levels[left.replica])
+
+
+def _found_or_made(hands: Hands) -> str:
+    """The id of the list: the one that is remembered, else one of the same name that nobody has, else a new one."""
+    known = hands.work.connection.external_id
+    found = (_find(hands, known) if known else None) or _find(hands, None)
+    if found is None:
+        found = _asked(hands, hands.work.type.create_list, replace(_target(hands), external_id=None))
+        assert isinstance(found, ListId)
+        hands.log(f"list={found.value} made at {hands.work.connection.destination_key}")
+    _check_free(hands, found.value)
+    return found.value
+
+
+def _find(hands: Hands, known: str | None) -> ListId | None:
+    return _asked(hands, hands.work.type.find_list, replace(_target(hands), external_id=known))
+
+
+def _asked(hands: Hands, ask: Ask, target: Target) -> ListId | None:
+    """What the vendor says of the list, at the pace of its destination."""
+    work, times = hands.work, hands.lease.times
+    limits = work.type.limits_with(work.settings)
+    clock = work.runtime.clock
+    pacing = Pacing(
+        work.runtime.database,
+        hands.lease,
+        work.connection.destination_id,
+        usual_rate=limits.requests_per_s,
+        monotonic=clock.monotonic,
+        sleep=work.runtime.sleep,
+    )
+    pacing.wait_until_allowed()
+    deadline = hands.lease.begin_request(times.request_deadline_s)
+    found = ask(settings=work.settings, target=target, deadline_s=times.request_deadline_s)
+    if found is None or isinstance(found, ListId):
+        hands.lease.answered(deadline)
+        return found
+    hands.lease.lost(deadline)
+    if isinstance(found, Stop):
+        raise SyncStoppedError(found.reason, found.remedy)
+    if isinstance(found, Pause):
+        pacing.pause(found.after_s)
+        until = work.runtime.now_us() + round(found.after_s * SECOND_US)
+        raise PausedError(f"The destination asks to wait for {found.after_s:.0f} s.", "It is tried again then.", until_us=until)
+    raise NoAnswerError(f"The destination says nothing usable of the list: {_reason(found)}", "It is tried again by itself.")
+
+
+def _reason(verdict: Verdict) -> str:
+    return getattr(verdict, "reason", "it took the question for records")
+
+
+def _target(hands: Hands) -> Target:
+    return hands.work.outside("user", 0).target
+
+
+def _check_free(hands: Hands, external_id: str) -> None:
+    """Raises SyncStoppedError when another connection keeps that list."""
+    con, mine = t.connection.c, hands.work.connection
+    with hands.work.runtime.database.read() as c:
+        joined = t.connection.join(t.computation, t.computation.c.id == con.computation_id).join(
+            t.destination, t.destination.c.id == con.destination_id
+        )
+        same = sa.and_(
+            con.external_id == external_id, con.id != mine.id, con.removed_at.is_(None), t.destination.c.type == mine.destination_type
+        )
+        columns = (t.computation.c.key, t.destination.c.key.label("destination"), t.destination.c.id, t.destination.c.settings)
+        rows = c.execute(sa.select(*columns).select_from(joined).where(same)).all()
+    for row in rows:
+        if row.id == mine.destination_id or row.settings == mine.settings:
+            raise SyncStoppedError(
+                f"The list {external_id} belongs to the connection of audience {row.key!r} to destination {row.destination!r}.",
+                "Give this connection's list another name (engage connect ... --list-setting), or end that connection.",
+            )
+
+
+def _remember(hands: Hands, external_id: str) -> None:
+    with hands.lease.write() as c:
+        _write(c, hands, external_id, hands.work.runtime.database.now_us(c))
+
+
+def _write(c: sa.Connection, hands: Hands, external_id: str, now_us: int, **values: str) -> None:
+    mine = t.connection.c.id == hands.work.connection.id
+    c.execute(sa.update(t.connection).where(mine).values(external_id=external_id, list_seen_at=now_us, **values))
+
+
+def _opened_again(hands: Hands) -> Hands:
+    return replace(hands, work=open_work(hands.work.runtime, hands.work.connection.id))

@@ -15,7 +15,7 @@ from tests.end_to_end.dagster_dev import engage_dev, eventually, free_port
 from tests.end_to_end.product import WRITE_KEY, Product
 from tests.end_to_end.test_dagster_dev import graphql
 
-pytestmark = [pytest.mark.daemon, pytest.mark.slow]
+pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.long]
 
 PEOPLE = 6_000
 TERMINATE = """mutation($id: String!) { terminateRun(runId: $id) {

@@ -41,6 +41,7 @@ def assets(port: int) -> set[str]:
     return {"/".join(node["key"]["path"]) for node in nodes if node["definition"] is not None}
 
 
+@pytest.mark.long
 def test_a_day_with_dagster_dev(tmp_path: Path):
     product, port = Product(tmp_path / "home"), free_port()
     calls = tmp_path / "calls.jsonl"

@@ -30,7 +30,7 @@ from engage_pipelines.registry.computations import (
 from engage_pipelines.registry.configuration import read_level
 from engage_pipelines.registry.connections import remove_all
 from engage_pipelines.registry.lookup import Row, find_space
-from engage_pipelines.registry.requests import owe_compute
+from engage_pipelines.registry.runs import request_compute
 from engage_pipelines.registry.spaces import ensure_space
 from engage_pipelines.registry.tables import version
 from engage_pipelines.settings import read_settings
@@ -214,8 +214,8 @@ def compute(keys: Sequence[str], *, everything: bool, wait: bool) -> None:
     registry = open_registry()
     with registry.change() as change:
         space = find_space(change.c, registry.space)
-        rows = _all_enabled(change.c, space) if everything else [_enabled(change.c, space, key) for key in keys]
-        request_id = owe_compute(change.c, space.id, {row.id for row in rows}, change.stamp)
+        rows = _all_enabled(change.c, space) if everything else [find_audience(change.c, space.id, key) for key in dict.fromkeys(keys)]
+        request_id = request_compute(change, space, rows)
     click.echo(f"Asked for {', '.join(row.key for row in rows)} to be computed.")
     if wait:
         wait_for_compute(registry.database, request_id)
@@ -227,18 +227,6 @@ def _all_enabled(c: sa.Connection, space: Row) -> list[Row]:
     if not rows:
         raise UsageError("There is no enabled audience.", "Make one with: engage audience create KEY --query QUERY")
     return rows
-
-
-def _enabled(c: sa.Connection, space: Row, key: str) -> Row:
-    row = find_audience(c, space.id, key)
-    if not row.enabled:
-        raise UsageError(f"Audience {key!r} is disabled.", f"Enable it: engage audience enable {key}")
-    if not is_computing(c, row):
-        raise UsageError(
-            f"Audience {key!r} is computed for destinations alone, and has none.",
-            f"Connect it, or: engage audience update {key} --compute-without-destinations",
-        )
-    return row
 
 
 def _sizes(c: sa.Connection, space_id: str) -> dict[str, int]:

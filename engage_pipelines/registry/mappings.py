@@ -70,14 +70,19 @@ def add_mapping(change: Change, to: Row, new: NewMapping) -> Row:
 
     Raises DefinitionError or ConfigurationError with every problem, ConflictError for a taken name or a full destination.
     """
-    change.lock(destination, to.id)
+    _check_name_is_free(change, to, new.name)
     rows = list_mappings(change.c, to.id)
-    if any(row.name == new.name for row in rows):
-        raise ConflictError(f"Destination {to.key!r} has a mapping {new.name!r} already.", "Choose another name.")
     if sum(row.connection_id is None for row in rows) >= MAX_PER_DESTINATION:
         raise ConflictError(f"Destination {to.key!r} has {MAX_PER_DESTINATION} mappings.", "Remove one first.")
     row = write_mapping(change, to, new)
     return enable_mapping(change, to, row) if new.enabled else row
+
+
+def _check_name_is_free(change: Change, to: Row, name: str) -> None:
+    """Under the lock of the destination, so that of two who take a name at once one does."""
+    change.lock(destination, to.id)
+    if any(row.name == name for row in list_mappings(change.c, to.id)):
+        raise ConflictError(f"Destination {to.key!r} has a mapping {name!r} already.", "Choose another name.")
 
 
 def write_mapping(change: Change, to: Row, new: NewMapping, *, preset_of: Row | None = None) -> Row:
@@ -103,6 +108,8 @@ def update_mapping(change: Change, to: Row, row: Row, **fields: Unpack[MappingFi
     if not new:
         return row
     after = {"name": row.name, "trigger": row.trigger, "action": row.action, "fields": row.fields, **new}
+    if "name" in new:
+        _check_name_is_free(change, to, new["name"])
     find_action(change.type_of(to.type), after["action"])
     _check(after["name"], after["trigger"], after["fields"])
     updated = change.update(mapping, row.id, {**new, "revision": row.revision + 1})

@@ -4,16 +4,20 @@ A secret is any text that the model wants as `pydantic.SecretStr`, also inside l
 """
 
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, SecretStr
 
 from engage_pipelines.destinations.base import DestinationType
 from engage_pipelines.domain.errors import ConfigurationError
-from engage_pipelines.registry.secrets import BULLETS, Vault, masked
+from engage_pipelines.registry.secrets import BULLETS, Vault, is_reference, masked
+
+_PLACES = frozenset({"endpoint", "url", "host", "domain", "server"})
+"""Last words of the names of settings that say where requests go."""
 
 _OnSecret = Callable[[str, str], Any]
 """From the secret's text and its field's name to what takes its place."""
@@ -27,19 +31,28 @@ class SettingsDesk:
     files_dir: Path
 
     def keep(self, info: DestinationType, given: Mapping[str, Any], *, old: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What to store for the settings that someone gave; bullets keep the old secret. Raises ConfigurationError with every problem."""
+        """What to store for the settings that someone gave; bullets keep the old secret.
+
+        Raises ConfigurationError with every problem, and for a secret that would be kept unseen and be sent elsewhere from now on.
+        """
         before = _secrets_in(info, old or {})
+        unseen: list[str] = []
 
         def keep_one(text: str, field: str) -> str:
+            if before.get(field) == text and not is_reference(text):
+                unseen.append(field)
             if "•" not in text:
                 kept = before.get(field)
                 return kept if kept is not None and self.vault.holds(kept, text) else self.vault.keep(text, field=field)
             if field not in before:
                 raise ConfigurationError(f"{field} is masked and there is no old value.", "Give a reference: env:NAME or file:/path.")
+            unseen.append(field)
             return before[field]
 
         stored = replace_secrets(info, given, keep_one)
         self.describe(info, stored)
+        if unseen and old is not None:
+            _check_same_place(info, old, stored, unseen)
         return stored
 
     def describe(self, info: DestinationType, stored: Mapping[str, Any]) -> Any:
@@ -53,6 +66,31 @@ class SettingsDesk:
         """
         resolved = replace_secrets(info, stored, lambda text, field: self.vault.resolve(text, field=field))
         return info.configure(resolved, files_dir=self.files_dir)
+
+
+def _check_same_place(info: DestinationType, old: Mapping[str, Any], new: Mapping[str, Any], unseen: Sequence[str]) -> None:
+    """Whoever may change an address need not know the secrets, and must not have them sent to an address of theirs."""
+    secret = secret_fields(info)
+    names = [name for name in info.settings_model.model_fields if name not in secret and (_leads(name, old.get(name), new.get(name)))]
+    moved = [name for name in names if _place(old.get(name)) != _place(new.get(name))]
+    if moved:
+        raise ConfigurationError(
+            f"{', '.join(moved)} leads elsewhere now, and {', '.join(unseen)} would be sent there without being given again.",
+            f"Give {', '.join(unseen)} again, or a reference: env:NAME or file:/path.",
+        )
+
+
+def _leads(name: str, *values: Any) -> bool:
+    """Whether a setting says where requests go."""
+    return name.rpartition("_")[2] in _PLACES or any(isinstance(value, str) and "://" in value for value in values)
+
+
+def _place(value: Any) -> Any:
+    """Of an address who is reached there; another path at the same host is the same place."""
+    if not isinstance(value, str):
+        return value
+    parts = urlsplit(value.strip().lower())
+    return (parts.scheme, parts.netloc) if parts.netloc else value.strip().lower()
 
 
 def masked_settings(info: DestinationType, stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -142,3 +142,12 @@ def test_destination_holds_so_many_mappings_made_by_hand(world: Any, connected: 
             add_mapping(change, world.to, NewMapping(f"Mapping {n}", IDENTIFY, "send"))
     with pytest.raises(ConflictError, match=f"has {MAX_PER_DESTINATION} mappings"):
         _add(world, name="One more")
+
+
+def test_a_mapping_cannot_be_renamed_to_a_name_that_is_taken(world: Any, connected: Any) -> None:
+    mine, _other = _add(world), _add(world, name="Other")
+
+    with pytest.raises(ConflictError, match="'Other' already"):
+        world.do(update_mapping, world.to, mine, name="Other")
+
+    assert world.do(update_mapping, world.to, mine, name="Renamed").name == "Renamed"

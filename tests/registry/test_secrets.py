@@ -101,3 +101,50 @@ def test_bullets_keep_the_old_secret_and_the_same_secret_changes_nothing(world: 
 def test_bullets_without_an_old_secret_are_refused(world: Any) -> None:
     with pytest.raises(ConfigurationError, match="no old value"):
         world.do(create_destination, world.space, NewDestination("crm", "crm", {"url": "https://crm.test", "api_key": BULLETS}))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(BULLETS, id="masked"),
+        pytest.param(None, id="left as it is stored"),
+    ],
+)
+def test_a_secret_that_is_kept_unseen_is_not_sent_to_another_address(world: Any, key: str | None) -> None:
+    object.__setattr__(world.registry, "desk", SettingsDesk(Vault((KEY,)), Path("/nowhere")))
+    row = world.do(create_destination, world.space, NewDestination("crm", "crm", {"url": "https://crm.test/in", "api_key": SECRET}))
+    kept = key or row.settings["api_key"]
+
+    with pytest.raises(ConfigurationError, match="url leads elsewhere now, and api_key would be sent there") as refused:
+        world.do(update_destination, world.space, row, settings={"url": "https://thief.test/in", "api_key": kept})
+
+    assert "api_key again" in refused.value.remedy
+    assert world.rows("destination")[0].settings == row.settings
+    assert world.do(update_destination, world.space, row, settings={"url": "https://crm.test/other", "api_key": kept})
+    assert world.do(update_destination, world.space, row, settings={"url": "https://new.test", "api_key": SECRET})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"api_key": "env:CRM_KEY"}, id="a reference, which whoever edits can write"),
+        pytest.param({}, id="no secret is left"),
+    ],
+)
+def test_an_address_moves_freely_where_no_unseen_secret_goes_along(world: Any, settings: dict[str, str]) -> None:
+    object.__setattr__(world.registry, "desk", SettingsDesk(Vault((KEY,)), Path("/nowhere")))
+    given = {"url": "https://crm.test", **(settings or {"api_key": SECRET})}
+    row = world.do(create_destination, world.space, NewDestination("crm", "crm", given))
+
+    moved = world.do(update_destination, world.space, row, settings={"url": "https://new.test", **settings})
+
+    assert moved.settings["url"] == "https://new.test"
+
+
+def test_nested_secrets_do_not_follow_an_address_either(world: Any) -> None:
+    object.__setattr__(world.registry, "desk", SettingsDesk(Vault((KEY,)), Path("/nowhere")))
+    given = {"url": "https://crm.test", "headers": {"x-key": SECRET}}
+    row = world.do(create_destination, world.space, NewDestination("crm", "crm", given))
+
+    with pytest.raises(ConfigurationError, match=r"headers\.x-key would be sent there"):
+        world.do(update_destination, world.space, row, settings={"url": "http://crm.test", "headers": {"x-key": BULLETS}})

@@ -294,3 +294,27 @@ def test_each_field_of_a_subscription_is_refused_by_name(world: World, change: d
     )
     assert answer.status_code in {404, 422}, answer.text
     assert answer.json()["errors"][0]["field"] == field
+
+
+def test_an_address_that_is_changed_asks_for_the_secrets_again(world: World) -> None:
+    made = world.destination()
+    path = f"/destinations/{made['id']}"
+
+    moved = world.ask("PATCH", path, {"settings": {"url": "https://elsewhere.example/hook"}})
+
+    (error,) = moved.json()["errors"]
+    assert (moved.status_code, error["field"]) == (422, "settings")
+    assert "signing_secret would be sent there" in error["message"]
+    both = {"url": "https://elsewhere.example/hook", "signing_secret": SECRET}
+    assert world.data("PATCH", path, {"settings": both})["destination"]["settings"]["url"] == both["url"]
+
+
+def test_a_subscription_cannot_take_the_name_of_another(world: World) -> None:
+    to = world.destination()
+    path = f"/destinations/{to['id']}/subscriptions"
+    body = {"actionId": "send", "trigger": 'type = "track"', "enabled": False}
+    one, _other = (world.data("POST", path, {**body, "name": name})["destinationSubscription"] for name in ("One", "Other"))
+
+    refused = world.ask("PATCH", f"{path}/{one['id']}", {"input": {"name": "Other"}})
+
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (409, "input.name")

@@ -155,6 +155,7 @@ def _changed(change: Change, to: Row, row: Row, said: UpdateActivation) -> Row:
     with at_field("destinationMapping.settings", ConfigurationError):
         if given.settings is not None:
             row = update_mapping(change, to, row, fields=given.settings)
+    with at_field("activationName", ConfigurationError, ConflictError):
         return row if said.activationName is None else update_mapping(change, to, row, name=said.activationName)
 
 

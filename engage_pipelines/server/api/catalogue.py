@@ -1,6 +1,6 @@
 """The catalogue of destination types in the shapes of Segment's; an action's id is its key, and a type's id is the type."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -8,12 +8,23 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from engage_pipelines.destinations.base import Action, DestinationType, MembershipAs, Preset
+from engage_pipelines.destinations.fields import Field, Kind
+from engage_pipelines.destinations.settings_model import form_schema
 from engage_pipelines.domain.errors import NotFoundError
 from engage_pipelines.registry.types import find_type, supported_calls
 from engage_pipelines.server.api.calls import PAGINATION, Answer, Call, Operation
 from engage_pipelines.server.api.pages import page_of_list, read_page
 
 _TRIGGERS = {"identify": 'type = "identify"', "track": 'type = "track"', "group": 'type = "group"'}
+_FIELD_TYPES: Mapping[Kind, str] = {
+    "string": "STRING",
+    "integer": "INTEGER",
+    "number": "NUMBER",
+    "boolean": "BOOLEAN",
+    "object": "OBJECT",
+    "array": "OBJECT",
+    "datetime": "DATETIME",
+}
 _KINDS = {bool: "boolean", int: "number", float: "number"}
 
 
@@ -28,6 +39,7 @@ def metadata_of(info: DestinationType) -> Mapping[str, Any]:
         "description": info.description,
         "logos": {"default": "", "mark": None, "alt": None},
         "options": options_of(info),
+        "settingsSchema": form_schema(info.settings_model),
         "status": "PUBLIC",
         "previousNames": [],
         "categories": ["Audience lists" if info.membership_as is MembershipAs.USER_LIST else "Audience traits"],
@@ -71,7 +83,6 @@ def _option(name: str, field: Any) -> dict[str, Any]:
 
 def _action(action: Action) -> dict[str, Any]:
     calls = [call for call in _TRIGGERS if call in action.calls]
-    names = [name for name in action.fields if not name.startswith("@")]
     return {
         "id": action.key,
         "slug": action.key,
@@ -80,30 +91,36 @@ def _action(action: Action) -> dict[str, Any]:
         "platform": "CLOUD",
         "hidden": False,
         "defaultTrigger": " or ".join(_TRIGGERS[call] for call in calls) or None,
-        "fields": [_field(action, name, order) for order, name in enumerate(names)],
+        "fields": [_field(action, one, order) for order, one in enumerate(_inputs(action))],
+        "schema": action.schema(),
     }
 
 
-def _field(action: Action, name: str, order: int) -> dict[str, Any]:
+def _inputs(action: Action) -> Sequence[Field]:
+    """The typed fields of the payload; of an action that takes any object, those of its default mapping."""
+    return action.inputs or [Field(name, null_allowed=True) for name in action.fields if not name.startswith("@")]
+
+
+def _field(action: Action, one: Field, order: int) -> dict[str, Any]:
     return {
-        "id": f"{action.key}.{name}",
+        "id": f"{action.key}.{one.name}",
         "sortOrder": order,
-        "fieldKey": name,
-        "label": name.replace("_", " ").capitalize(),
-        "type": "STRING",
-        "description": "",
-        "defaultValue": action.fields[name],
-        "required": False,
-        "multiple": False,
-        "choices": None,
+        "fieldKey": one.name,
+        "label": one.name.replace("_", " ").capitalize(),
+        "type": _FIELD_TYPES[one.items or "object" if one.type == "array" else one.type],
+        "description": one.description,
+        "defaultValue": action.fields.get(one.name),
+        "required": one.required,
+        "multiple": one.type == "array",
+        "choices": [{"label": choice, "value": choice} for choice in one.choices] or None,
         "dynamic": False,
-        "allowNull": True,
+        "allowNull": one.null_allowed,
     }
 
 
 def _preset(info: DestinationType, preset: Preset) -> dict[str, Any]:
     action = next(one for one in info.actions if one.key == preset.action)
-    return {"actionId": preset.action, "name": preset.name, "fields": dict(action.fields), "trigger": preset.trigger}
+    return {"actionId": preset.action, "name": preset.name, "fields": dict(preset.fields or action.fields), "trigger": preset.trigger}
 
 
 def _list(call: Call) -> Answer:

@@ -120,7 +120,11 @@ def _update(call: Call) -> Answer:
             fields["trigger"] = said.trigger
         if said.settings is not None:
             fields["fields"] = said.settings
-        with at_field("input.trigger", DefinitionError), at_field("input.settings", ConfigurationError):
+        with (
+            at_field("input.trigger", DefinitionError),
+            at_field("input.name", ConflictError),
+            at_field("input.settings", ConfigurationError),
+        ):
             row = update_mapping(change, to, row, **fields)
         if said.enabled is not None:
             row = enable_mapping(change, to, row) if said.enabled else disable_mapping(change, to, row)

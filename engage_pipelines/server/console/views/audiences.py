@@ -17,7 +17,7 @@ from engage_pipelines.registry.audit import creators_of
 from engage_pipelines.registry.computations import is_computing
 from engage_pipelines.registry.lookup import Row, find_audience
 from engage_pipelines.registry.overview import Summary, computed_audiences, list_summaries, list_versions, summarize
-from engage_pipelines.registry.requests import owe_compute
+from engage_pipelines.registry.runs import request_compute
 from engage_pipelines.server.console.chart import size_chart
 from engage_pipelines.server.console.pages import go, render
 from engage_pipelines.server.console.slow import Watch, within
@@ -156,7 +156,7 @@ def compute(visit: Visit) -> Response:
             raise ConflictError(f"Audience {row.key!r} is disabled.", "Enable it in its settings first.")
         if not is_computing(change.c, row):
             raise ConflictError(f"Audience {row.key!r} is computed for destinations alone, and has none.", "Add a destination first.")
-        owe_compute(change.c, visit.space.id, [row.id], change.stamp)
+        request_compute(change, visit.space, [row])
     return go(visit, visit.url("audiences", row.key), "Asked for it to be computed.")
 
 

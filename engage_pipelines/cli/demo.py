@@ -12,13 +12,16 @@ from engage_pipelines.settings import read_settings
 
 @click.command()
 @click.option("--root", type=click.Path(path_type=Path), default=Path(), help="The folder of dagster.yaml and workspace.yaml.")
-def demo(root: Path) -> None:
+@click.option("--destination", metavar="TYPE", help="A destination type, whose fake vendor takes the place of the receiver.")
+def demo(root: Path, destination: str | None) -> None:
     """Sample data, three audiences, a local receiver, the Dagster daemon: backfill, then a second day's changes.
+
+    With --destination one audience goes to a fake vendor of that type, which behaves as the vendor's documents say.
 
     Exit code 1 when a destination does not hold what was computed.
     """
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)
-    if not run_demo(read_settings(), root.resolve(), console):
+    if not run_demo(read_settings(), root.resolve(), console, destination=destination):
         sys.exit(1)

@@ -1,22 +1,20 @@
 """What was computed, what was sent, and what is there: side by side, with a verdict for each connection.
 
-What should be there is read from the versions' files and what is there from the destination itself, past everything that delivered it.
+The stage knows both: it reads the versions' files, and asks the destination itself.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import duckdb
 import sqlalchemy as sa
 from rich.table import Table
 
+from engage_pipelines.demo.stage import Joined, Stage
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.versions import published_versions
 from engage_pipelines.settings import Settings
 from engage_pipelines.snapshots.rows import Chain
-from engage_pipelines.testing.receiver import Receiver
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +38,7 @@ class Shown:
     agrees: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Connection:
-    id: str
-    audience: str
-    level: str
-    version: int
-    destination: str
-    type: str
-    calls: tuple[str, ...]
-    chain: Chain
-
-
-def compare(c: sa.Connection, settings: Settings, receiver: Receiver, before: Sequence[Sent]) -> tuple[list[Shown], list[Sent]]:
+def compare(c: sa.Connection, settings: Settings, stage: Stage, before: Sequence[Sent]) -> tuple[list[Shown], list[Sent]]:
     """A line per connection and level; what was sent counts from `before` on."""
     known = {sent.connection_id: sent.counts for sent in before}
     shown: list[Shown] = []
@@ -62,8 +48,8 @@ def compare(c: sa.Connection, settings: Settings, receiver: Receiver, before: Se
         after.append(sent)
         news = sent.counts - known.get(connection.id, Counter())
         for level in ("account", "user") if "group" in connection.calls else ("user",):
-            want = _members(connection, level)
-            holds = _held(connection, level, settings, receiver)
+            want = stage.members(connection, level)
+            holds = stage.held(connection, level)
             calls = ("group",) if level == "account" else ("identify", "track")
             sent_words = _in_words(news, calls)
             shown.append(Shown(connection.audience, connection.destination, level, len(want), sent_words, len(holds), want == holds))
@@ -91,7 +77,7 @@ def table(title: str, shown: Sequence[Shown]) -> Table:
     return made
 
 
-def _connections(c: sa.Connection, settings: Settings) -> list[_Connection]:
+def _connections(c: sa.Connection, settings: Settings) -> list[Joined]:
     con, com, dst, spa = t.connection.c, t.computation.c, t.destination.c, t.space.c
     rows = c.execute(
         sa.select(con.id, con.calls, com.id.label("computation_id"), com.key, com.level, com.current_version, dst.key.label("to"), dst.type)
@@ -102,7 +88,7 @@ def _connections(c: sa.Connection, settings: Settings) -> list[_Connection]:
         .order_by(com.key, dst.key)
     ).all()
     return [
-        _Connection(
+        Joined(
             row.id, row.key, row.level, row.current_version or 0, row.to, row.type, tuple(row.calls),
             Chain.of(settings.snapshots_dir / row.space / row.key, published_versions(c, row.computation_id)),
         )
@@ -117,23 +103,3 @@ def _counts(c: sa.Connection, connection_id: str) -> Counter[str]:
         for call, numbers in (fates or {}).items():
             counts.update({f"{call} {fate}": number for fate, number in numbers.items()})
     return counts
-
-
-def _members(connection: _Connection, level: str) -> set[str]:
-    kind = "group_id" if level == "account" else "user_id"
-    with duckdb.connect() as db:
-        rows = db.execute(
-            f"select distinct address from ({connection.chain.rows(connection.version)}) where level = $1 and starts_with(address, $2)",
-            [level, f"{kind}:"],
-        ).fetchall()
-    return {row[0].partition(":")[2] for row in rows}
-
-
-def _held(connection: _Connection, level: str, settings: Settings, receiver: Receiver) -> set[str]:
-    if connection.type == "csv_file":
-        path = settings.files_dir / "lists" / f"{connection.audience}.csv"
-        if not path.exists():
-            return set()
-        with path.open(newline="", encoding="utf-8") as file:
-            return {row["user_id"] for row in csv.DictReader(file)}
-    return receiver.members(connection.audience, level="accounts" if level == "account" else "users")

@@ -11,7 +11,9 @@ from rich.console import Console
 
 from engage_pipelines.demo.processes import dagster_daemon, signals_as_exits
 from engage_pipelines.demo.report import Sent, table
-from engage_pipelines.demo.story import DAY_US, WRITE_KEY, Demo
+from engage_pipelines.demo.stage import WRITE_KEY, ReceiverStage, Stage
+from engage_pipelines.demo.story import DAY_US, Demo
+from engage_pipelines.demo.vendor import type_with_a_fake, vendor_stage
 from engage_pipelines.destinations.catalog import destination_types
 from engage_pipelines.domain.errors import BusyError, StateError
 from engage_pipelines.registry.change import open_registry
@@ -22,27 +24,37 @@ MARK = "made-by-the-demo"
 HOUR_US = 3_600_000_000
 
 
-def run_demo(settings: Settings, root: Path, console: Console) -> bool:
+def run_demo(settings: Settings, root: Path, console: Console, *, destination: str | None = None) -> bool:
     """Tell the story; True when every destination holds what was computed. Whatever was started is gone afterwards.
 
-    Raises StateError when ENGAGE_HOME holds something that no demo made, or when a step fails, BusyError while another demo runs.
+    With a destination type, its fake vendor takes the receiver's place. Raises NotFoundError or UsageError when there is none, StateError
+    when ENGAGE_HOME holds something that no demo made, or when a step fails, BusyError while another demo runs.
     """
+    types = destination_types()
+    type_ = None if destination is None else type_with_a_fake(destination, types)
     with _alone(settings.home):
-        return _run(settings, root, console, _fresh_home(settings.home))
+        folder = _fresh_home(settings.home)
+        with signals_as_exits(), _receiver_stage(settings) if type_ is None else vendor_stage(type_) as stage:
+            return _run(settings, root, console, folder, stage)
 
 
-def _run(settings: Settings, root: Path, console: Console, folder: Path) -> bool:
+@contextmanager
+def _receiver_stage(settings: Settings) -> Generator[ReceiverStage]:
+    with Receiver(write_key=WRITE_KEY) as receiver:
+        yield ReceiverStage(settings, receiver)
+
+
+def _run(settings: Settings, root: Path, console: Console, folder: Path, stage: Stage) -> bool:
     began = time.monotonic()
     end_us = time.time_ns() // 1000 // HOUR_US * HOUR_US - DAY_US
-    # the daemon's children find the write key in their environment, as they would in production
-    environment = child_environment(ENGAGE_HOME=str(settings.home), ENGAGE_DEMO_WRITE_KEY=WRITE_KEY)
-    with signals_as_exits(), Receiver(write_key=WRITE_KEY) as receiver:
-        registry = open_registry(settings, types=destination_types())
-        demo = Demo(settings, registry, receiver, folder, end_us, lambda line: console.print(line, highlight=False, markup=False))
-        demo.prepare()
-        with dagster_daemon(root, environment, folder / "daemon.log") as daemon:
-            agreed = _tell(demo, lambda: daemon.poll() is not None, console)
-        registry.database.close()
+    registry = open_registry(settings, types=destination_types())
+    demo = Demo(settings, registry, stage, folder, end_us, lambda line: console.print(line, highlight=False, markup=False))
+    demo.prepare()
+    # the daemon's children find the secrets in their environment, as they would in production
+    environment = child_environment(ENGAGE_HOME=str(settings.home), **stage.environment)
+    with dagster_daemon(root, environment, folder / "daemon.log") as daemon:
+        agreed = _tell(demo, lambda: daemon.poll() is not None, console)
+    registry.database.close()
     console.print(f"{'Everything agrees' if agreed else 'Something does NOT agree'}, after {time.monotonic() - began:.0f} s.")
     console.print("Look at it in the Dagster UI: make dev", highlight=False)
     return agreed

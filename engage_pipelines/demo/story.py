@@ -1,17 +1,17 @@
 """The main job on sample data, told step by step: facts, audiences, a destination, its backfill, a second day, and only the changes.
 
-Everything is real but the vendor: a Segment-compatible receiver on this machine takes the place of the CRM.
+Everything is real but the vendor: a server on this machine takes its place.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from engage_pipelines.demo.report import Sent, Shown, compare
+from engage_pipelines.demo.stage import Stage
 from engage_pipelines.domain.errors import StateError
 from engage_pipelines.domain.instants import to_iso
 from engage_pipelines.facts.ingest import ingest
@@ -19,23 +19,15 @@ from engage_pipelines.facts.sample import generate, generate_next_day
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.apply import apply_configuration
 from engage_pipelines.registry.change import Registry
-from engage_pipelines.registry.connections import NewConnection, connect
+from engage_pipelines.registry.connections import connect
 from engage_pipelines.registry.reading import read_folder
 from engage_pipelines.registry.spaces import find_space
 from engage_pipelines.settings import Settings
-from engage_pipelines.testing.receiver import Receiver
 
 SPACE = "default"
-WRITE_KEY = "the-demo-receiver-asks-for-no-secret"
 SEED = 7
 DAY_US = 86_400_000_000
 WAIT_S = 240.0
-
-CONNECTIONS = (
-    NewConnection("at_risk_accounts", "crm", ("group", "identify")),
-    NewConnection("power_users", "crm", ("identify",)),
-    NewConnection("power_users", "newsletter", ("identify",)),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +36,7 @@ class Demo:
 
     settings: Settings
     registry: Registry
-    receiver: Receiver
+    stage: Stage
     folder: Path
     end_us: int
     say: Callable[[str], None]
@@ -52,13 +44,14 @@ class Demo:
     def prepare(self) -> None:
         """Sample data into the facts, and the configuration into the registry."""
         first = self.folder / "day-1.jsonl"
-        generate(first, seed=SEED, end_us=self.end_us)
+        sample = self.stage.sample
+        generate(first, seed=SEED, users=sample.users, accounts=sample.accounts, events=sample.events, end_us=self.end_us)
         self._ingest(first)
         self._apply(self.end_us)
 
     def connect(self) -> None:
         """Connect the destinations, as a person would while the daemon runs; the sensor does the rest."""
-        for new in CONNECTIONS:
+        for new in self.stage.connections:
             with self.registry.change() as change:
                 connect(change, find_space(change.c, SPACE), new)
             calls = " ".join(f"--{call}" for call in new.calls)
@@ -67,7 +60,8 @@ class Demo:
     def next_day(self) -> None:
         """A second day of calls; the instant of evaluation moves on, and the audiences are computed again."""
         second = self.folder / "day-2.jsonl"
-        generate_next_day(second, seed=SEED, end_us=self.end_us)
+        sample = self.stage.sample
+        generate_next_day(second, seed=SEED, users=sample.users, accounts=sample.accounts, events=sample.next_events, end_us=self.end_us)
         self._ingest(second)
         self._apply(self.end_us + DAY_US)
 
@@ -90,14 +84,12 @@ class Demo:
     def report(self, before: Sequence[Sent]) -> tuple[list[Shown], list[Sent]]:
         """What was computed, what each destination was sent since `before`, and what it holds."""
         with self.registry.database.read() as c:
-            return compare(c, self.settings, self.receiver, before)
+            return compare(c, self.settings, self.stage, before)
 
     def _apply(self, evaluate_at_us: int) -> None:
-        template = (files("engage_pipelines.demo") / "config" / "demo.yaml").read_text(encoding="utf-8")
         config = self.folder / "config"
         config.mkdir(exist_ok=True)
-        text = template.replace("{receiver}", self.receiver.url).replace("{evaluate_at}", to_iso(evaluate_at_us))
-        (config / "demo.yaml").write_text(text, encoding="utf-8")
+        (config / "demo.yaml").write_text(self.stage.configuration(to_iso(evaluate_at_us)), encoding="utf-8")
         applied = [one for one in apply_configuration(self.registry, read_folder(config)) if one.verb != "unchanged"]
         self.say(f"$ engage apply {config}\n  " + ", ".join(f"{one.verb} {one.kind} {one.name}" for one in applied))
 

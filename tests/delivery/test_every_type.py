@@ -5,7 +5,6 @@ make the payloads, and the engine cuts them into batches and reads its answers.
 """
 
 import hashlib
-import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -31,8 +30,6 @@ VAULT = Vault((Fernet.generate_key().decode(),))
 
 TYPES = destination_types()
 WITH_A_FAKE = sorted(module.name for module in pkgutil.iter_modules(vendors.__path__))
-
-MAKES_LISTS = importlib.util.find_spec("engage_pipelines.delivery.lists") is not None
 
 
 def by_user_id(number: int) -> str:
@@ -98,8 +95,6 @@ def sync(world: World, connection: str) -> None:
 
 @pytest.mark.parametrize("key", WITH_A_FAKE)
 def test_a_vendor_holds_who_is_a_member_after_the_first_sync_and_after_the_next(home: World, key: str):
-    if TYPES[key].creates_lists and not MAKES_LISTS:
-        pytest.skip("the engine does not find or make the lists of connections yet")
     fake, known_by = fake_vendor(key), KNOWN_BY.get(key, by_user_id)
     with Switchboard(fake).server as server:
         connection = connected(home, TYPES[key], fake, server.url)

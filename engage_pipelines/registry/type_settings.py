@@ -46,7 +46,8 @@ class SettingsDesk:
                 return kept if kept is not None and self.vault.holds(kept, text) else self.vault.keep(text, field=field)
             if field not in before:
                 raise ConfigurationError(f"{field} is masked and there is no old value.", "Give a reference: env:NAME or file:/path.")
-            unseen.append(field)
+            if not is_reference(before[field]):
+                unseen.append(field)
             return before[field]
 
         stored = replace_secrets(info, given, keep_one)

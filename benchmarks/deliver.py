@@ -171,7 +171,8 @@ def measure(name: str, records: int, words: list[str], environment: Mapping[str,
     """Run a sender to its end; it fails when the sender does."""
     began = time.monotonic()
     inherited = dict(os.environ)  # noqa: TID251 (a program of its own)
-    environment = {**inherited, **(environment or {})}
+    # with bytecode, as an installed package has it
+    environment = {**inherited, "PYTHONDONTWRITEBYTECODE": "", **(environment or {})}
     process = subprocess.Popen([sys.executable, *words], env=environment, stdout=subprocess.PIPE, text=True)  # noqa: S603 (our own)
     assert process.stdout is not None
     said = process.stdout.read()
@@ -197,6 +198,8 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"{'records':>9}  {'sender':22} {'records/s':>10} {'of socket':>9} {'x loop':>7} {'CPU us':>7} {'peak MB':>8}")
     with tempfile.TemporaryDirectory() as folder:
+        with Sink() as sink:
+            ours("first run, which writes bytecode", 1_000, sink.url, Path(folder) / "first")
         for size in arguments.sizes:
             _compare(_of_size(size, Path(folder), arguments.database))
         _compare(_one_by_one(arguments.alone, Path(folder)), per_record=False)

@@ -53,14 +53,15 @@ class TablePlanner(Planner):
     def plan(self, replica: ReplicaState, step: Step, exceptions: Sequence[ExceptionRow], *, now_us: int, limit: int | None) -> Planned:
         span = step.range
         people = f"select 'user_id:' || user_id as address, seq as member, email from ({self.table})"
-        ((before,),) = self.db.execute(f"select count(*) from ({people}) where address < ?", [span.lo]).fetchall()
+        beyond = f"from ({people}) where address >= '{span.lo}'" if span.lo else f"from ({people})"
+        ((rows,),) = self.db.execute(f"select count(*) {beyond}").fetchall()
+        count = min(rows, limit or rows)
         self.db.execute(
             f"""create or replace table owed as select address, true as value, false as again, member, email, '' as superseded
-                from ({people}) where member > ? and member <= ? order by address""",
-            [before, before + (limit or 2**62)],
+                {beyond} order by address {"" if count == rows else f"limit {count}"}"""
         )
-        ((count, last),) = self.db.execute("select count(*), max(address) from owed").fetchall()
-        if count == limit:
+        if count < rows:
+            ((last,),) = self.db.execute("select max(address) from owed").fetchall()
             span = Range(span.lo, f"{last}!")
         return Planned(settled_by(replica, step, span), count)
 

@@ -39,6 +39,7 @@ COMMANDS = {
     "source": Lazy("source", "source", "Sources, whose destination configurations a space may import."),
     "destination": Lazy("destination", "destination", "Destinations and their types."),
     "audience": Lazy("audience", "audience", "Audiences and their definitions."),
+    "trait": Lazy("trait", "trait", "Traits: values computed for people and accounts."),
     "profile": Lazy("profile", "profile", "People who are to be left out of every audience, or forgotten."),
     "connect": Lazy("connect", "connect", "Connect an audience to a destination, or resume a paused connection."),
     "disconnect": Lazy("connect", "disconnect", "Pause or remove a connection."),

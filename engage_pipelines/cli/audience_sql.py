@@ -5,7 +5,9 @@ import click
 from engage_pipelines.cli.desk import open_desk
 from engage_pipelines.cli.output import instant_text, show_json
 from engage_pipelines.computing.facts_home import mapped_facts, open_home
+from engage_pipelines.domain.computation import Audience
 from engage_pipelines.domain.errors import UsageError
+from engage_pipelines.facts.evaluate import refuse_traits
 from engage_pipelines.facts.warehouse.dialects import DIALECTS
 from engage_pipelines.facts.warehouse.printing import print_select
 from engage_pipelines.registry.configuration import read_instant
@@ -33,7 +35,9 @@ def sql(key: str, *, dialect: str, at: str | None, output: str) -> None:
             found = reader.tables()
         finally:
             reader.close()
-    text = print_select(facts, question.audience, question.context, dialect=dialect, at_us=question.at_us, found=found)
+    refuse_traits(question.audience, question.context)
+    others = [each for each in question.context if isinstance(each, Audience)]
+    text = print_select(facts, question.audience, others, dialect=dialect, at_us=question.at_us, found=found)
     if output == "json":
         show_json({"audience": key, "dialect": dialect, "at": instant_text(question.at_us), "sql": text})
         return

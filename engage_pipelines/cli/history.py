@@ -22,8 +22,13 @@ def history(key: str, *, limit: int, output: str) -> None:
     with open_database(settings).read() as c:
         space = find_space(c, settings.space)
         found = load_history(c, find_audience(c, space.id, key), settings.snapshots_dir / space.key / key)
+    show_history(found, limit=limit, output=output)
+
+
+def show_history(found: History, *, limit: int, output: str) -> None:
+    """Print the newest versions of an audience or a trait."""
     rows = [_row(found, each, output) for each in reversed(found.versions[-limit:])]
-    show(rows, output=output, empty=f"There is no version yet. Compute one with: engage audience compute {key} --wait")
+    show(rows, output=output, empty=f"There is no version yet. Compute one with: engage {found.kind} compute {found.key} --wait")
 
 
 def _row(found: History, each: Version, output: str) -> dict[str, Any]:
@@ -36,6 +41,7 @@ def _row(found: History, each: Version, output: str) -> dict[str, Any]:
         "size": each.size,
         **users,
         "entered": each.entered,
+        **({"updated": each.updated} if found.kind == "trait" else {}),
         "exited": each.exited,
         "reason": each.reason or None,
     }

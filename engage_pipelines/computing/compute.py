@@ -1,6 +1,6 @@
-"""Computing audiences: one session over the facts of a space, one shared evaluation, a version for each audience that changed.
+"""Computing audiences and traits: one session over the facts of a space, one shared evaluation, a version for each one that changed.
 
-An audience that cannot be evaluated publishes nothing and says why; the others are published.
+What cannot be evaluated publishes nothing and says why; the others are published.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,17 +15,18 @@ from engage_pipelines.computing.facts_home import open_facts
 from engage_pipelines.computing.publish import Evaluation, Published, publish
 from engage_pipelines.computing.suppress import Suppressed, find_suppressed
 from engage_pipelines.computing.unmoved import Inputs, Unmoved, find_unmoved
-from engage_pipelines.domain.computation import Audience, Level
+from engage_pipelines.domain.computation import Audience, Computation, Level, TraitComputation
 from engage_pipelines.domain.errors import EngageError, NotFoundError, StateError
-from engage_pipelines.facts.evaluate import Evaluated, Members, evaluate
+from engage_pipelines.facts.evaluate import Evaluated, Members, Values, evaluate
 from engage_pipelines.facts.next_change import Clock
 from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.change import Registry
-from engage_pipelines.registry.computations import as_audience, waiting_for_destinations
+from engage_pipelines.registry.computations import waiting_for_destinations
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.requests import Stamp, after_publish
 from engage_pipelines.registry.suppression import list_suppressed
+from engage_pipelines.registry.traits import as_computation
 from engage_pipelines.settings import Settings
 
 Log = Callable[[str], None]
@@ -35,7 +36,10 @@ _SHARED_FROM = 2
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """The outcome of one audience; `state` is published, unchanged, held, failed, or waiting for a destination."""
+    """The outcome of one audience or trait; `state` is published, unchanged, held, failed, or waiting for a destination.
+
+    `updated` counts those with another value than before, None for audiences.
+    """
 
     key: str
     state: str
@@ -47,6 +51,7 @@ class Computed:
     exited: int | None = None
     error: EngageError | None = None
     warnings: tuple[str, ...] = ()
+    updated: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +71,18 @@ class Space:
 
 
 def compute_audiences(settings: Settings, registry: Registry, space_key: str, keys: Sequence[str], *, log: Log) -> list[Computed]:
-    """Evaluate the audiences as of now, or of the instant that the space pins, and publish what changed; in the order of `keys`.
+    """Evaluate audiences and traits as of now, or of the instant that the space pins, and publish what changed; in the order of `keys`.
 
     Raises NotFoundError for a space that is not there, StateError when the facts cannot be read.
     """
     space, rows, now_us = _load(registry, space_key)
     at_us = space.evaluate_at_us if space.evaluate_at_us is not None else now_us
-    everyone = {row.key: as_audience(row) for row in rows}
+    everyone = {row.key: as_computation(row) for row in rows}
     asked = [everyone[key] for key in keys if key in everyone]
     wanted = [audience for audience in asked if audience.id not in space.waiting]
     unmoved = find_unmoved(registry, rows, Inputs(settings.facts_dir, space.key, at_us, everyone, space.suppressed), wanted)
-    for audience in unmoved:
-        log(f"audience={audience} state=unchanged reason=inputs")
+    for key in unmoved:
+        log(f"{kind_of(everyone[key])}={key} state=unchanged reason=inputs")
     moved = [audience for audience in wanted if audience.key not in unmoved]
     computed = [_as_before(each, at_us) for each in unmoved.values()]
     if moved:
@@ -93,7 +98,7 @@ def compute_audiences(settings: Settings, registry: Registry, space_key: str, ke
     places = {key: place for place, key in enumerate(keys)}
     computed.sort(key=lambda each: places[each.key])
     missing = [
-        Computed(key, "failed", at_us, error=NotFoundError(f"There is no audience {key!r} in space {space.key!r}."))
+        Computed(key, "failed", at_us, error=NotFoundError(f"There is no audience or trait {key!r} in space {space.key!r}."))
         for key in keys
         if key not in everyone
     ]
@@ -119,16 +124,16 @@ class _Computing:
     clock: Clock
     log: Log
 
-    def finish(self, audience: Audience, result: Evaluated) -> Computed:
+    def finish(self, audience: Computation, result: Evaluated) -> Computed:
         """Publish one result; a failure becomes an outcome, so that the others go on."""
         try:
             published = self._publish(audience, result)
         except EngageError as error:
             self._note_failure(audience, error)
-            self.log(f"audience={audience.key} state=failed")
+            self.log(f"{kind_of(audience)}={audience.key} state=failed")
             return Computed(audience.key, "failed", self.session.at_us, error=error, warnings=result.warnings)
         difference = published.difference
-        self.log(f"audience={audience.key} state={published.state} version={published.n} members={difference.size}")
+        self.log(f"{kind_of(audience)}={audience.key} state={published.state} version={published.n} members={difference.size}")
         return Computed(
             audience.key,
             published.state,
@@ -140,9 +145,10 @@ class _Computing:
             exited=difference.exited,
             error=StateError(published.reason, "Release or discard it.") if published.state == "held" else None,
             warnings=result.warnings,
+            updated=difference.updated if isinstance(audience, TraitComputation) else None,
         )
 
-    def _publish(self, audience: Audience, result: Evaluated) -> Published:
+    def _publish(self, audience: Computation, result: Evaluated) -> Published:
         if result.error is not None:
             raise result.error
         before = self.checked_at.get(audience.id)
@@ -158,7 +164,8 @@ class _Computing:
             evaluated_at_us=self.session.at_us,
             inputs_digest=self.inputs.digest(audience),
             inputs_are_empty=not self.session.fingerprint,
-            fresh=rows_of(self.session, self.suppressed.take_out(result.members), audience.level),
+            fresh=rows_of(self.session, self.suppressed.take_out(result.members), audience.level, result.values),
+            has_values=isinstance(audience, TraitComputation),
             next_change_at_us=self.inputs.next_change(audience, self.clock),
         )
         return publish(
@@ -176,16 +183,22 @@ class _Computing:
         stamp = Stamp(now=self.registry.database.now_us(c), actor=self.registry.actor, new_id=self.registry.new_id)
         after_publish(c, computation_id, n, stamp)
 
-    def _note_failure(self, audience: Audience, error: EngageError) -> None:
+    def _note_failure(self, audience: Computation, error: EngageError) -> None:
         with self.registry.database.write() as c:
             c.execute(sa.update(t.computation).where(t.computation.c.id == audience.id).values(last_error=str(error)))
 
 
-def rows_of(session: FactsSession, members: Members, level: Level) -> str:
-    """SQL for the rows of a version: every identifier a destination may match a member by.
+def kind_of(computation: Computation) -> str:
+    return "audience" if isinstance(computation, Audience) else "trait"
+
+
+def rows_of(session: FactsSession, members: Members, level: Level, values: Values | None = None) -> str:
+    """SQL for the rows of a version: every identifier a destination may match a member by; of a trait with the member's value.
 
     An anonymous id is there only for a member without a user id. An e-mail address that is not the present one is there as not current.
     """
+    if values is not None:
+        return f"select r.*, v.value from ({rows_of(session, members, level)}) r join ({values.rows}) v using (member)"
     db = session.connection
     for name, ids in (("users_in", members.users), ("accounts_in", members.accounts)):
         db.register(f"{name}_array", pa.table({"member": pa.array(ids, pa.int64())}))
@@ -229,7 +242,7 @@ def _load(registry: Registry, space_key: str) -> tuple[Space, list[Row], int]:
         if space is None:
             raise NotFoundError(f"There is no space {space_key!r}.", "See `engage space list`.")
         com = t.computation.c
-        query = sa.select(t.computation).where(com.space_id == space.id, com.kind == "audience", com.deleted_at.is_(None))
+        query = sa.select(t.computation).where(com.space_id == space.id, com.deleted_at.is_(None))
         rows = list(c.execute(query.order_by(com.key)))
         suppressed = tuple((row.kind, row.id) for row in list_suppressed(c, space.id))
         waiting = frozenset(waiting_for_destinations(c, rows))

@@ -12,7 +12,7 @@ from engage_pipelines.computing.member_names import Named
 from engage_pipelines.computing.profiles import Subject, load_subject, memberships_for
 from engage_pipelines.computing.questions import Question
 from engage_pipelines.computing.suppress import find_suppressed
-from engage_pipelines.domain.computation import EXTERNAL_IDS, Audience, Level
+from engage_pipelines.domain.computation import EXTERNAL_IDS, Audience, Computation, Level
 from engage_pipelines.domain.query import Definition, parse, to_text
 from engage_pipelines.domain.query.comparing import bounds
 from engage_pipelines.domain.query.history import count_events_since
@@ -116,7 +116,7 @@ def explain(
     member: int,
     *,
     level: Level,
-    context: Sequence[Audience] = (),
+    context: Sequence[Computation] = (),
     is_suppressed: bool = False,
 ) -> Explanation:
     """Why the member is in or not, as of the session's instant. `level` is that of the member: a user is in an audience of accounts
@@ -154,7 +154,7 @@ class _Desk:
     session: FactsSession
     definition: Definition
     audience: Audience
-    context: tuple[Audience, ...]
+    context: tuple[Computation, ...]
 
     def of(self, *members: int) -> Clause:
         return self._clauses(members)[0]
@@ -170,7 +170,7 @@ class _Desk:
 
     def _clauses(self, members: Sequence[int]) -> list[Clause]:
         memberships = memberships_for(self.session, self.definition, (*self.context, self.audience))
-        asked = Asked(self.session.at_us, self.audience.empty_accounts, memberships.of_users)
+        asked = Asked(self.session.at_us, self.audience.empty_accounts, memberships.of_users, memberships.traits_of_users)
         explainer = _Explainer(asked, self.audience.events_since_us)
         condition, level = self.definition.condition, self.definition.level
         subjects = [load_subject(self.session, member, self.definition, memberships) for member in members]
@@ -222,9 +222,9 @@ class _Explainer:
 
     def _is_about_users(self, comparison: Comparison) -> bool:
         source = comparison.scalar.source
-        return isinstance(source, Events) or (
-            isinstance(source, Trait) and len(source.path) == 1 and source.path[0] in self.asked.user_audiences
-        )
+        if not isinstance(source, Trait):
+            return isinstance(source, Events)
+        return source.path[0] in self.asked.user_traits or (len(source.path) == 1 and source.path[0] in self.asked.user_audiences)
 
     def _comparison(self, comparison: Comparison, subject: Subject, text: str) -> Clause:
         source = comparison.scalar.source
@@ -265,9 +265,13 @@ class _Explainer:
         key = trait.path[0]
         if len(trait.path) == 1 and key in subject.profile.audiences:
             return {"audience": key, "member": subject.profile.audiences[key]}
+        if key in subject.profile.computed:
+            values = list(walk(subject.profile.computed[key], trait.path[1:]))
+            shown: dict[str, Json] = {"values": values} if "$" in trait.path else {"value": next(iter(values), None)}
+            return {"trait": ".".join(trait.path), **shown, "computed": True, "set_at": None}
         values = list(walk(dict(subject.profile.traits), trait.path))
         set_at = iso(subject.set_at[key]) if key in subject.set_at else None
-        shown: dict[str, Json] = {"values": values} if "$" in trait.path else {"value": next(iter(values), None)}
+        shown = {"values": values} if "$" in trait.path else {"value": next(iter(values), None)}
         return {"trait": ".".join(trait.path), **shown, "set_at": set_at}
 
     def _window(self, comparison: Comparison) -> dict[str, Json]:

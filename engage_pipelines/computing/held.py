@@ -19,7 +19,7 @@ def release(change: Change, audience: Row) -> int:
     _set_state(change, held, "published")
     change.c.execute(sa.update(t.computation).where(t.computation.c.id == audience.id).values(current_version=held.n))
     after_publish(change.c, audience.id, held.n, change.stamp)
-    change.record("release", f"audience {audience.key}", after={"version": held.n, "size": held.size})
+    change.record("release", f"{audience.kind} {audience.key}", after={"version": held.n, "size": held.size})
     return held.n
 
 
@@ -29,7 +29,7 @@ def discard(change: Change, audience: Row, settings: Settings) -> int:
     _set_state(change, held, "discarded")
     space = change.c.execute(sa.select(t.space.c.key).where(t.space.c.id == audience.space_id)).scalar_one()
     shutil.rmtree(settings.snapshots_dir / space / audience.key / str(held.n), ignore_errors=True)
-    change.record("discard", f"audience {audience.key}", after={"version": held.n, "size": held.size})
+    change.record("discard", f"{audience.kind} {audience.key}", after={"version": held.n, "size": held.size})
     return held.n
 
 
@@ -38,7 +38,10 @@ def _held(change: Change, audience: Row) -> Row:
     query = sa.select(t.version).where(v.computation_id == audience.id, v.state == "held").order_by(v.n.desc())
     row = change.c.execute(query).first()
     if row is None:
-        raise NotFoundError(f"Audience {audience.key!r} has no version that is held.", "See `engage audience show`.")
+        kind = audience.kind
+        raise NotFoundError(
+            f"{kind.capitalize()} {audience.key!r} has no version that is held.", f"See `engage {kind} show {audience.key}`."
+        )
     return row
 
 

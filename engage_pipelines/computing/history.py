@@ -28,17 +28,20 @@ class Version:
     is_full: bool
     definition: str
     reason: str
+    updated: int = 0
+    """Of a trait, members with another value than in the version before."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """An audience with its versions, oldest first, and where their files lie."""
+    """An audience or a trait with its versions, oldest first, and where their files lie."""
 
     key: str
     level: Level
     current: int | None
     folder: Path
     versions: tuple[Version, ...]
+    kind: str = "audience"
 
     @property
     def published(self) -> tuple[Version, ...]:
@@ -48,18 +51,20 @@ class History:
         """The history as it was known of that instant: versions evaluated later are left out."""
         kept = tuple(each for each in self.versions if each.evaluated_at_us <= at_us)
         current = max((each.n for each in kept if each.state == PUBLISHED), default=None)
-        return History(self.key, self.level, current, self.folder, kept)
+        return History(self.key, self.level, current, self.folder, kept, self.kind)
 
     @property
     def chain(self) -> Chain:
-        return Chain(self.folder, tuple(VersionFile(each.n, each.is_full) for each in self.published))
+        files = tuple(VersionFile(each.n, each.is_full) for each in self.published)
+        return Chain(self.folder, files, has_values=self.kind == "trait")
 
     def version(self, n: int | None = None) -> Version:
         """The published version of that number, or the current one. Raises NotFoundError with those there are."""
         wanted = self.current if n is None else n
         if wanted is None:
             raise NotFoundError(
-                f"Audience {self.key!r} has no published version yet.", f"Compute it: engage audience compute {self.key} --wait"
+                f"{self.kind.capitalize()} {self.key!r} has no published version yet.",
+                f"Compute it: engage {self.kind} compute {self.key} --wait",
             )
         for each in self.published:
             if each.n == wanted:
@@ -67,7 +72,8 @@ class History:
         kept = [each.n for each in self.published]
         there = f"Published are {kept[0]} to {kept[-1]}." if kept else "None is published."
         raise NotFoundError(
-            f"Audience {self.key!r} has no published version {wanted}.", f"{there} See `engage audience history {self.key}`."
+            f"{self.kind.capitalize()} {self.key!r} has no published version {wanted}.",
+            f"{there} See `engage {self.kind} history {self.key}`.",
         )
 
 
@@ -87,7 +93,8 @@ def load_history(c: sa.Connection, audience: Row, folder: Path) -> History:
             is_full=bool(row.is_full),
             definition=row.definition,
             reason=row.reason or "",
+            updated=row.updated or 0,
         )
         for row in c.execute(query)
     )
-    return History(audience.key, Level(audience.level), audience.current_version, folder, versions)
+    return History(audience.key, Level(audience.level), audience.current_version, folder, versions, audience.kind)

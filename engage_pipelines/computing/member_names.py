@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engage_pipelines.domain.computation import Audience, Level
+from engage_pipelines.domain.computation import Audience, Computation, Level
 from engage_pipelines.domain.errors import ConflictError, NotFoundError
 from engage_pipelines.facts.admission import EVERYONE, admits_strangers
 from engage_pipelines.facts.bits import Ids
@@ -59,8 +59,8 @@ def describe(session: FactsSession, members: Ids, level: Level) -> str:
     return f"{query} ORDER BY {', '.join(IDENTIFIERS[level])}, member"
 
 
-def find_member(session: FactsSession, name: str, audience: Audience) -> Named:
-    """The member that the name means in that audience: a user id, an e-mail address or an anonymous id; of accounts, a group id first.
+def find_member(session: FactsSession, name: str, audience: Computation) -> Named:
+    """The member that a name means: a user id, an e-mail address or an anonymous id; in an audience or trait of accounts a group id first.
 
     Raises NotFoundError with the nearest name, ConflictError for an e-mail address that several people have.
     """
@@ -69,7 +69,7 @@ def find_member(session: FactsSession, name: str, audience: Audience) -> Named:
         found = session.connection.execute(_ACCOUNTS, [name]).fetchall()
         if found:
             return Named(found[0][0], Level.ACCOUNT)
-    universe = EVERYONE if admits_strangers([audience]) else "users"
+    universe = EVERYONE if isinstance(audience, Audience) and admits_strangers([audience]) else "users"
     for kind in _KINDS:
         people = [row[0] for row in session.connection.execute(_PEOPLE.format(universe=universe), [name, kind]).fetchall()]
         if len(people) > 1:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from engage_pipelines.domain.computation import Audience, Level
-from engage_pipelines.domain.query import Definition, audience_references, events, references
+from engage_pipelines.domain.computation import Audience, Computation, Level
+from engage_pipelines.domain.query import Definition, TraitDefinition, computation_references, events, references
 from engage_pipelines.domain.query.meaning import Profile, Row
 from engage_pipelines.domain.query.values import Json
-from engage_pipelines.facts.evaluate import Members, evaluate
+from engage_pipelines.facts.evaluate import Members, Values, evaluate
 from engage_pipelines.facts.session import FactsSession
 
 _TRAITS = """
@@ -35,14 +35,29 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Memberships:
-    """Who is in the audiences that a definition refers to, as of the same instant."""
+    """Who is in the audiences that a definition refers to, and the values of the traits, as of the same instant."""
 
     levels: Mapping[str, Level]
     members: Mapping[str, Members]
+    values: Mapping[str, Values] = field(default_factory=dict[str, Values])
 
     @property
     def of_users(self) -> frozenset[str]:
-        return frozenset(key for key, level in self.levels.items() if level is Level.USER)
+        return frozenset(key for key in self.members if self.levels[key] is Level.USER)
+
+    @property
+    def traits_of_users(self) -> frozenset[str]:
+        return frozenset(key for key in self.values if self.levels[key] is Level.USER)
+
+    def computed_for(self, session: FactsSession, member: int, level: Level) -> dict[str, Json]:
+        """The values that a member has of the traits of its level."""
+        found: dict[str, Json] = {}
+        for key, values in self.values.items():
+            if self.levels[key] is level:
+                rows = session.connection.execute(f"SELECT value FROM ({values.rows}) WHERE member = $1", [member]).fetchall()
+                text = rows[0][0] if rows else values.missing
+                found[key] = None if text is None else json.loads(text)
+        return found
 
     def held_by(self, member: int, level: Level) -> dict[str, bool]:
         """Users are asked about audiences of both levels, accounts about those of accounts."""
@@ -51,42 +66,60 @@ class Memberships:
         return {key: _has(found.accounts, member) for key, found in self.members.items() if self.levels[key] is Level.ACCOUNT}
 
 
-def memberships_for(session: FactsSession, definition: Definition, known: Sequence[Audience]) -> Memberships:
-    """Evaluates the audiences that the definition refers to. Raises the EngageError of one that cannot be evaluated."""
-    keys = audience_references(definition)
-    referred = [audience for audience in known if audience.key in keys]
+def memberships_for(session: FactsSession, definition: Definition | TraitDefinition, known: Sequence[Computation]) -> Memberships:
+    """Evaluates what the definition refers to. Raises the EngageError of what cannot be evaluated."""
+    audiences = {each.key for each in known if isinstance(each, Audience)}
+    traits = {each.key for each in known} - audiences
+    keys = computation_references(definition, audiences=audiences, traits=traits)
+    referred = [each for each in known if each.key in keys]
     members: dict[str, Members] = {}
+    values: dict[str, Values] = {}
     for key, found in (evaluate(session, referred, context=known) if referred else {}).items():
         if found.error is not None:
             raise found.error
+        if found.values is not None:
+            values[key] = found.values
+            continue
         assert found.members is not None
         members[key] = found.members
-    return Memberships({audience.key: audience.level for audience in referred}, members)
+    return Memberships({each.key: each.level for each in referred}, members, values)
 
 
-def load_subject(session: FactsSession, member: int, definition: Definition, memberships: Memberships) -> Subject:
+def load_subject(session: FactsSession, member: int, definition: Definition | TraitDefinition, memberships: Memberships) -> Subject:
     """The member with every fact that the definition may look at; of an account, its users too."""
     if definition.level is Level.USER:
         return _load(session, [member], definition, memberships)[0]
     query = "SELECT DISTINCT l.member FROM account_users l SEMI JOIN users u ON u.member = l.member WHERE l.account = $1 ORDER BY 1"
     users = [row[0] for row in session.connection.execute(query, [member]).fetchall()]
     account, *people = _load(session, [member, *users], definition, memberships, account=member)
-    profile = Profile(account.profile.traits, (), account.profile.audiences, [each.profile for each in people])
+    own = account.profile
+    profile = Profile(own.traits, (), own.audiences, [each.profile for each in people], own.computed)
     return Subject(member, profile, account.set_at, tuple(people))
 
 
 def _load(
-    session: FactsSession, members: Sequence[int], definition: Definition, memberships: Memberships, *, account: int | None = None
+    session: FactsSession,
+    members: Sequence[int],
+    definition: Definition | TraitDefinition,
+    memberships: Memberships,
+    *,
+    account: int | None = None,
 ) -> list[Subject]:
     values, set_at = _traits(session, members, references(definition))
     rows = _rows(session, members, events(definition))
+    levels = {member: Level.ACCOUNT if member == account else Level.USER for member in members}
     return [
         Subject(
             member,
-            Profile(values[member], rows[member], memberships.held_by(member, Level.ACCOUNT if member == account else Level.USER)),
+            Profile(
+                values[member],
+                rows[member],
+                memberships.held_by(member, level),
+                computed=memberships.computed_for(session, member, level),
+            ),
             set_at[member],
         )
-        for member in members
+        for member, level in levels.items()
     ]
 
 

@@ -34,6 +34,7 @@ class Evaluation:
     inputs_are_empty: bool
     fresh: str
     next_change_at_us: int | None = None
+    has_values: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def publish(
     transaction. Raises BusyError when another process published meanwhile, StateError when the disk refuses.
     """
     with database.read() as c:
-        chain = Chain.of(folder, published_versions(c, evaluation.computation_id))
+        chain = Chain.of(folder, published_versions(c, evaluation.computation_id), has_values=evaluation.has_values)
     current = chain.versions[-1].n if chain.versions else 0
     difference = compare(db, chain, evaluation.fresh, level=evaluation.level)
     if chain.versions and not difference.changed_rows:
@@ -126,6 +127,7 @@ def _finish(c: sa.Connection, evaluation: Evaluation, n: int, difference: Differ
             users=difference.users,
             entered=difference.entered,
             exited=difference.exited,
+            updated=difference.updated if evaluation.has_values else None,
             digest=difference.digest,
             is_full=is_full,
             reason=reason or None,
@@ -143,7 +145,7 @@ def _flip(c: sa.Connection, evaluation: Evaluation, current: int, n: int) -> Non
         .values(current_version=n)
     ).rowcount
     if not flipped:
-        raise BusyError("Another run published a version of this audience meanwhile.", "Nothing is lost; it is computed again by itself.")
+        raise BusyError("Another run published a version of it meanwhile.", "Nothing is lost; it is computed again by itself.")
 
 
 def _note(c: sa.Connection, evaluation: Evaluation, *, last_error: str | None) -> None:

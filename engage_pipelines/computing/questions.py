@@ -1,23 +1,26 @@
 """What is asked of the facts without keeping an answer: an audience or a text, in a space, as of an instant."""
 
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from engage_pipelines.computing.facts_home import open_facts
 from engage_pipelines.computing.history import History, load_history
-from engage_pipelines.domain.computation import Audience, Level
+from engage_pipelines.domain.computation import Audience, Computation, Level
 from engage_pipelines.domain.errors import EngageError, UsageError
 from engage_pipelines.domain.query import parse
 from engage_pipelines.facts.evaluate import Evaluated, Members
 from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.facts.store import state_errors
-from engage_pipelines.registry.computations import as_audience, audiences_of, find_audience
+from engage_pipelines.registry.computations import as_audience, find_audience
 from engage_pipelines.registry.database import Database
-from engage_pipelines.registry.lookup import list_spaces
+from engage_pipelines.registry.lookup import Row, list_spaces
 from engage_pipelines.registry.suppression import list_suppressed
+from engage_pipelines.registry.traits import computations_of
 from engage_pipelines.settings import Settings
 
 DRAFT = "_draft"
@@ -49,25 +52,29 @@ class Desk:
 
         As of `at_us`, else of the instant that the space pins, else now. Raises NotFoundError or DefinitionError.
         """
+        around = self.surroundings(at_us)
+        with self.database.read() as c:
+            saved = None if key is None else as_audience(find_audience(c, around.space_id, key))
+        audience = _drafted(saved, draft)
+        parse(audience.definition, level=audience.level)
+        return Question(audience, around.but(audience.key), around.at_us, around.suppressed)
+
+    def surroundings(self, at_us: int | None = None) -> "Surroundings":
+        """What a question about the space is asked with; as of `at_us`, else of the instant that the space pins, else now."""
         with self.database.read() as c:
             space = next((one for one in list_spaces(c) if one.key == self.space), None)
-            context = () if space is None else audiences_of(c, space.id)
+            context = () if space is None else computations_of(c, space.id)
             pinned = None if space is None else space.evaluate_at
             suppressed = () if space is None else tuple((row.kind, row.id) for row in list_suppressed(c, space.id))
             now = self.database.now_us(c)
-            saved = None if key is None else as_audience(find_audience(c, space.id if space is not None else "", key))
-        audience = _drafted(saved, draft)
-        parse(audience.definition, level=audience.level)
-        others = tuple(one for one in context if one.key != audience.key)
         instant = at_us if at_us is not None else pinned if pinned is not None else now
-        return Question(audience, others, instant, suppressed)
+        return Surroundings("" if space is None else space.id, context, instant, suppressed)
 
-    def history(self, key: str) -> History:
-        """The versions of an audience. Raises NotFoundError with the nearest key."""
+    def history(self, key: str, *, find: Callable[[sa.Connection, str, str], Row] = find_audience) -> History:
+        """The versions of an audience, or of what else `find` finds. Raises NotFoundError with the nearest key."""
         with self.database.read() as c:
             space = next((one for one in list_spaces(c) if one.key == self.space), None)
-            audience = find_audience(c, space.id if space is not None else "", key)
-            return load_history(c, audience, self.folder(key))
+            return load_history(c, find(c, space.id if space is not None else "", key), self.folder(key))
 
     def folder(self, key: str) -> Path:
         return self.settings.snapshots_dir / self.space / key
@@ -83,11 +90,25 @@ class Desk:
 
 
 @dataclass(frozen=True, slots=True)
+class Surroundings:
+    """A space as questions see it: its computations, the instant, and who is kept out whatever is said (kind, id)."""
+
+    space_id: str
+    context: tuple[Computation, ...]
+    at_us: int
+    suppressed: tuple[tuple[str, str], ...]
+
+    def but(self, key: str) -> tuple[Computation, ...]:
+        """All computations but that one."""
+        return tuple(one for one in self.context if one.key != key)
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """What is asked: an audience, the others it may refer to, the instant, and who is kept out whatever is said (kind, id)."""
 
     audience: Audience
-    context: tuple[Audience, ...]
+    context: tuple[Computation, ...]
     at_us: int
     suppressed: tuple[tuple[str, str], ...] = ()
 

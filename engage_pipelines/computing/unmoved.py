@@ -1,4 +1,4 @@
-"""Audiences that need no evaluation: neither what they are made of nor the facts changed, and time alone cannot have changed them yet."""
+"""What needs no evaluation: neither what it is made of nor the facts changed, and time alone cannot have changed it yet."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from engage_pipelines.domain.computation import Audience
+from engage_pipelines.domain.computation import Audience, Computation
 from engage_pipelines.domain.errors import DefinitionError
-from engage_pipelines.domain.query import Definition, audience_references, parse
+from engage_pipelines.facts.audience_order import read_definition, references_of
 from engage_pipelines.facts.next_change import Clock
 from engage_pipelines.facts.store import read_manifest
 from engage_pipelines.registry import tables as t
@@ -34,43 +34,45 @@ class Inputs:
     facts_dir: Path
     space: str
     at_us: int
-    audiences: Mapping[str, Audience]
+    computations: Mapping[str, Computation]
     suppressed: tuple[tuple[str, str], ...]
     fingerprint: str | None = None
 
-    def digest(self, audience: Audience) -> str:
-        """Another text whenever something else than time changes who is in."""
-        meant = [
-            (each.key, each.level, each.definition, each.empty_accounts, each.external_ids, each.events_since_us)
-            for each in self._reached(audience)
-        ]
+    def digest(self, computation: Computation) -> str:
+        """Another text whenever something else than time changes who is in, or a value."""
+        meant = [_meant(each) for each in self._reached(computation)]
         digest = hashlib.sha256(repr((meant, sorted(self.suppressed))).encode()).hexdigest()
         return f"{self._facts()}:{digest}"
 
-    def next_change(self, audience: Audience, clock: Clock) -> int | None:
+    def next_change(self, computation: Computation, clock: Clock) -> int | None:
         """The first instant at which time alone can change it; None when that is not known."""
-        return clock.next_change([_parsed(each) for each in self._reached(audience)])
+        definitions = [read_definition(each) for each in self._reached(computation)]
+        known = [each for each in definitions if each is not None]
+        # a SELECT may look at any age of a row
+        return clock.next_change(known) if len(known) == len(definitions) else None
 
     def _facts(self) -> str:
         return read_manifest(self.facts_dir / self.space).id if self.fingerprint is None else self.fingerprint
 
-    def _reached(self, audience: Audience) -> Iterator[Audience]:
-        """The audience and those that its definition refers to, however far."""
-        seen, waiting = {audience.key}, [audience]
+    def _reached(self, computation: Computation) -> Iterator[Computation]:
+        """It and those that its definition refers to, however far."""
+        seen, waiting = {computation.key}, [computation]
         while waiting:
             each = waiting.pop()
             yield each
-            for key in sorted(audience_references(_parsed(each)) & self.audiences.keys() - seen):
+            for key in sorted(references_of(each, self.computations) - seen):
                 seen.add(key)
-                waiting.append(self.audiences[key])
+                waiting.append(self.computations[key])
 
 
-def _parsed(audience: Audience) -> Definition:
-    return parse(audience.definition, audience.level)
+def _meant(each: Computation) -> tuple[object, ...]:
+    if isinstance(each, Audience):
+        return (each.key, each.level, each.definition, each.empty_accounts, each.external_ids, each.events_since_us)
+    return (each.key, each.level, each.definition, each.type)
 
 
-def find_unmoved(registry: Registry, rows: Sequence[Row], inputs: Inputs, wanted: Sequence[Audience]) -> dict[str, Unmoved]:
-    """Those of the audiences that need no evaluation, by key; that they were looked at is noted. Raises StateError for unreadable facts."""
+def find_unmoved(registry: Registry, rows: Sequence[Row], inputs: Inputs, wanted: Sequence[Computation]) -> dict[str, Unmoved]:
+    """Those that need no evaluation, by key; that they were looked at is noted. Raises StateError for unreadable facts."""
     by_id = {row.id: row for row in rows}
     hopeful = [audience for audience in wanted if _may_be_as_before(by_id[audience.id], inputs.at_us)]
     if not hopeful:
@@ -89,7 +91,7 @@ def find_unmoved(registry: Registry, rows: Sequence[Row], inputs: Inputs, wanted
     return found
 
 
-def _digest(inputs: Inputs, audience: Audience) -> str | None:
+def _digest(inputs: Inputs, audience: Computation) -> str | None:
     try:
         return inputs.digest(audience)
     except DefinitionError:

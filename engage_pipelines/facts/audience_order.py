@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from engage_pipelines.domain.computation import Audience, Computation, TraitComputation, TraitType
+from engage_pipelines.domain.computation import Audience, Computation, Level, TraitComputation, TraitType
 from engage_pipelines.domain.errors import DefinitionError, EngageError
 from engage_pipelines.domain.query import Definition, TraitDefinition, computation_references, parse, parse_trait
 from engage_pipelines.domain.query.levels import check_levels
@@ -33,7 +33,10 @@ def in_order(audiences: Sequence[Audience], context: Sequence[Audience]) -> dict
 
 def all_in_order(computations: Sequence[Computation], context: Sequence[Computation]) -> dict[str, Readable | ReadableTrait | EngageError]:
     """The same of audiences and traits."""
-    order = _Order({each.key: each for each in (*context, *computations)}, {}, [])
+    known = {each.key: each for each in (*context, *computations)}
+    audiences = {key: each.level for key, each in known.items() if isinstance(each, Audience)}
+    traits = {key: each.level for key, each in known.items() if isinstance(each, TraitComputation)}
+    order = _Order(known, audiences, traits, {}, [])
     for each in computations:
         order.visit(each.key)
     return order.done
@@ -48,14 +51,12 @@ def read_definition(computation: Computation) -> Definition | TraitDefinition | 
 
 def references_of(computation: Computation, known: Mapping[str, Computation]) -> frozenset[str]:
     """The keys of those that its definition refers to. Raises DefinitionError."""
-    return _references(read_definition(computation), known)
-
-
-def _references(definition: Definition | TraitDefinition | None, known: Mapping[str, Computation]) -> frozenset[str]:
+    definition = read_definition(computation)
     if definition is None:
         return frozenset()
-    audiences = [key for key, each in known.items() if isinstance(each, Audience)]
-    return computation_references(definition, audiences=audiences, traits=known.keys() - audiences)
+    found = computation_references(definition, audiences=known, traits=known)
+    traits = {key for key in found if isinstance(known[key], TraitComputation)}
+    return computation_references(definition, audiences=found - traits, traits=traits)
 
 
 def _kind(computation: Computation) -> str:
@@ -65,6 +66,8 @@ def _kind(computation: Computation) -> str:
 @dataclass(frozen=True, slots=True)
 class _Order:
     known: Mapping[str, Computation]
+    audiences: Mapping[str, Level]
+    traits: Mapping[str, Level]
     done: dict[str, Readable | ReadableTrait | EngageError]
     path: list[str]
 
@@ -80,14 +83,13 @@ class _Order:
         definition = read_definition(computation)
         self.path.append(computation.key)
         try:
-            for key in sorted(_references(definition, self.known)):
-                self._follow(computation, key)
+            if definition is not None:
+                for key in sorted(computation_references(definition, audiences=self.audiences, traits=self.traits)):
+                    self._follow(computation, key)
         finally:
             self.path.pop()
         if definition is not None:
-            audiences = {key: each.level for key, each in self.known.items() if isinstance(each, Audience)}
-            traits = {key: each.level for key, each in self.known.items() if isinstance(each, TraitComputation)}
-            check_levels(definition, audiences, traits)
+            check_levels(definition, self.audiences, self.traits)
         if isinstance(computation, Audience):
             assert isinstance(definition, Definition)
             return Readable(computation, definition)

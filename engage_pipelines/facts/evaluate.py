@@ -149,20 +149,29 @@ class _Evaluation:
 def _elsewhere(session: FactsSession, computations: Sequence[Computation], context: Sequence[Computation]) -> dict[str, Evaluated]:
     """In a warehouse, which evaluates audiences alone so far."""
     assert session.elsewhere is not None
-    known = {each.key: each for each in (*context, *computations)}
-    possible = [each for each in computations if isinstance(each, Audience) and not _reaches_trait(each, known)]
-    others = [each for each in context if isinstance(each, Audience)]
-    found = session.elsewhere.evaluate(session, possible, others)
-    error = DefinitionError(
-        "computed traits are not evaluated over a warehouse yet.",
-        "Take the events in with `engage ingest`, or use traits that the warehouse has.",
-    )
-    return {each.key: found.get(each.key) or Evaluated(each.key, None, error, ()) for each in computations}
+    errors: dict[str, EngageError] = {}
+    for each in computations:
+        try:
+            refuse_traits(each, (*context, *computations))
+        except DefinitionError as error:
+            errors[each.key] = error
+    possible = [each for each in computations if isinstance(each, Audience) and each.key not in errors]
+    found = session.elsewhere.evaluate(session, possible, [each for each in context if isinstance(each, Audience)])
+    return {each.key: Evaluated(each.key, None, errors[each.key], ()) if each.key in errors else found[each.key] for each in computations}
 
 
-def _reaches_trait(audience: Audience, known: Mapping[str, Computation]) -> bool:
+def refuse_traits(computation: Computation, context: Sequence[Computation]) -> None:
+    """Raises DefinitionError when it is a computed trait, or refers to one: warehouses do not evaluate them yet."""
+    if _reaches_trait(computation, {each.key: each for each in context}):
+        raise DefinitionError(
+            "computed traits are not evaluated over a warehouse yet.",
+            "Take the events in with `engage ingest`, or use traits that the warehouse has.",
+        )
+
+
+def _reaches_trait(computation: Computation, known: Mapping[str, Computation]) -> bool:
     seen: set[str] = set()
-    waiting: list[Computation] = [audience]
+    waiting: list[Computation] = [computation]
     while waiting:
         each = waiting.pop()
         if isinstance(each, TraitComputation):

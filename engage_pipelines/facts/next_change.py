@@ -6,8 +6,9 @@ A definition without windows of time changes only with the facts. Instants are U
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from engage_pipelines.domain.query import Definition
-from engage_pipelines.domain.query.tree import Between, Comparison, Duration, Events, Within, all_comparisons
+from engage_pipelines.domain.query import Definition, TraitDefinition
+from engage_pipelines.domain.query.inspection import comparisons_of, event_sources
+from engage_pipelines.domain.query.tree import Between, Duration, Events, Within
 from engage_pipelines.facts.bits import ids_of
 from engage_pipelines.facts.leaves import columns_of
 from engage_pipelines.facts.session import FactsSession
@@ -23,14 +24,14 @@ class Clock:
     session: FactsSession
     _known: dict[str, int | None] = field(default_factory=dict)
 
-    def next_change(self, definitions: Sequence[Definition]) -> int | None:
+    def next_change(self, definitions: Sequence[Definition | TraitDefinition]) -> int | None:
         """The first instant after the session's at which one of the definitions may hold for others; None when that is not known."""
         edges: set[tuple[str, int]] = set()
         for definition in definitions:
-            for comparison in all_comparisons(definition.condition):
-                if any(isinstance(each, Duration) for each in comparison.arguments):
-                    return None
-                edges.update(_edges(comparison))
+            if any(isinstance(argument, Duration) for each in comparisons_of(definition) for argument in each.arguments):
+                return None
+            for source in event_sources(definition):
+                edges.update(_edges(source))
         moments = [self._first_hidden(), *(self._crosses(event, age) for event, age in edges)]
         return min((moment for moment in moments if moment is not None), default=NEVER)
 
@@ -56,13 +57,13 @@ class Clock:
         return self._known[rows]
 
 
-def _edges(comparison: Comparison) -> Iterator[tuple[str, int]]:
+def _edges(source: Events) -> Iterator[tuple[str, int]]:
     """Ages at which a row of an event enters or leaves a window; a row enters the recent end one microsecond before it is older."""
-    source = comparison.scalar.source
-    if isinstance(source, Events):
-        for each in source.filters:
-            if isinstance(each, Within) and not each.parent:
-                yield source.name, each.window.us
-            if isinstance(each, Between):
-                yield source.name, each.older.us
-                yield source.name, each.newer.us - 1
+    if source.expires_after:
+        yield source.name, source.expires_after.us
+    for each in source.filters:
+        if isinstance(each, Within) and not each.parent:
+            yield source.name, each.window.us
+        if isinstance(each, Between):
+            yield source.name, each.older.us
+            yield source.name, each.newer.us - 1

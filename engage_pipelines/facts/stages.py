@@ -26,7 +26,7 @@ def by_stage(plan: Plan, audiences: Levels, traits: Levels) -> list[Sequence[Rea
             continue
         before = [stages[other] + 1 for other in _valued(each, audiences, traits) if other in stages]
         if each.definition is not None:
-            referred = computation_references(each.definition, audiences=audiences.keys(), traits=traits.keys())
+            referred = computation_references(each.definition, audiences=audiences, traits=traits)
             before += [stages[other] for other in referred if other in stages]
         stages[key] = max(before, default=0)
         while len(found) <= stages[key]:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from engage_pipelines.domain.computation import Level
+from engage_pipelines.domain.errors import DefinitionError
 from engage_pipelines.facts.audience_order import ReadableTrait
 from engage_pipelines.facts.bits import ids_of
 from engage_pipelines.facts.combining import Combiner, Members
@@ -22,9 +23,13 @@ _numbers = count()
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """The values of those who have one; `rows` is SQL over the session for member and value, JSON text."""
+    """The values of those who have one; `rows` is SQL over the session for member and value, JSON text.
+
+    `missing` is the value, if any, of profiles that cannot have one of their own: those that nobody has identified.
+    """
 
     rows: str
+    missing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +44,10 @@ class FoundValues:
 def evaluate_trait(session: FactsSession, each: ReadableTrait, known: Known) -> FoundValues:
     """The values of a trait as of the session's instant. Raises StateError when the facts cannot be read."""
     if each.definition is None:
-        raise NotImplementedError
+        raise DefinitionError("SELECTs are not evaluated yet.", "Use the query language.")
     found = reduced_rows(each.definition.scalar, each.trait.level, session.events, known)
     relation = Relation(keep_rows(session, found.rows), found.missing)
-    return FoundValues(Values(_of_everyone(relation, each.trait.level)), relation)
+    return FoundValues(Values(_of_everyone(relation, each.trait.level), found.missing), relation)
 
 
 def keep_rows(session: FactsSession, query: str) -> str:

@@ -4,13 +4,14 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 
 from engage_pipelines.domain.errors import EngageError
 from engage_pipelines.registry import tables as t
 
-_QUOTED = re.compile(r"""(['"])([A-Za-z][A-Za-z0-9_]*)\1""")
+_QUOTED = re.compile(r"""(['"])([A-Za-z][A-Za-z0-9_]*)(?:\.[^'"]*)?\1""")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -26,6 +27,8 @@ class Entry:
     definition: str
     cadence: str
     enabled: bool
+    is_sql: bool = False
+    """A trait that a SELECT of people's own computes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,11 @@ class Catalog:
         """Equal for equal definitions of Dagster."""
         return hashlib.sha256(repr((self.spaces, [astuple(entry) for entry in self.entries])).encode()).hexdigest()[:16]
 
+    @property
+    def audiences(self) -> tuple[Entry, ...]:
+        """What is sent to destinations; traits are computed alone."""
+        return tuple(entry for entry in self.entries if entry.kind == "audience")
+
     def of_space(self, space: str) -> tuple[Entry, ...]:
         return tuple(entry for entry in self.entries if entry.space == space)
 
@@ -56,14 +64,20 @@ def read_catalog(connection: sa.Connection) -> Catalog:
     spaces = tuple(connection.execute(sa.select(spa.key).order_by(spa.key)).scalars())
     rows = connection.execute(
         sa.select(
-            spa.key.label("space"), com.key, com.kind, com.name, com.description, com.level, com.definition, com.cadence, com.enabled
+            spa.key.label("space"), com.key, com.kind, com.name, com.description, com.level, com.definition, com.cadence, com.enabled,
+            com.options,
         )
         .join(t.space, com.space_id == spa.id)
         .where(com.deleted_at.is_(None))
         .order_by(spa.key, com.key)
     )  # fmt: skip
-    entries = tuple(Entry(**row) for row in rows.mappings())
+    entries = tuple(_entry(dict(row)) for row in rows.mappings())
     return Catalog(spaces, entries, _references(entries))
+
+
+def _entry(row: dict[str, Any]) -> Entry:
+    options = row.pop("options")
+    return Entry(**row, is_sql=row["kind"] == "trait" and options.get("type") == "sql")
 
 
 def _references(entries: Iterable[Entry]) -> dict[tuple[str, str], tuple[str, ...]]:
@@ -82,16 +96,18 @@ def _references(entries: Iterable[Entry]) -> dict[tuple[str, str], tuple[str, ..
 def _spoken_of(entry: Entry, known: Mapping[str, Entry]) -> tuple[str, ...]:
     # parsing is the slow part of loading hundreds of audiences, and hardly any names another one
     candidates = {name for _, name in _QUOTED.findall(entry.definition)} & (known.keys() - {entry.key})
-    if not candidates:
+    if not candidates or entry.is_sql:
         return ()
     from engage_pipelines.domain.computation import Level  # noqa: PLC0415 - as above
-    from engage_pipelines.domain.query import audience_references, parse  # noqa: PLC0415
+    from engage_pipelines.domain.query import computation_references, parse, parse_trait  # noqa: PLC0415
 
+    read = parse_trait if entry.kind == "trait" else parse
+    traits = {key for key in candidates if known[key].kind == "trait"}
     try:
-        named = audience_references(parse(entry.definition, level=Level(entry.level)))
+        named = computation_references(read(entry.definition, Level(entry.level)), audiences=candidates - traits, traits=traits)
     except EngageError:
         return ()  # its own run says what is wrong with it; the others must load
-    return tuple(sorted(candidates & named))
+    return tuple(sorted(named))
 
 
 def without_loops(references: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

@@ -90,11 +90,12 @@ def _outcome(key: dg.AssetKey, result: work.Computed) -> dg.MaterializeResult[An
 
 
 def computed_metadata(result: work.Computed) -> Mapping[str, Any]:
-    """What the page of an audience shows of one evaluation; a number that is not known is not shown."""
+    """What the page of an audience or a trait shows of one evaluation; a number that is not known is not shown."""
     numbers = {
         "Members": result.size,
         "Users": result.users,
         "Entered": result.entered,
+        "Updated": result.updated,
         "Exited": result.exited,
         "Version": result.n,
     }

@@ -95,10 +95,10 @@ def computation_tags(entry: Entry) -> dict[str, str]:
 
 
 def computation_metadata(entry: Entry) -> dict[str, Any]:
-    """What the page of an audience shows about it."""
+    """What the page of an audience or a trait shows about it."""
     return {
         "Name": entry.name,
-        "Who is in it": dg.MetadataValue.md(f"```\n{entry.definition}\n```"),
+        "Who is in it" if entry.kind == "audience" else "Its value": dg.MetadataValue.md(f"```\n{entry.definition}\n```"),
         "Computed": cadence_words(entry.cadence),
     }
 

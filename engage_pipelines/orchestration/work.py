@@ -43,7 +43,7 @@ class Place:
 
 
 class Computed(Protocol):
-    """The outcome of one audience; `state` is published, unchanged, held, failed or WAITING."""
+    """The outcome of one audience or trait; `state` is published, unchanged, held, failed or WAITING. `updated` is None of audiences."""
 
     @property
     def key(self) -> str: ...
@@ -65,6 +65,8 @@ class Computed(Protocol):
     def error(self) -> EngageError | None: ...
     @property
     def warnings(self) -> Sequence[str]: ...
+    @property
+    def updated(self) -> int | None: ...
 
 
 class Planned(Protocol):

@@ -12,12 +12,13 @@ from typing import Any, TypedDict, Unpack
 import sqlalchemy as sa
 
 from engage_pipelines.domain.computation import Audience, EmptyAccounts, Level, check_key
-from engage_pipelines.domain.errors import ConflictError, DefinitionError
+from engage_pipelines.domain.errors import ConflictError
 from engage_pipelines.domain.query import audience_references, parse
 from engage_pipelines.registry.audience_options import check_options, check_same_admission, events_since_us, external_ids
 from engage_pipelines.registry.cadence import DEFAULT_CADENCE, check_cadence
 from engage_pipelines.registry.change import Change
-from engage_pipelines.registry.lookup import Row, audience_or_none, find_audience, list_audiences
+from engage_pipelines.registry.definitions import check_definition, users_of
+from engage_pipelines.registry.lookup import Row, find_audience, list_audiences
 from engage_pipelines.registry.tables import computation, compute_request, connection, destination
 
 
@@ -71,8 +72,8 @@ def create_audience(change: Change, space: Row, new: NewAudience) -> Row:
     Raises ConfigurationError, DefinitionError, or ConflictError when the key was ever used.
     """
     check_key(new.key, "audience key")
-    _check_key_is_free(change.c, space, new.key)
-    _check_definition(change.c, space.id, new.key, new.level, new.definition)
+    check_key_is_free(change.c, space, new.key)
+    check_definition(change.c, space.id, Audience("", new.key, new.level, new.definition))
     values = {
         **asdict(new),
         "level": str(new.level),
@@ -101,7 +102,7 @@ def update_audience(change: Change, space: Row, key: str, **fields: Unpack[Audie
     if not new:
         return row
     if "definition" in new:
-        _check_definition(change.c, space.id, key, Level(row.level), new["definition"])
+        check_definition(change.c, space.id, Audience(row.id, key, Level(row.level), new["definition"]))
     change.record("update", f"audience {space.key}/{key}", before={name: getattr(row, name) for name in new}, after=new)
     updated = change.update(computation, row.id, new)
     if new.keys() & {"definition", "options", "enabled"} and is_computing(change.c, updated):
@@ -137,7 +138,7 @@ def delete_audience(change: Change, space: Row, key: str) -> None:
     if users:
         raise ConflictError(f"Audience {key!r} is used by {', '.join(users)}.", "Change their definitions first.")
     change.update(computation, row.id, {"deleted_at": change.now, "enabled": False})
-    _cancel_computing(change, row)
+    cancel_computing(change, row)
     change.record("delete", f"audience {space.key}/{key}", before={"name": row.name, "definition": row.definition})
 
 
@@ -156,9 +157,8 @@ def waiting_for_destinations(c: sa.Connection, rows: Iterable[Row]) -> set[str]:
 
 
 def used_by(c: sa.Connection, space_id: str, key: str) -> list[str]:
-    """Keys of the audiences whose definitions refer to this one."""
-    rows = (row for row in list_audiences(c, space_id) if row.key != key)
-    return [row.key for row in rows if key in _references(row.definition, row.level)]
+    """Keys of the audiences and traits whose definitions refer to this one."""
+    return users_of(c, space_id, key)
 
 
 def users_of_each(c: sa.Connection, space_id: str) -> dict[str, list[str]]:
@@ -179,7 +179,7 @@ def _definitions() -> sa.Select[*tuple[Any, ...]]:
     return sa.select(t.key, t.level, t.definition).where(wanted).order_by(t.key)
 
 
-def _check_key_is_free(c: sa.Connection, space: Row, key: str) -> None:
+def check_key_is_free(c: sa.Connection, space: Row, key: str) -> None:
     taken = c.execute(sa.select(computation).where(computation.c.space_id == space.id, computation.c.key == key)).first()
     if taken is None:
         return
@@ -189,23 +189,6 @@ def _check_key_is_free(c: sa.Connection, space: Row, key: str) -> None:
             "Choose another key.",
         )
     raise ConflictError(f"Space {space.key!r} has {taken.kind} {key!r} ({taken.name}) already.", "Choose another key, or update that one.")
-
-
-def _check_definition(c: sa.Connection, space_id: str, key: str, level: Level, definition: str) -> None:
-    """Raises DefinitionError for a text that cannot be used, and for one that leads back to `key`, naming the loop."""
-    keys = _references(definition, level)
-    paths: list[tuple[str, ...]] = [(key, referred) for referred in sorted(keys)]
-    seen: set[str] = set()
-    while paths:
-        path = paths.pop()
-        last = path[-1]
-        if last == key:
-            raise DefinitionError(f"the definition refers back to itself: {' -> '.join(path)}.", "Take one of these references out.")
-        row = None if last in seen else audience_or_none(c, space_id, last)
-        seen.add(last)
-        if row is None:
-            continue
-        paths.extend((*path, referred) for referred in sorted(_references(row.definition, row.level)))
 
 
 @lru_cache(maxsize=4096)
@@ -220,7 +203,7 @@ def connected_destinations(c: sa.Connection, computation_id: str) -> list[str]:
     return list(c.execute(sa.select(destination.c.key).select_from(joined).where(live).order_by(destination.c.key)).scalars())
 
 
-def _cancel_computing(change: Change, row: Row) -> None:
+def cancel_computing(change: Change, row: Row) -> None:
     """Owed requests for this computation alone are cancelled; shared ones simply find it gone."""
     owed = sa.and_(compute_request.c.space_id == row.space_id, compute_request.c.state == "owed")
     for request in change.c.execute(sa.select(compute_request.c.id, compute_request.c.computation_ids).where(owed)).all():

@@ -14,7 +14,7 @@ from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.computations import connected_destinations, find_audience
 from engage_pipelines.registry.destinations import find_destination
 from engage_pipelines.registry.list_settings import OPTION, check_list_settings
-from engage_pipelines.registry.lookup import Row
+from engage_pipelines.registry.lookup import Row, computation_or_none
 from engage_pipelines.registry.mappings import make_presets, remove_presets
 from engage_pipelines.registry.matching import live_connections, refresh_state
 from engage_pipelines.registry.mending import mend_connections, try_now
@@ -77,6 +77,7 @@ def connect(change: Change, space: Row, new: NewConnection) -> Connected:
     Raises NotFoundError, UsageError for calls that do not fit, ConflictError when they are connected, when the audience has a destination
     of the type already, or when what the connection would own outside belongs to another.
     """
+    _refuse_trait(change, space, new.audience)
     of = find_audience(change.c, space.id, new.audience)
     to = find_destination(change.c, space.id, new.destination)
     # two connects of the same pair: the second waits here and then sees the first
@@ -230,6 +231,15 @@ def _make_replicas(change: Change, row: Row, version: int) -> None:
         change.c.execute(replica.insert().values(connection_id=row.id, name=plan.name, level=str(plan.level), resync_no=0))
         change.c.execute(
             base.insert().values(connection_id=row.id, replica=plan.name, lo="", version=version, exits_version=version, resync_no=0)
+        )
+
+
+def _refuse_trait(change: Change, space: Row, key: str) -> None:
+    row = computation_or_none(change.c, space.id, key)
+    if row is not None and row.kind == "trait":
+        raise ConflictError(
+            f"{key!r} is a trait, and the values of traits are not sent to destinations yet.",
+            f"Use it in an audience, as trait('{key}') in its definition, and connect that.",
         )
 
 

@@ -144,6 +144,7 @@ version = sa.Table(
     sa.Column("users", sa.Integer, comment="users; equals size at user level"),
     sa.Column("entered", sa.Integer),
     sa.Column("exited", sa.Integer),
+    sa.Column("updated", sa.Integer, comment="of traits: members whose value is another one"),
     sa.Column("digest", sa.String(64)),
     sa.Column("is_full", sa.Boolean, comment="a full snapshot, or the changes since n-1 alone"),
     sa.Column("reason", sa.Text, comment="why it is held"),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -52,13 +53,13 @@ class Asked:
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
     made = Asked(make_world(tmp_path))
-    ordinary = compute.open_session
+    ordinary = compute.open_facts
 
-    def opening(facts_dir: Path, space: str, *, at_us: int) -> compute.FactsSession:
+    def opening(*given: Any, at_us: int) -> compute.FactsSession:
         made.opened += 1
-        return ordinary(facts_dir, space, at_us=at_us)
+        return ordinary(*given, at_us=at_us)
 
-    monkeypatch.setattr(compute, "open_session", opening)
+    monkeypatch.setattr(compute, "open_facts", opening)
     yield made
     made.world.registry.database.close()
 

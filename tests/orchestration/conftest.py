@@ -39,6 +39,7 @@ class Outcome:
     exited: int | None = 0
     error: EngageError | None = None
     warnings: Sequence[str] = ()
+    updated: int | None = None
     version: int = 1
     owed: dict[str, int] = field(default_factory=lambda: {"user": 3})
     counts: Counts = field(default_factory=lambda: {"identify": {"entered": 3}})

@@ -1,6 +1,6 @@
 """Questions about a definition: what it refers to, and whether time alone can change its answer."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Container, Iterator
 
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.query.tree import (
@@ -22,7 +22,7 @@ from engage_pipelines.domain.query.tree import (
 
 def trait_uses(definition: Definition | TraitDefinition) -> Iterator[Trait]:
     """Every trait or audience that the definition reads: on either side of a comparison, inside `where` too."""
-    for each in _comparisons(definition):
+    for each in comparisons_of(definition):
         if isinstance(each.scalar.source, Trait):
             yield each.scalar.source
         yield from (argument for argument in each.arguments if isinstance(argument, Trait))
@@ -39,10 +39,11 @@ def audience_references(definition: Definition | TraitDefinition) -> frozenset[s
 
 
 def computation_references(
-    definition: Definition | TraitDefinition, *, audiences: Collection[str], traits: Collection[str]
+    definition: Definition | TraitDefinition, *, audiences: Container[str], traits: Container[str]
 ) -> frozenset[str]:
     """Those of the audiences and computed traits that the definition reads; a nested name is never that of an audience."""
-    return (audience_references(definition) & {*audiences}) | (references(definition) & {*traits})
+    alone = audience_references(definition)
+    return frozenset(key for key in references(definition) if key in traits or (key in alone and key in audiences))
 
 
 def events(definition: Definition | TraitDefinition) -> frozenset[str]:
@@ -54,7 +55,7 @@ def event_sources(definition: Definition | TraitDefinition) -> Iterator[Events]:
     """Every use of an event, those of funnels too."""
     if isinstance(definition, TraitDefinition) and isinstance(definition.scalar.source, Events):
         yield definition.scalar.source
-    for each in _comparisons(definition):
+    for each in comparisons_of(definition):
         if isinstance(each.scalar.source, Events):
             yield each.scalar.source
 
@@ -78,7 +79,8 @@ def reads_traits(scalar: Scalar) -> bool:
     )
 
 
-def _comparisons(definition: Definition | TraitDefinition) -> Iterator[Comparison]:
+def comparisons_of(definition: Definition | TraitDefinition) -> Iterator[Comparison]:
+    """Every comparison of a definition."""
     return inside_where(definition.scalar) if isinstance(definition, TraitDefinition) else all_comparisons(definition.condition)
 
 

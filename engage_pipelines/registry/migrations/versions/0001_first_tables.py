@@ -293,6 +293,7 @@ def _version() -> None:
         sa.Column("users", sa.Integer(), nullable=True, comment="users; equals size at user level"),
         sa.Column("entered", sa.Integer(), nullable=True),
         sa.Column("exited", sa.Integer(), nullable=True),
+        sa.Column("updated", sa.Integer(), nullable=True, comment="of traits: members whose value is another one"),
         sa.Column("digest", sa.String(length=64), nullable=True),
         sa.Column("is_full", sa.Boolean(), nullable=True, comment="a full snapshot, or the changes since n-1 alone"),
         sa.Column("reason", sa.Text(), nullable=True, comment="why it is held"),

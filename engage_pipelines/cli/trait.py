@@ -1,0 +1,202 @@
+"""`engage trait`: values computed for people and accounts, by the query language or by a SELECT."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import sqlalchemy as sa
+
+from engage_pipelines.cli.computation_rows import sizes_of, summary
+from engage_pipelines.cli.opening import open_database, open_registry
+from engage_pipelines.cli.output import output_option, show, show_one
+from engage_pipelines.cli.waiting import wait_for_compute
+from engage_pipelines.domain.computation import TraitType
+from engage_pipelines.domain.errors import InputError, UsageError
+from engage_pipelines.registry.configuration import read_level
+from engage_pipelines.registry.definitions import type_of_trait, users_of
+from engage_pipelines.registry.lookup import Row, find_space
+from engage_pipelines.registry.requests import owe_compute
+from engage_pipelines.registry.spaces import ensure_space
+from engage_pipelines.registry.traits import NewTrait, TraitFields, create_trait, delete_trait, find_trait, list_traits, update_trait
+from engage_pipelines.settings import read_settings
+
+_LATE = ("changes", "discard", "explain", "history", "preview", "release", "values")
+
+
+class _TraitGroup(click.Group):
+    """The commands that read facts or versions bring DuckDB with them, so they are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *_LATE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _LATE:
+            return getattr(importlib.import_module("engage_pipelines.cli.trait_values"), cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_TraitGroup)
+def trait() -> None:
+    """Traits: values computed for people and accounts."""
+
+
+@trait.command("list")
+@output_option
+def list_(*, output: str) -> None:
+    """Every trait of the space that is computed."""
+    settings = read_settings()
+    with open_database(settings).read() as c:
+        found = list_traits(c, find_space(c, settings.space).id)
+        sizes = sizes_of(c, found)
+    rows = [{**summary(row, sizes.get(row.id)), "type": str(type_of_trait(row))} for row in found]
+    show(rows, output=output, empty="There is no trait. Make one with: engage trait create KEY --query QUERY")
+
+
+@trait.command("show")
+@click.argument("key")
+@output_option
+def show_(key: str, *, output: str) -> None:
+    """One trait with its definition and what it is used by."""
+    settings = read_settings()
+    with open_database(settings).read() as c:
+        space = find_space(c, settings.space)
+        row = find_trait(c, space.id, key)
+        values = {
+            **summary(row, sizes_of(c, [row]).get(row.id)),
+            "type": str(type_of_trait(row)),
+            "description": row.description,
+            "definition": row.definition,
+            "cadence": row.cadence,
+            "used_by": users_of(c, space.id, key),
+            "last_error": row.last_error,
+            "managed_by": row.managed_by,
+            "id": row.id,
+        }
+    show_one(values, output=output)
+
+
+@trait.command()
+@click.argument("key")
+@click.option("--query", help="The definition, in the query language, such as event('Order').count().")
+@click.option("--sql", metavar="SELECT", help="A SELECT over the space's facts instead; @FILE reads it from a file.")
+@click.option("--type", "level", default="USERS", show_default=True, help="USERS or ACCOUNTS.")
+@click.option("--name", default="", help="What people read; the key unless said.")
+@click.option("--description", default="", help="What it is for.")
+@click.option("--cadence", default="", help="A cron line in UTC, or hourly, daily or manual; hourly, of a SELECT twice a day, unless said.")
+def create(key: str, *, query: str | None, sql: str | None, level: str, **words: Any) -> None:
+    """Make the trait KEY; it is computed at once."""
+    definition, how = read_definition(query, sql)
+    with open_registry().change() as change:
+        create_trait(change, ensure_space(change), NewTrait(key=key, level=read_level(level), definition=definition, type=how, **words))
+    click.echo(f"Trait {key} is there; its first evaluation is asked for.")
+
+
+@trait.command()
+@click.argument("key")
+@click.option("--query", help="The definition, in the query language.")
+@click.option("--sql", metavar="SELECT", help="The SELECT of a trait that is one; @FILE reads it from a file.")
+@click.option("--name", help="What people read.")
+@click.option("--description", help="What it is for.")
+@click.option("--cadence", help="A cron line in UTC, or hourly, daily or manual.")
+def update(key: str, *, query: str | None, sql: str | None, **given: Any) -> None:
+    """Change the trait KEY; what is not named stays. Its key, type and level never change."""
+    fields: TraitFields = {name: value for name, value in given.items() if value is not None}  # pyright: ignore[reportAssignmentType]
+    registry = open_registry()
+    with registry.change() as change:
+        space = find_space(change.c, registry.space)
+        before = find_trait(change.c, space.id, key)
+        if query is not None or sql is not None:
+            fields["definition"], how = read_definition(query, sql)
+            if how is not type_of_trait(before):
+                raise UsageError(f"Trait {key!r} is of type {type_of_trait(before)}; its type never changes.", "Make another trait.")
+        after = update_trait(change, space, key, **fields)
+    click.echo(f"Trait {key} {'is unchanged' if after == before else 'is changed'}.")
+
+
+@trait.command()
+@click.argument("key")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(key: str, *, yes: bool) -> None:
+    """Delete the trait KEY. Its key is never used again."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("There is no terminal to ask on.", "Add --yes to delete without being asked.")
+        click.confirm(f"The key {key} can never be used again. Delete it?", abort=True)
+    registry = open_registry()
+    with registry.change() as change:
+        delete_trait(change, find_space(change.c, registry.space), key)
+    click.echo(f"Trait {key} is deleted.")
+
+
+@trait.command()
+@click.argument("key")
+def enable(key: str) -> None:
+    """Have the trait KEY computed again."""
+    _switch(key, enabled=True)
+
+
+@trait.command()
+@click.argument("key")
+def disable(key: str) -> None:
+    """Do not compute the trait KEY from now on; what refers to it still reads its value."""
+    _switch(key, enabled=False)
+
+
+def _switch(key: str, *, enabled: bool) -> None:
+    registry = open_registry()
+    with registry.change() as change:
+        space = find_space(change.c, registry.space)
+        before = find_trait(change.c, space.id, key).enabled
+        update_trait(change, space, key, enabled=enabled)
+    click.echo(f"Trait {key} is {'enabled' if enabled else 'disabled'}{' already' if before is enabled else ''}.")
+
+
+@trait.command()
+@click.argument("keys", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every enabled trait.")
+@click.option("--wait", is_flag=True, help="End when they are computed; exit code 1 when that failed.")
+def compute(keys: Sequence[str], *, everything: bool, wait: bool) -> None:
+    """Ask for the traits KEYS to be evaluated now."""
+    if everything == bool(keys):
+        raise UsageError("Compute takes the keys of traits, or --all.", "Give one of the two.")
+    registry = open_registry()
+    with registry.change() as change:
+        space = find_space(change.c, registry.space)
+        rows = _all_enabled(change.c, space) if everything else [_enabled(change.c, space, key) for key in dict.fromkeys(keys)]
+        request_id = owe_compute(change.c, space.id, {row.id for row in rows}, change.stamp)
+    click.echo(f"Asked for {', '.join(row.key for row in rows)} to be computed.")
+    if wait:
+        wait_for_compute(registry.database, request_id)
+        click.echo("Computed.")
+
+
+def _all_enabled(c: sa.Connection, space: Row) -> list[Row]:
+    rows = [row for row in list_traits(c, space.id) if row.enabled]
+    if not rows:
+        raise UsageError("There is no enabled trait.", "Make one with: engage trait create KEY --query QUERY")
+    return rows
+
+
+def _enabled(c: sa.Connection, space: Row, key: str) -> Row:
+    row = find_trait(c, space.id, key)
+    if not row.enabled:
+        raise UsageError(f"Trait {key!r} is disabled.", f"Enable it: engage trait enable {key}")
+    return row
+
+
+def read_definition(query: str | None, sql: str | None) -> tuple[str, TraitType]:
+    """A definition as commands take one. Raises UsageError unless it is one of the two, InputError for a file that cannot be read."""
+    if (query is None) == (sql is None):
+        raise UsageError("A trait is a --query or a --sql.", "Give one of the two.")
+    if query is not None:
+        return query, TraitType.COMPUTED
+    text = sql or ""
+    if text.startswith("@"):
+        try:
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{text[1:]} cannot be read: {error}.", "Name a file with one SELECT.") from error
+    return text, TraitType.SQL

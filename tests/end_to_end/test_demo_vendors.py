@@ -7,7 +7,7 @@ import pytest
 
 from tests.end_to_end.product import Product
 
-pytestmark = [pytest.mark.daemon, pytest.mark.slow]
+pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ COMMANDS = {
     "trait": Lazy("trait", "trait", "Traits: values computed for people and accounts."),
     "profile": Lazy("profile", "profile", "People who are to be left out of every audience, or forgotten."),
     "connect": Lazy("connect", "connect", "Connect an audience to a destination, or resume a paused connection."),
-    "disconnect": Lazy("connect", "disconnect", "Pause or remove a connection."),
+    "disconnect": Lazy("connect", "disconnect", "Pause or end a connection, or send everyone's exit first."),
     "mapping": Lazy("mapping", "mapping", "Mappings: when and what a destination is sent."),
     "sync": Lazy("sync", "sync", "Send what is owed now."),
     "backfill": Lazy("sync", "backfill", "Send every member, as on the first day."),

@@ -28,7 +28,7 @@ from engage_pipelines.registry.computations import (
     used_by,
 )
 from engage_pipelines.registry.configuration import read_level
-from engage_pipelines.registry.connections import remove_all
+from engage_pipelines.registry.connections import leave_where_said, remove_all
 from engage_pipelines.registry.lookup import Row, find_space
 from engage_pipelines.registry.runs import request_compute
 from engage_pipelines.registry.spaces import ensure_space
@@ -166,8 +166,12 @@ def delete(key: str, *, yes: bool) -> None:
         _ask_to_delete(key, connected)
     with registry.change() as change:
         space = find_space(change.c, registry.space)
-        remove_all(change, space, find_audience(change.c, space.id, key))
-        delete_audience(change, space, key)
+        leaving = remove_all(change, space, find_audience(change.c, space.id, key))
+        if not leaving:
+            delete_audience(change, space, key)
+    if leaving:
+        click.echo(f"Exits are sent to {', '.join(leaving)} first. Delete {key} again when that is done: engage status")
+        return
     click.echo(f"Audience {key} is deleted." + (f" Disconnected: {', '.join(connected)}." if connected else ""))
 
 
@@ -198,7 +202,10 @@ def _switch(key: str, *, enabled: bool) -> None:
     with registry.change() as change:
         space = find_space(change.c, registry.space)
         before = find_audience(change.c, space.id, key).enabled
-        update_audience(change, space, key, enabled=enabled)
+        row = update_audience(change, space, key, enabled=enabled)
+        leaving = [] if enabled else leave_where_said(change, space, row)
+    if leaving:
+        note(f"Exits are sent to {', '.join(leaving)}, as was said when they were connected; these connections end then.")
     word = "enabled" if enabled else "disabled"
     click.echo(f"Audience {key} is {word}{' already' if before is enabled else ''}.")
 

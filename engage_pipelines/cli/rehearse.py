@@ -1,15 +1,15 @@
 """What `engage connect --dry-run` says."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import click
 
 from engage_pipelines.cli.output import note
-from engage_pipelines.delivery.rehearsal import Rehearsal, rehearse
+from engage_pipelines.delivery.rehearsal import Rehearsal, rehearse, rehearse_act
 from engage_pipelines.delivery.runtime import Runtime
 from engage_pipelines.domain.connection import CALLS, State
-from engage_pipelines.registry.change import Registry
-from engage_pipelines.registry.connections import NewConnection
+from engage_pipelines.registry.change import Change, Registry
+from engage_pipelines.registry.connections import Connected, NewConnection
 from engage_pipelines.settings import read_settings
 
 
@@ -24,6 +24,14 @@ def say_rehearsal(registry: Registry, new: NewConnection) -> None:
         click.echo(f"  {line}")
     if found.state == State.AWAITING_MAPPING:
         note(f"No enabled mapping matches: nothing would be delivered. See: engage mapping list {new.destination}")
+
+
+def exits_of(registry: Registry, act: Callable[[Change], Connected]) -> str:
+    """The exits that an act would have sent, in words; nothing is written. Raises what the act would raise."""
+    found = rehearse_act(Runtime(read_settings(), registry), act)
+    calls = " and ".join(f"{found.exited[call]:,} {call.title()}" for call in CALLS if found.exited[call])
+    about = "" if found.is_exact else "about "
+    return f"{about}{calls} exits in about {_number(found.requests, 'request')}" if calls else "no exits"
 
 
 def sent_lines(found: Rehearsal, audience: str) -> Iterator[str]:

@@ -25,7 +25,7 @@ from engage_pipelines.delivery.work import Work
 from engage_pipelines.destinations.base import Accepted, ListRow, Pause, Stop
 from engage_pipelines.domain.errors import SyncStoppedError
 from engage_pipelines.domain.ownership import SECOND_US, quiet_in_us
-from engage_pipelines.domain.protocol import Range, ReplicaState, Settled, Step, is_behind
+from engage_pipelines.domain.protocol import EMPTIED, Range, ReplicaState, Settled, Step, is_behind
 
 LIST_CHUNK = 10_000
 PROGRESS_EVERY_S = 5.0
@@ -60,7 +60,8 @@ def start(hands: Hands, replica: ReplicaState, step: Step) -> GenerationRow | No
     with work.runtime.database.read() as c:
         exceptions = state.load_exceptions(c, work.connection.id, replica.name)
         now = work.runtime.database.now_us(c)
-        evaluated_at = state.evaluated_at(c, work.connection.computation_id, step.target)
+        # nobody evaluated the version in which all have left: it is as of now
+        evaluated_at = now if step.target == EMPTIED else state.evaluated_at(c, work.connection.computation_id, step.target)
     with hands.planner(work, replica.level) as planner:
         limit = None if work.type.writes_whole_list(work.settings) else work.runtime.max_changes
         planned = planner.plan(replica, step, exceptions, now_us=now, limit=limit)

@@ -60,13 +60,14 @@ class _Address:
     before: dict[str, ExceptionRow] = field(default_factory=dict[str, ExceptionRow])
     acknowledged: set[str] = field(default_factory=set[str])
     failed: dict[str, ExceptionRow] = field(default_factory=dict[str, ExceptionRow])
-    value: bool = False
+    is_new_state: bool = False
 
     def ended(self) -> set[str]:
-        """The parts that are no exception any more: those acknowledged, and once another value was tried all that did not fail with it."""
+        """The parts that are no exception any more: those acknowledged, and where a new state was tried all that did not fail in it."""
         tried = self.acknowledged or any(row.kind is not ExceptionKind.LEFT_OUT for row in self.failed.values())
-        older = {part for part, row in self.before.items() if tried and row.value != self.value}
-        return (self.acknowledged & set(self.before)) | (older - set(self.failed))
+        if self.is_new_state and tried:
+            return set(self.before) - set(self.failed)
+        return self.acknowledged & set(self.before)
 
     def kept(self) -> list[ExceptionRow]:
         """What to keep; an entry that was surely not told does not replace what is known from before."""
@@ -87,7 +88,9 @@ def outcome(
             continue
         address = addresses.setdefault(record.address, _Address())
         old = address.before.get(record.part)
-        address.value = record.entered
+        # one that was to be rendered anew has another id in the same state, and the other parts were not tried
+        anew = old is not None and old.seq < 0 and old.value == record.entered
+        address.is_new_state |= not anew and (old is None or old.message_id != record.message_id)
         if row.answer == "delivered":
             address.acknowledged.add(record.part)
         else:

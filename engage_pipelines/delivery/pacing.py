@@ -75,7 +75,7 @@ class Pacing:
         began = self._monotonic()
         while True:
             seen = self._look()
-            if seen.state != "active":
+            if seen.state not in {"active", "leaving"}:
                 raise PausedError(f"The connection is {seen.state}: the sync stopped at a batch boundary.", "Resume it to send the rest.")
             if not (self._is_paused(seen) or self._is_left_alone(seen, began) or self._is_early(seen, began)):
                 break

@@ -26,7 +26,7 @@ from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.connections import Connected, NewConnection
 from engage_pipelines.registry.lookup import find_space
 from engage_pipelines.registry.versions import published_versions
-from engage_pipelines.snapshots.rows import Chain
+from engage_pipelines.snapshots.rows import Chain, EmptiedChain
 
 SAMPLE = 2_000
 
@@ -128,7 +128,9 @@ def look_at(runtime: Runtime, change: Change, connection_id: str) -> Look:
         type_,
         runtime.registry.desk.describe(type_, row.settings),
         compile_mappings(state.load_mappings(c, row), {action.key: (action.calls, action.batch_keys) for action in type_.actions}),
-        Chain.of(runtime.settings.snapshots_dir / row.space_key / row.computation_key, published_versions(c, row.computation_id)),
+        (EmptiedChain if row.leaves else Chain).of(
+            runtime.settings.snapshots_dir / row.space_key / row.computation_key, published_versions(c, row.computation_id)
+        ),
         state.load_resync_numbers(c, row.id),
     )
     replicas = work.replicas(c)

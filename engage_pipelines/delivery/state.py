@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from engage_pipelines.delivery.lease import Lease
-from engage_pipelines.domain.protocol import BaseRow, ExceptionKind, ReplicaState, Settled, Step, move
+from engage_pipelines.domain.protocol import EMPTIED, BaseRow, ExceptionKind, ReplicaState, Settled, Step, move
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.database import insert_if_new
 
@@ -111,9 +111,10 @@ def load_connection(c: sa.Connection, connection_id: str) -> ConnectionRow:
         .join(t.space, com.space_id == spa.id)
         .where(con.id == connection_id)
     ).one()  # fmt: skip
+    aim = (row.current_version or 0) if row.leaves_since is None else EMPTIED
     return ConnectionRow(
         row.id, row.state, tuple(row.calls), row.options or {}, row.computation_id, row.computation_key, row.level,
-        row.current_version or 0, row.space_id, row.space_key, row.destination_id, row.destination_key, row.destination_name,
+        aim, row.space_id, row.space_key, row.destination_id, row.destination_key, row.destination_name,
         row.type, row.enabled, row.settings, row.paused_until or 0, row.computation_name, row.external_id, row.list_seen_at or 0,
         row.rest_until, row.leaves_since is not None, row.note,
     )  # fmt: skip

@@ -24,7 +24,9 @@ from engage_pipelines.delivery.state import GenerationRow
 from engage_pipelines.delivery.stopping import PausedError
 from engage_pipelines.delivery.work import Work, open_work
 from engage_pipelines.domain.errors import EngageError, SyncStoppedError
-from engage_pipelines.domain.protocol import ReplicaState, Step, is_owed, next_step, steps, yields
+from engage_pipelines.domain.protocol import ReplicaState, Step, is_owed, may_go, next_step, steps, yields
+from engage_pipelines.registry.leaving import end
+from engage_pipelines.registry.tables import connection as connections
 
 _FEW = "The list has"
 Log = Callable[[str], None]
@@ -135,7 +137,18 @@ class Sync:
             more = unsettled or is_owed(replicas, work.connection.current)
             skipped = self._skipped(work, replicas)
             self._attempt.end(more_owed=more, retry_at_us=failures.retry_at_us, left=_left(work, counts, skipped=skipped, size=size))
+            if work.connection.leaves and may_go(replicas, kept=failures.dead + failures.waiting) and not unsettled:
+                self._go(work)
         return SyncReport(work.connection.current, counts, failures.dead, failures.waiting, skipped, more)
+
+    def _go(self, work: Work) -> None:
+        """Everyone has left: the connection ends."""
+        of = work.connection
+        with self._runtime.registry.change() as change:
+            row = change.lock(connections, of.id)
+            if row.removed_at is None:
+                end(change, row, f"connection {of.space_key}/{of.computation_key} -> {of.destination_key}")
+        self._log("gone: every exit was sent, the connection is removed")
 
     def _check_rest(self, work: Work) -> None:
         """Raises PausedError while the type that was told last is not to be told again."""
@@ -233,7 +246,7 @@ def _list_made_again(hands: Hands) -> Generator[None]:
 def _check(work: Work) -> None:
     """Raises EngageError with the reason when the connection may not send now."""
     connection = work.connection
-    if connection.state != "active":
+    if connection.state not in {"active", "leaving"}:
         raise EngageError(
             f"The connection of {connection.computation_key} to {connection.destination_key} is {connection.state.replace('_', ' ')}.",
             "Enable a mapping that matches it." if connection.state == "awaiting_mapping" else "Mend or resume it, then sync again.",

@@ -26,7 +26,7 @@ from engage_pipelines.registry.access_tokens import settings_for_sending
 from engage_pipelines.registry.tables import destination as destinations
 from engage_pipelines.registry.type_settings import masked_settings
 from engage_pipelines.registry.versions import published_versions
-from engage_pipelines.snapshots.rows import Chain
+from engage_pipelines.snapshots.rows import Chain, EmptiedChain
 
 Level = Literal["account", "user"]
 SETTINGS = "settings"
@@ -133,5 +133,7 @@ def open_work(runtime: Runtime, connection_id: str) -> Work:
     destination_type = runtime.type_of(connection.destination_type)
     settings: Settings = settings_for_sending(runtime.registry, destination_type, destination)
     actions = {action.key: (action.calls, action.batch_keys) for action in destination_type.actions}
-    chain = Chain.of(runtime.settings.snapshots_dir / connection.space_key / connection.computation_key, versions)
+    chain = (EmptiedChain if connection.leaves else Chain).of(
+        runtime.settings.snapshots_dir / connection.space_key / connection.computation_key, versions
+    )
     return Work(runtime, connection, destination_type, settings, compile_mappings(rows, actions), chain, resync_numbers)

@@ -5,7 +5,8 @@
                                                           pause                                  remove
                                                           v                                        v
                                                         paused --resume--> active               gone (`removed_at` is set)
-`leaving` is a connection that still sends its exits before it is gone.
+`leaving` is a connection that still sends its exits before it is gone: it aims at an empty version of its own. Stopped and mended it is
+leaving again; it cannot be paused or connected again.
 """
 
 from collections.abc import Collection, Iterator

@@ -32,6 +32,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 FIRST_ADDRESS = ""
+EMPTIED = 2**31 - 1
+"""The version that a connection which leaves aims at: nobody is in it, and it comes after every other."""
 
 
 class StepKind(StrEnum):
@@ -149,6 +151,12 @@ def is_owed(replicas: Iterable[ReplicaState], current: int) -> bool:
     return any(steps(replace(replica, retry_due=False), current) for replica in replicas)
 
 
+def may_go(replicas: Iterable[ReplicaState], *, kept: int) -> bool:
+    """Whether a connection that leaves is gone: everyone's exit was sent in every range, and nothing of them is kept to be sent again."""
+    ranges = (row for replica in replicas for row in replica.base)
+    return not kept and all(row.version == row.exits_version == EMPTIED for row in ranges)
+
+
 def yields(step: Step, *, aimed_at: int, newest: int) -> bool:
     """True when a run stops after the step, for a newer version that goes first in the next run (rule `rounds`)."""
     return step.kind is not StepKind.CATCH_UP and newest > aimed_at
@@ -184,11 +192,15 @@ def resends(replica: ReplicaState, step: Step) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a step looks at: `ids(n)` are the addresses of version n (0 is empty), and the exceptions of the replica, one per part."""
+    """What a step looks at: `ids(n)` are the addresses of version n (0 and EMPTIED are empty), `newest` is the last that was published.
+
+    `exceptions` are those of the replica, by address, one per part.
+    """
 
     ids: Callable[[int], Collection[str]]
     exceptions: Mapping[str, Collection[ExceptionState]] = field(default_factory=dict[str, Collection[ExceptionState]])
     now_us: int = 0
+    newest: int = EMPTIED
 
 
 def owed(replica: ReplicaState, step: Step, known: Known) -> list[Change]:
@@ -196,7 +208,7 @@ def owed(replica: ReplicaState, step: Step, known: Known) -> list[Change]:
     never = {a for a, parts in known.exceptions.items() if any(e.kind is ExceptionKind.LEFT_OUT for e in parts)}
     want = frozenset(known.ids(step.target))
     had = frozenset(known.ids(step.base.version)) - never
-    past = had.union(*(known.ids(v) for v in range(step.base.exits_version, step.base.version)))
+    past = had.union(*(known.ids(v) for v in range(step.base.exits_version, min(step.base.version, known.newest + 1))))
     everyone = resends(replica, step)
     changes: list[Change] = []
     for address in sorted(past | want | set(known.exceptions)):

@@ -93,7 +93,7 @@ def owed_sync_requests(c: sa.Connection, now: int) -> list[OwedSync]:
         destination.c.enabled,
         sa.func.coalesce(destination.c.paused_until, 0) <= now,
         connection.c.rest_until <= now,
-        computation.c.enabled,
+        sa.or_(computation.c.enabled, connection.c.leaves_since.is_not(None)),
         computation.c.current_version.is_not(None),
     )
     columns = (

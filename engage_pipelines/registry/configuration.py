@@ -145,6 +145,7 @@ class ConnectionEntry(Entry):
     backfill: bool | None = Field(None, description="false: only those who come and go from now on. Said when it is made.")
     ids: list[str] | None = Field(None, description="Identifiers that people are entered by, like email:last.")
     list_settings: dict[str, JsonValue] | None = Field(None, description="What the type wants to know of the connection's list.")
+    on_disconnect: Literal["keep", "exit_all"] | None = Field(None, description="exit_all: everyone's exit is sent before it ends.")
     paused: bool | None = Field(None, description="Left out: whoever operates it decides.")
     presets: list[PresetEntry] = Field(default_factory=list[PresetEntry], description="Changes to the mappings that connecting makes.")
 

@@ -10,18 +10,19 @@ from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.connection import RequestKind, State, choose_calls, replicas_of
 from engage_pipelines.domain.errors import ConflictError, NotFoundError, UsageError
 from engage_pipelines.domain.id_sync import IdRule, parse_rules, stored
+from engage_pipelines.registry import leaving
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.computations import connected_destinations, find_audience
 from engage_pipelines.registry.destinations import find_destination
 from engage_pipelines.registry.list_settings import OPTION, check_list_settings
 from engage_pipelines.registry.lookup import Row, computation_or_none
-from engage_pipelines.registry.mappings import make_presets, remove_presets
+from engage_pipelines.registry.mappings import make_presets
 from engage_pipelines.registry.matching import live_connections, refresh_state
 from engage_pipelines.registry.mending import mend_connections, try_now
 from engage_pipelines.registry.requests import compute_is_owed, owe_sync
 from engage_pipelines.registry.requests import request_sync as ask_for_sync
 from engage_pipelines.registry.spaces import ONE_PER_AUDIENCE
-from engage_pipelines.registry.tables import base, computation, connection, destination, replica, sync_request
+from engage_pipelines.registry.tables import base, computation, connection, destination, replica
 from engage_pipelines.registry.targets import free_target
 from engage_pipelines.registry.types import supported_calls
 
@@ -40,6 +41,8 @@ class NewConnection:
     backfill: bool | None = None
     ids: Sequence[str] | None = None
     list_settings: Mapping[str, Any] | None = None
+    on_disconnect: str | None = None
+    """`exit_all` sends everyone's exit before the connection ends, `keep` sends nothing; None keeps what there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +88,12 @@ def connect(change: Change, space: Row, new: NewConnection) -> Connected:
     there = live_connections(change.c, connection.c.computation_id == of.id, connection.c.destination_id == to.id)
     if there and new.ids is not None:
         there = [set_ids(change, space, there[0], (of, to), new.ids)]
+    if there and new.on_disconnect is not None:
+        there = [set_on_disconnect(change, space, there[0], (of, to), new.on_disconnect)]
     if there and new.list_settings is not None:
         there = [set_list(change, space, there[0], (of, to), new.list_settings)]
     ids_said, list_said = new.ids is not None, new.list_settings is not None
-    if there and (ids_said or list_said) and there[0].state != State.PAUSED:
+    if there and (ids_said or list_said or new.on_disconnect is not None) and there[0].state != State.PAUSED:
         return Connected(there[0], resumed=False, request_id=None, ids_changed=ids_said, list_changed=list_said)
     if there:
         return _resume(change, space, there[0], new)
@@ -104,6 +109,7 @@ def connect(change: Change, space: Row, new: NewConnection) -> Connected:
             **({} if backfill else {"backfill": False}),
             **_id_options(change, to, calls, new),
             **({OPTION: said} if said else {}),
+            **({leaving.OPTION: leaving.EXIT_ALL} if new.on_disconnect == leaving.EXIT_ALL else {}),
         },
         "state": str(State.ACTIVE),
         "external_target": free_target(change, space, of, to, list_settings=said),
@@ -153,30 +159,66 @@ def set_list(change: Change, space: Row, row: Row, joined: tuple[Row, Row], give
     return change.update(connection, row.id, {"options": {**row.options, OPTION: said}, "external_target": target})
 
 
+def set_on_disconnect(change: Change, space: Row, row: Row, joined: tuple[Row, Row], how: str) -> Row:
+    """Say what is sent when the connection is disconnected."""
+    of, to = joined
+    before = row.options.get(leaving.OPTION, leaving.KEEP)
+    if before == how:
+        return row
+    change.check_editable(row, f"The connection of {of.key!r} to {to.key!r}")
+    change.record("update", _named(space, of, to), before={leaving.OPTION: before}, after={leaving.OPTION: how})
+    return change.update(connection, row.id, {"options": {**row.options, leaving.OPTION: how}})
+
+
 def pause(change: Change, space: Row, of: Row, to: Row) -> Row:
     """Stop before the next request and keep everything; connecting again resumes. Nothing is written when it is paused."""
     row = find_connection(change.c, of, to)
     if row.state == State.PAUSED:
         return row
+    if row.leaves_since is not None:
+        raise ConflictError(
+            f"The connection of {of.key!r} to {to.key!r} leaves: its exits are being sent.",
+            f"To end it as it is: engage disconnect {of.key} {to.key} --remove",
+        )
     change.record("pause", _named(space, of, to), before={"state": row.state}, after={"state": str(State.PAUSED)})
     return change.update(connection, row.id, {"state": str(State.PAUSED)})
 
 
-def remove(change: Change, space: Row, of: Row, to: Row) -> None:
-    """End the connection: its presets and what it owes go with it, nothing is sent. Connecting again makes a new one."""
+def remove(change: Change, space: Row, of: Row, to: Row) -> bool:
+    """End the connection: its presets and what it owes go with it, nothing is sent. Connecting again makes a new one.
+
+    One that was told to send everyone's exit first begins with that, and is gone later (False); removed once more, it ends as it is.
+    """
     row = find_connection(change.c, of, to)
     change.check_editable(row, f"The connection of {of.key!r} to {to.key!r}")
-    change.update(connection, row.id, {"state": str(State.GONE), "removed_at": change.now})
-    owed = sa.and_(sync_request.c.connection_id == row.id, sync_request.c.state == "owed")
-    change.c.execute(sync_request.update().where(owed).values(state="cancelled", settled_at=change.now, started_at=None))
-    remove_presets(change, row)
-    change.record("disconnect", _named(space, of, to), before={"state": row.state, "calls": row.calls})
+    if leaving.leaves_first(row) and leaving.sends_exits(change, row):
+        return leaving.leave(change, row, _named(space, of, to)).removed_at is not None
+    leaving.end(change, row, _named(space, of, to))
+    return True
 
 
-def remove_all(change: Change, space: Row, of: Row) -> None:
-    """End every connection of the audience."""
+def leave(change: Change, space: Row, of: Row, to: Row) -> Connected:
+    """Send everyone's exit, then end the connection. Raises ConflictError where no enabled mapping sends exits."""
+    row = leaving.leave(change, find_connection(change.c, of, to), _named(space, of, to))
+    return Connected(row, resumed=False, request_id=None)
+
+
+def leave_where_said(change: Change, space: Row, of: Row) -> list[str]:
+    """Have those connections of the audience leave that were told to when it ends; the keys of their destinations."""
+    found: list[str] = []
     for key in connected_destinations(change.c, of.id):
-        remove(change, space, of, find_destination(change.c, space.id, key))
+        to = find_destination(change.c, space.id, key)
+        row = find_connection(change.c, of, to)
+        if leaving.leaves_first(row) and leaving.sends_exits(change, row):
+            leaving.leave(change, row, _named(space, of, to))
+            found.append(key)
+    return found
+
+
+def remove_all(change: Change, space: Row, of: Row) -> list[str]:
+    """End every connection of the audience; gives the destinations to which exits are sent first."""
+    keys = connected_destinations(change.c, of.id)
+    return [key for key in keys if not remove(change, space, of, find_destination(change.c, space.id, key))]
 
 
 def request_sync(change: Change, space: Row, of: Row, to: Row, *, kind: RequestKind) -> str:
@@ -193,6 +235,11 @@ def request_sync(change: Change, space: Row, of: Row, to: Row, *, kind: RequestK
 
 
 def _resume(change: Change, space: Row, row: Row, new: NewConnection) -> Connected:
+    if row.leaves_since is not None:
+        raise ConflictError(
+            f"The connection of {new.audience!r} to {new.destination!r} leaves: its exits are being sent.",
+            "Connect again once it is gone.",
+        )
     if row.state != State.PAUSED:
         raise ConflictError(
             f"Audience {new.audience!r} is connected to {new.destination!r} already.",

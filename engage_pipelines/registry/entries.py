@@ -4,7 +4,7 @@ The functions take an open change whose `managed_by` is the file. They raise wha
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,7 +25,7 @@ from engage_pipelines.registry.configuration import (
     SpaceEntry,
     settings_of,
 )
-from engage_pipelines.registry.connections import NewConnection, connect, pause, set_ids, set_list
+from engage_pipelines.registry.connections import NewConnection, connect, pause, set_ids, set_list, set_on_disconnect
 from engage_pipelines.registry.destinations import (
     NewDestination,
     create_destination,
@@ -219,7 +219,8 @@ def _connection(change: Change, of: Row, entry: ConnectionEntry) -> Applied:
     name = f"{entry.audience} -> {entry.destination}"
     there = live_connections(change.c, connection.c.computation_id == audience.id, connection.c.destination_id == to.id)
     if not there:
-        connect(change, of, NewConnection(entry.audience, entry.destination, entry.calls, entry.backfill, entry.ids, entry.list_settings))
+        new = NewConnection(entry.audience, entry.destination, entry.calls, entry.backfill, entry.ids, entry.list_settings)
+        connect(change, of, replace(new, on_disconnect=entry.on_disconnect))
         if entry.paused:
             pause(change, of, audience, to)
         _presets(change, to, entry.presets)
@@ -233,7 +234,9 @@ def _connection(change: Change, of: Row, entry: ConnectionEntry) -> Applied:
     if entry.ids is not None:
         before = set_ids(change, of, before, (audience, to), entry.ids)
     if entry.list_settings is not None:
-        set_list(change, of, before, (audience, to), entry.list_settings)
+        before = set_list(change, of, before, (audience, to), entry.list_settings)
+    if entry.on_disconnect is not None:
+        set_on_disconnect(change, of, before, (audience, to), entry.on_disconnect)
     if entry.paused:
         pause(change, of, audience, to)
     elif entry.paused is False and before.state == "paused":

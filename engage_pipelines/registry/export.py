@@ -155,6 +155,7 @@ class _Space:
                 **({} if backfill == usual else {"backfill": backfill}),
                 **({"ids": list(row.options["id_sync"])} if row.options.get("id_sync") else {}),
                 **({OPTION: row.options[OPTION]} if row.options.get(OPTION) else {}),
+                **({"on_disconnect": row.options["on_disconnect"]} if row.options.get("on_disconnect") else {}),
                 **({"paused": True} if row.state == State.PAUSED else {}),
                 **_without_empty({"presets": list(self._presets(row, of, to))}),
             }

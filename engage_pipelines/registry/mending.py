@@ -12,7 +12,8 @@ from engage_pipelines.registry.tables import connection, exception, sync_request
 def mend_connections(change: Change, *where: sa.ColumnElement[bool]) -> None:
     """Stopped connections become active, and what they owe is tried at once, as if it had never failed."""
     for row in live_connections(change.c, connection.c.state == State.STOPPED, *where):
-        active = change.update(connection, row.id, {"state": str(State.ACTIVE), "error": None, "remedy": None})
+        state = State.ACTIVE if row.leaves_since is None else State.LEAVING
+        active = change.update(connection, row.id, {"state": str(state), "error": None, "remedy": None})
         refresh_state(change, active)
     owe_refused(change, *where)
     for row in live_connections(change.c, *where):

@@ -88,7 +88,7 @@ def after_publish(c: sa.Connection, computation_id: str, n: int, stamp: Stamp) -
     live = sa.and_(connection.c.computation_id == computation_id, connection.c.removed_at.is_(None))
     written: list[str] = []
     for row in c.execute(sa.select(connection).where(live).order_by(connection.c.id).with_for_update()).all():
-        if row.options.get("backfill") is False and _start_from(c, row.id, n):
+        if row.options.get("backfill") is False and row.leaves_since is None and _start_from(c, row.id, n):
             continue
         if row.state in {State.ACTIVE, State.AWAITING_MAPPING, State.STOPPED}:
             written.append(owe_sync(c, row.id, RequestKind.SYNC, stamp))

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from engage_pipelines.domain.protocol import EMPTIED
+
 COLUMNS = "level, address, member, current, sole, first_order, last_order"
 VALUED_COLUMNS = f"{COLUMNS}, value"
 _NOTHING = (
@@ -113,3 +115,28 @@ class Chain:
     def _file(self, n: int, name: str) -> str:
         path = str(self._path(n, name)).replace("'", "''")
         return f"read_parquet('{path}')"
+
+
+@dataclass(frozen=True, slots=True)
+class EmptiedChain(Chain):
+    """A chain with one more version at its end, `protocol.EMPTIED`, in which nobody is left; it has no files of its own."""
+
+    def rows(self, n: int, where: str = "true") -> str:
+        return self.no_rows if n == EMPTIED else Chain.rows(self, n, where)
+
+    def row_files(self, n: int) -> list[Path]:
+        return [] if n == EMPTIED else Chain.row_files(self, n)
+
+    def change_files(self, after: int, upto: int) -> list[Path]:
+        found = Chain.change_files(self, after, upto)
+        return [*found, *self.row_files(self._newest)] if after < EMPTIED <= upto else found
+
+    def changes(self, after: int, upto: int) -> str:
+        found = Chain.changes(self, after, upto)
+        if not after < EMPTIED <= upto:
+            return found
+        return f"{found} union all select {self.columns}, -1 as sign from ({self.rows(self._newest)})"
+
+    @property
+    def _newest(self) -> int:
+        return self.versions[-1].n if self.versions else 0

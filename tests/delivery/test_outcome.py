@@ -1,5 +1,7 @@
 """What a finished generation leaves behind, told by the fate of its records."""
 
+from dataclasses import replace
+
 import pytest
 
 from engage_pipelines.delivery.generation_file import FrozenRecord
@@ -103,3 +105,16 @@ def test_a_record_without_an_answer_is_a_fault_of_ours():
 def test_what_is_due_and_cannot_be_sent_is_found_within_its_range():
     rows = [kept(A), kept(B), ExceptionRow(A, "t1", ExceptionKind.REJECTED, True, "m", 1, 0, "", 1, None)]
     assert idle(rows, Range("", B), NOW) == [(A, "i0")]
+
+
+def test_a_part_that_was_rendered_anew_does_not_end_the_parts_that_were_not_tried():
+    anew = replace(kept(part="t1"), seq=~0)
+    result = settle([record(0, part="t1")], [answer(0, "delivered")], kept(kind=ExceptionKind.REJECTED), anew)
+    assert result.clear == [(A, "t1")]
+    assert result.keep == []
+
+
+def test_where_every_part_of_a_newer_state_fails_nothing_is_left_of_the_older_one():
+    result = settle([record(0, entered=False)], [answer(0, "rejected", reason="no")], kept(), kept(part="t1"))
+    assert [(row.part, row.value) for row in result.keep] == [("i0", False)]
+    assert (A, "t1") in result.clear

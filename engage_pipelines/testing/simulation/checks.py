@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from engage_pipelines.domain.protocol import ExceptionKind, Settled
+from engage_pipelines.domain.protocol import ExceptionKind, Settled, may_go
 from engage_pipelines.testing.simulation.outside import BrokenPromiseError, Outside, Place
 from engage_pipelines.testing.simulation.people import ACCOUNT, ACCOUNTS, ADDRESSES, People
 from engage_pipelines.testing.simulation.store import Replica, Store, Switch
@@ -48,10 +48,21 @@ class Checks:
         for replica in self.store.replicas.values():
             self._replica_at_rest(replica)
 
+    def gone(self) -> None:
+        """A connection that has left may go when nothing of it is kept: then nobody is held any more whom it could take out."""
+        kept = sum(len(replica.exceptions) for replica in self.store.replicas.values())
+        may = may_go(self.store.states(self.store.view(self.people.current)), kept=kept)
+        if not kept and not may:
+            raise BrokenPromiseError(f"it cannot go: {[replica.base for replica in self.store.replicas.values()]}")
+        held = {place for place, value in self.outside.holds.items() if value and (place[0], place[1]) not in self.gaps}
+        if may and held:
+            raise BrokenPromiseError(f"it goes while the destination still holds {sorted(held)}")
+
     def _replica_at_rest(self, replica: Replica) -> None:
         switches = [switch for switch in self.store.switches if switch.level == replica.level]
         sends = {value for switch in switches if switch.enabled for value in switch.sends}
-        want = self.people.ids(replica.level, self.people.current)
+        current = self.store.aim(self.people.current)
+        want = self.people.ids(replica.level, current)
         for switch in (one for one in switches if one.enabled):
             for address in _all(replica.level):
                 place = (replica.name, switch.channel, address)
@@ -65,8 +76,8 @@ class Checks:
                 raise BrokenPromiseError(f"{replica.name} keeps {kept} at rest")
             if len(replica.base) > 1:
                 raise BrokenPromiseError(f"the base of {replica.name} has {len(replica.base)} rows at rest")
-        if self.people.current and sends and any(row.version != self.people.current for row in replica.base):
-            raise BrokenPromiseError(f"the base of {replica.name} rests at {replica.base}, current is v{self.people.current}")
+        if current and sends and any(row.version != current for row in replica.base):
+            raise BrokenPromiseError(f"the base of {replica.name} rests at {replica.base}, current is v{current}")
         self.baseline.get(replica.name, set()).intersection_update(want)
 
     def _told_again(self, replica: Replica, settled: Settled) -> None:

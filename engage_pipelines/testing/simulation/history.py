@@ -18,6 +18,8 @@ from engage_pipelines.testing.simulation.store import FencedError, Replica, Stor
 STEPS = 60
 ROUNDS_TO_REST = 1_500
 IDLE_S = RETRY_AFTER_S[-1] - 60
+LEAVE_SHARE = 0.25
+"""Of the histories, those whose connection leaves in their course."""
 BOTH = frozenset({True, False})
 SHAPES = {
     "identify": (Switch("identify", USER, "identify", "identify", BOTH),),
@@ -65,6 +67,9 @@ class History:
         self.owners: list[tuple[Owner, Turns]] = []
         self._beat_at = 0
         self._named = 0
+        # chance of its own, so that the other histories stay as they were
+        own = random.Random(f"leaves {self.seed}")  # noqa: S311
+        self._leaves_at = own.randrange(self.steps) if own.random() < LEAVE_SHARE else None
 
     def say(self, text: str) -> None:
         store = getattr(self, "store", None)
@@ -72,7 +77,9 @@ class History:
 
     def play(self) -> None:
         """Raises BrokenPromiseError."""
-        for _ in range(self.steps):
+        for number in range(self.steps):
+            if number == self._leaves_at:
+                self._leave()
             self._step()
             if self.chance.random() < 0.04:
                 self.come_to_rest("a check")
@@ -85,6 +92,8 @@ class History:
             if not switch.enabled:
                 self._toggle(switch)
         self.come_to_rest("every mapping enabled")
+        if self.store.leaves:
+            self.checks.gone()
 
     # ---- what may happen
 
@@ -184,6 +193,11 @@ class History:
         self.say("pause" if self.store.is_paused else "resume")
         if not self.store.is_paused:
             self.store.want(self.store.now)
+
+    def _leave(self) -> None:
+        self.say("exit all: it leaves")
+        self.store.leaves = True
+        self.store.want(self.store.now)
 
     def _resync(self) -> None:
         self._ask_again(self.chance.choice(list(self.store.replicas)))

@@ -113,8 +113,8 @@ class Outside:
         target, resync_no, epoch = generation.settled.target, generation.settled.resync_no, self.epochs.get(generation.replica, 0)
         before = self.told.get(place)
         if before is not None and before.value == record.entered and before.message_id != record.message_id:
-            versions = range(min(before.target, target), max(before.target, target) + 1)
-            stayed = all((place[2] in self.people.ids(level, n)) == record.entered for n in versions if not self.people.versions[n].held)
+            versions = (n for n in self.people.between(before.target, target) if not self.people.is_held(n))
+            stayed = all((place[2] in self.people.ids(level, n)) == record.entered for n in versions)
             if stayed and before.resync_no == resync_no and before.epoch == epoch:
                 raise BrokenPromiseError(f"{place} is told {record.entered} under two ids, {before.message_id} and {record.message_id}")
         self.told[place] = Told(record.entered, record.message_id, target, epoch, resync_no)

@@ -148,7 +148,7 @@ class Owner:
             if generation is None:
                 continue
             yield from self._finish(lease, view, generation)
-            if self.rules.yields(step, aimed_at=view.current, newest=self.people.current):
+            if self.rules.yields(step, aimed_at=view.current, newest=self.store.aim(self.people.current)):
                 return
 
     def _finish_open(self, lease: Lease, view: View) -> Turns:
@@ -207,10 +207,10 @@ class Owner:
         states: dict[str, list[ExceptionState]] = {}
         for row in exceptions:
             states.setdefault(row.address, []).append(_state(row))
-        return Known(lambda n: self.people.ids(level, n), states, now)
+        return Known(lambda n: self.people.ids(level, n), states, now, newest=len(self.people.versions) - 1)
 
     def _members(self, level: str, n: int) -> dict[int, frozenset[str]]:
-        return dict(self.people.versions[n].members(level, with_former=self.people.with_former))
+        return {m: frozenset(addresses) for m, addresses in self.people.members(level, n).items()}
 
     def _frozen(
         self,

@@ -1,9 +1,11 @@
 """The customer's world: a handful of people under a handful of addresses that move, merge and are shared, and versions published of it."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+
+from engage_pipelines.domain.protocol import EMPTIED
 
 ADDRESSES = "abcde"
 MEMBERS = range(1, 6)
@@ -60,9 +62,24 @@ class People:
     _former: dict[int, frozenset[str]] = field(default_factory=dict[int, frozenset[str]])
 
     def ids(self, level: str, n: int) -> frozenset[str]:
-        """The addresses of a version, none of a held one."""
+        """The addresses of a version, none of a held one, nor of the one in which everyone has left."""
+        if n == EMPTIED:
+            return NOBODY.ids(level, with_former=False)
         version = self.versions[n]
         return NOBODY.ids(level, with_former=False) if version.held else version.ids(level, with_former=self.with_former)
+
+    def between(self, one: int, other: int) -> list[int]:
+        """The versions from the lower to the higher, both included, the empty one after all others."""
+        lower, higher = sorted((one, other))
+        found = list(range(lower, min(higher, len(self.versions) - 1) + 1))
+        return [*found, EMPTIED] if higher == EMPTIED else found
+
+    def is_held(self, n: int) -> bool:
+        return n != EMPTIED and self.versions[n].held
+
+    def members(self, level: str, n: int) -> Mapping[int, Collection[str]]:
+        """The addresses of each member of a version."""
+        return {} if n == EMPTIED else self.versions[n].members(level, with_former=self.with_former)
 
     def churn(self) -> None:
         """A few people come, go, move, merge, or share an address."""

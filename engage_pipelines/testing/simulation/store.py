@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from engage_pipelines.delivery.generation_file import FrozenRecord
 from engage_pipelines.delivery.state import ExceptionRow, LedgerRow, Settlement
 from engage_pipelines.domain.ownership import LeaseTimes, may_take
-from engage_pipelines.domain.protocol import BaseRow, ExceptionKind, ReplicaState, Settled
+from engage_pipelines.domain.protocol import EMPTIED, BaseRow, ExceptionKind, ReplicaState, Settled
 from engage_pipelines.testing.simulation.rules import Rules
 
 
@@ -77,6 +77,7 @@ class Store:
     token: int = 0
     lease_until: int = 0
     is_paused: bool = False
+    leaves: bool = False
     paused_until: int = 0
     wanted_at: int | None = 0
     failures: int = 0
@@ -112,7 +113,11 @@ class Store:
 
     def view(self, current: int) -> View:
         enabled = tuple(switch for switch in self.switches if switch.enabled)
-        return View(current, enabled, {name: replica.resync_no for name, replica in self.replicas.items()})
+        return View(self.aim(current), enabled, {name: replica.resync_no for name, replica in self.replicas.items()})
+
+    def aim(self, current: int) -> int:
+        """What the connection aims at: the current version, or once it leaves the empty one of its own."""
+        return EMPTIED if self.leaves else current
 
     def states(self, view: View) -> list[ReplicaState]:
         """The replicas as a run that opened with `view` sees them."""

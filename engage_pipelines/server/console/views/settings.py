@@ -166,7 +166,10 @@ def do_verb(visit: Visit) -> Response:
             connected = connected_destinations(change.c, row.id)
             if visit.form.get("connected", "") != ",".join(connected):
                 raise ConflictError("Its connections changed since you were asked.", "Look at them, and decide again.")
-            remove_all(change, visit.space, row)
+            if leaving := remove_all(change, visit.space, row):
+                return go(
+                    visit, visit.url("audiences", row.key, "settings"), f"Exits are sent to {', '.join(leaving)} first; delete it then."
+                )
             delete_audience(change, visit.space, row.key)
             return go(visit, visit.url("audiences"), f"Audience {row.name} is deleted; what destinations hold stays there.")
         update_audience(change, visit.space, row.key, enabled=verb == "enable")

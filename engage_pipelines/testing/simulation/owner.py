@@ -228,7 +228,9 @@ class Owner:
             for record in (copy for copy in copies if copy.entered is value):
                 yield _numbered(record, seq)
                 seq += 1
-            for ordinal, switch in enumerate(view.switches):
+            for switch in view.switches:
+                # a mapping keeps its number for ever, so a part stays who it is when others are disabled
+                ordinal = [each.name for each in self.store.switches].index(switch.name)
                 if switch.level != level or value not in switch.sends:
                     continue
                 for change in (one for one in changes if one.value is value and one.address not in copied):

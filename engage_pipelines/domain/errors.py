@@ -3,6 +3,7 @@
     EngageError                      says what, the value, and the remedy; the command line exits with `exit_code`
     |-- UsageError                   the words of a command or a request do not fit (exit code 2)
     |-- DefinitionError              author of a query, trigger or mapping: carries line and column
+    |-- SelectError                  author of a SELECT that gives traits
     |-- ConfigurationError           author of YAML or settings
     |-- InputError                   whoever gave us a file or a folder
     |-- LoginError                   whoever asks over HTTP: nobody knows who that is
@@ -42,6 +43,10 @@ class DefinitionError(EngageError):
         super().__init__(f"line {line}, column {column}: {what}", remedy)
         self.line = line
         self.column = column
+
+
+class SelectError(EngageError):
+    """A SELECT of people's own that fails, or whose rows cannot be values."""
 
 
 class ConfigurationError(EngageError):

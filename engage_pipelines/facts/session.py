@@ -140,11 +140,14 @@ class FactsSession:
         self.close()
 
 
-def open_session(facts_dir: Path, space: str, *, at_us: int) -> FactsSession:
-    """The facts of a space as of an instant; none at all is no error. Raises StateError when they cannot be read."""
+def open_session(facts_dir: Path, space: str, *, at_us: int, manifest: Manifest | None = None) -> FactsSession:
+    """The facts of a space as of an instant; none at all is no error. With `manifest` those that it names, though others came since.
+
+    Raises StateError when they cannot be read.
+    """
     folder = facts_dir / space
     with state_errors(folder):
-        manifest = read_manifest(folder)
+        manifest = manifest or read_manifest(folder)
         connection = open_engine(_spill(folder, manifest))
         with _closed_on_failure(connection):
             is_merged = _define(connection, folder, manifest, at_us)

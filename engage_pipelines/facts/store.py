@@ -20,6 +20,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 from filelock import FileLock, Timeout
@@ -76,6 +77,15 @@ def read_manifest(folder: Path) -> Manifest:
             f"The facts in {str(folder)!r} have format {content.get('format')!r}, this version reads format {FORMAT}.",
             "Use the version of engage_pipelines that wrote them.",
         )
+    return _manifest(content)
+
+
+def decode_manifest(text: str) -> Manifest:
+    """What `encode_manifest` wrote."""
+    return _manifest(json.loads(text))
+
+
+def _manifest(content: Mapping[str, Any]) -> Manifest:
     tables = {table: tuple(names) for table, names in content["tables"].items()}
     promoted = {
         name: tuple(Promoted(tuple(each["path"]), each["kind"], each["whole"], each["exact"]) for each in columns)
@@ -205,7 +215,7 @@ class Write:
         """Make the new files part of the facts, all at once; the manifest is written out first, so that a full disk is met before."""
         manifest = self._next_manifest()
         aside = self.staging / _MANIFEST
-        aside.write_bytes(_encode(manifest))
+        aside.write_bytes(encode_manifest(manifest))
         added = [name for names in self._added.values() for name in names]
         for name in (*added, _MANIFEST):
             _sync(self.staging / name)
@@ -230,7 +240,8 @@ class Write:
         )
 
 
-def _encode(manifest: Manifest) -> bytes:
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The text of a manifest."""
     content = {
         "format": FORMAT,
         "id": manifest.id,

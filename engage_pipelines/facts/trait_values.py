@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 
 from engage_pipelines.domain.computation import Level
-from engage_pipelines.domain.errors import DefinitionError
 from engage_pipelines.facts.audience_order import ReadableTrait
 from engage_pipelines.facts.bits import ids_of
 from engage_pipelines.facts.combining import Combiner, Members
@@ -16,6 +15,7 @@ from engage_pipelines.facts.known import Known, Relation
 from engage_pipelines.facts.leaves import columns_of, unreadable
 from engage_pipelines.facts.member_values import reduced_rows
 from engage_pipelines.facts.session import FactsSession
+from engage_pipelines.facts.sql_traits import select_values
 from engage_pipelines.facts.store import quoted
 
 _numbers = count()
@@ -44,20 +44,33 @@ class FoundValues:
 def evaluate_trait(session: FactsSession, each: ReadableTrait, known: Known) -> FoundValues:
     """The values of a trait as of the session's instant. Raises StateError when the facts cannot be read."""
     if each.definition is None:
-        raise DefinitionError("SELECTs are not evaluated yet.", "Use the query language.")
+        return _selected(session, each)
     found = reduced_rows(each.definition.scalar, each.trait.level, session.events, known)
     relation = Relation(keep_rows(session, found.rows), found.missing)
     return FoundValues(Values(_of_everyone(relation, each.trait.level), found.missing), relation)
 
 
-def keep_rows(session: FactsSession, query: str) -> str:
-    """The rows of a query, kept until the session is closed; SQL for them."""
-    name = f"kept_values_{next(_numbers)}"
+def _selected(session: FactsSession, each: ReadableTrait) -> FoundValues:
     try:
-        session.connection.execute(f"CREATE TEMP TABLE {name} AS {query}")
+        found = select_values(session, each.trait.definition, each.trait.level, lambda query: _keep(session, query))
     except duckdb.Error as error:
         raise unreadable(error) from error
-    return f"SELECT member, value FROM {name}"
+    relation = Relation(keep_rows(session, found.rows))
+    return FoundValues(Values(_of_everyone(relation, each.trait.level)), relation, found.warnings)
+
+
+def keep_rows(session: FactsSession, query: str) -> str:
+    """The rows of a query, kept until the session is closed; SQL for them."""
+    try:
+        return f"SELECT member, value FROM ({_keep(session, query)})"
+    except duckdb.Error as error:
+        raise unreadable(error) from error
+
+
+def _keep(session: FactsSession, query: str) -> str:
+    name = f"kept_values_{next(_numbers)}"
+    session.connection.execute(f"CREATE TEMP TABLE {name} AS {query}")
+    return f"SELECT * FROM {name}"
 
 
 def _of_everyone(relation: Relation, level: Level) -> str:

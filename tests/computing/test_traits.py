@@ -164,3 +164,23 @@ def test_traits_are_not_connected_yet(shop: Desk, capsys: pytest.CaptureFixture[
     capsys.readouterr()
     assert shop.say("connect", "orders", "hook") == 1
     assert "'orders' is a trait, and the values of traits are not sent to destinations yet." in capsys.readouterr().err
+
+
+def test_a_row_that_vanishes_takes_its_values_along(shop: Desk) -> None:
+    select = "SELECT user_id, count(*) AS orders FROM events WHERE event = 'Order' AND (properties->>'total')::DOUBLE > 6 GROUP BY 1"
+    assert shop.say("trait", "create", "sums", "--sql", select) == 0
+    assert [outcome(each) for each in shop.compute("sums")] == [("published", 2, 2, 0, 0)]
+    assert values(shop, "sums") == {"ann": {"orders": 1}, "bo": {"orders": 1}}
+    shop.ingest(order("ann", 7))
+    assert shop.say("trait", "update", "sums", "--sql", select.replace("> 6", "> 6 AND user_id <> 'bo'")) == 0
+    assert [outcome(each) for each in shop.compute("sums")] == [("published", 1, 0, 1, 1)]
+    assert changes(shop, "sums", 1, 2) == [("exited", "bo", '{"orders":1}', None), ("updated", "ann", '{"orders":1}', '{"orders":2}')]
+    assert [each.state for each in shop.compute("sums")] == ["unchanged"]
+
+
+def test_a_select_that_fails_publishes_nothing(shop: Desk) -> None:
+    shop.say("trait", "create", "broken", "--sql", "SELECT user_id, 1 AS one FROM read_csv('/etc/passwd')")
+    shop.say("trait", "create", "orders", "--query", "event('Order').count()")
+    states = {each.key: each for each in shop.compute("broken", "orders")}
+    assert (states["broken"].state, states["orders"].state) == ("failed", "published")
+    assert "file system operations are disabled" in str(states["broken"].error)

@@ -92,7 +92,8 @@ def duration_words(seconds: float) -> str:
 
 def _shown(row: StatusRow) -> dict[str, Any]:
     values = asdict(row)
-    del values["error"], values["remedy"]
+    for name in ("error", "remedy", "id", "calls"):
+        del values[name]
     return {**values, "last_sync_at": instant_text(row.last_sync_at)}
 
 

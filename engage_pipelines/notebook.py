@@ -1,4 +1,4 @@
-"""Audiences for people who live in notebooks: the public Python API, which returns pandas frames and changes nothing.
+"""Audiences and traits for people who live in notebooks: the public Python API, which returns pandas frames and changes nothing.
 
     from engage_pipelines.notebook import open_project
 
@@ -10,6 +10,7 @@ ones as None; `member` is our own number of a profile. What cannot be done raise
 the facts do not know give a UserWarning. docs/notebooks.md shows it at work.
 """
 
+import json
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,14 +27,18 @@ import pandas as pd
 from engage_pipelines.computing.explain import Clause, why
 from engage_pipelines.computing.history import History
 from engage_pipelines.computing.kept_members import changes_sql, members_sql, reading
+from engage_pipelines.computing.kept_values import value_changes_sql, values_sql
 from engage_pipelines.computing.member_names import describe, find_member
 from engage_pipelines.computing.preview import preview, sizes_over_time
 from engage_pipelines.computing.questions import Desk, Draft, Question, instants, read_step
+from engage_pipelines.computing.trait_questions import ask_trait, described_values, draft_trait, preview_trait
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import NotFoundError, UsageError
 from engage_pipelines.registry.configuration import read_instant, read_level
 from engage_pipelines.registry.database import Database
+from engage_pipelines.registry.definitions import type_of_trait
 from engage_pipelines.registry.lookup import find_space, list_audiences
+from engage_pipelines.registry.traits import find_trait, list_traits
 from engage_pipelines.settings import child_environment, read_settings
 
 __all__ = ["Project", "open_project"]
@@ -142,6 +147,54 @@ class Project:
                 figures |= {"would enter": changed.entered, "would exit": changed.exited, "would stay": changed.stay}
         return pd.DataFrame({"figure": _texts(figures), "value": np.array(list(figures.values()), dtype=np.int64)})
 
+    def traits(self) -> pd.DataFrame:
+        """One row per trait that is computed, by key; `size` of the current version counts those who have a value."""
+        with self.desk.database.read() as c:
+            rows = list_traits(c, find_space(c, self.desk.space).id)
+        current = _current([self.desk.history(row.key, find=find_trait) for row in rows])
+        return pd.DataFrame(
+            {
+                "key": _texts(row.key for row in rows),
+                "name": _texts(row.name for row in rows),
+                "level": _texts(row.level for row in rows),
+                "type": _texts(str(type_of_trait(row)) for row in rows),
+                "enabled": np.array([row.enabled for row in rows], dtype=np.bool_),
+                **{name: column for name, column in current.items() if name != "users"},
+                "definition": _texts(row.definition for row in rows),
+            }
+        )
+
+    def values(self, key: str, version: int | None = None) -> pd.DataFrame:
+        """One row per member with a value in a version of a trait, the current one unless said; `value` is what JSON holds."""
+        history = self.desk.history(key, find=find_trait)
+        kept = history.version(version)
+        with reading(history) as db:
+            return _with_values(_frame(db, values_sql(history, kept.n)))
+
+    def value_changes(self, key: str, from_version: int, to_version: int) -> pd.DataFrame:
+        """One row per member whose value differs between two versions of a trait; `change` is entered, updated or exited.
+
+        Version 0 has no values; where there is none, `before` or `value` is None.
+        """
+        history = self.desk.history(key, find=find_trait)
+        for n in (from_version, to_version):
+            if n != 0:
+                history.version(n)
+        with reading(history) as db:
+            return _with_values(_frame(db, value_changes_sql(history, from_version, to_version)))
+
+    def preview_values(self, query: str, *, level: str = "user", at: Instant | None = None) -> pd.DataFrame:
+        """One row per member who would have a value by a definition, or by the trait of that key; nothing is kept."""
+        at_us = None if at is None else _instant_us(at)
+        if _KEY.fullmatch(query):
+            question = ask_trait(self.desk, key=query, at_us=at_us)
+        else:
+            question = ask_trait(self.desk, draft=draft_trait(query, read_level(level)), at_us=at_us)
+        with self.desk.session(question.at_us) as session:
+            found = preview_trait(session, question)
+            _warn(found.warnings)
+            return _with_values(_frame(session.connection, described_values(session, found, question.trait.level)))
+
     def overlap(self, a: str, b: str, *, at: Instant | None = None) -> pd.DataFrame:
         """One row: the sizes of two audiences as of one instant, and what they have in common; of two levels, their users."""
         question = self._question(a, "user", at, keys_only=True)
@@ -230,6 +283,14 @@ def _frame(db: duckdb.DuckDBPyConnection, query: str) -> pd.DataFrame:
             for name, column in zip(names, columns, strict=True)
         }
     )
+
+
+def _with_values(frame: pd.DataFrame) -> pd.DataFrame:
+    """Values read: numbers, texts, lists and objects in place of their JSON."""
+    for name in ("before", "value"):
+        if name in frame.columns:
+            frame[name] = pd.Series([None if text is None else json.loads(text) for text in frame[name]], dtype=object)
+    return frame
 
 
 def _texts(values: Iterable[str | None]) -> pd.Series:

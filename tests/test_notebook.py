@@ -38,7 +38,8 @@ def test_the_exported_names_are_sorted_and_all_there() -> None:
 def test_the_methods_are_these_and_no_others() -> None:
     public = {name for name in vars(Project) if not name.startswith("_")}
     assert public == {
-        "audiences", "changes", "close", "desk", "explain", "figures", "history", "members", "overlap", "preview", "sizes_over_time",
+        "audiences", "changes", "close", "desk", "explain", "figures", "history", "members", "overlap", "preview", "preview_values",
+        "sizes_over_time", "traits", "value_changes", "values",
     }  # fmt: skip
 
 
@@ -46,7 +47,7 @@ def test_the_page_runs_as_it_stands(home: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("ENGAGE_HOME", str(home))
     monkeypatch.delenv("ENGAGE_DATABASE_URL", raising=False)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     names: dict[str, object] = {}
     exec("\n".join(blocks), names)
     frames = [value for value in names.values() if isinstance(value, pd.DataFrame)]
@@ -149,3 +150,27 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no folder"):
         open_project(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_values_of_traits_come_as_what_they_are(project: Project) -> None:
+    spend = project.traits().set_index("key").loc["spend"]
+    values = project.values("spend")
+    assert list(values.columns) == ["member", "user_id", "email", "anonymous_id", "value"]
+    assert (len(values), spend["version"], spend["type"]) == (spend["size"], 2, "computed")
+    assert all(isinstance(value, int | float) for value in values["value"])
+    assert values["value"].sum() == pytest.approx(project.preview_values("spend", at="2008-01-11")["value"].sum())
+
+
+def test_changes_of_values_lead_from_one_version_to_the_other(project: Project) -> None:
+    was, now = (project.values("spend", version).set_index("member")["value"].to_dict() for version in (1, 2))
+    changes = project.value_changes("spend", 1, 2).set_index("member")
+    assert set(changes["change"]) <= {"entered", "updated", "exited"}
+    assert set(changes.index) == {member for member in was.keys() | now.keys() if was.get(member) != now.get(member)}
+    assert all(was.get(member) == row["before"] and now.get(member) == row["value"] for member, row in changes.iterrows())
+
+
+def test_values_of_a_text_are_previewed(project: Project) -> None:
+    values = project.preview_values("event('Signed In').unique(property('device'))", level="account", at="2008-01-10")
+    assert list(values.columns) == ["member", "group_id", "value"]
+    with pytest.raises(DefinitionError, match="this is a condition"):
+        project.preview_values("event('A').count() > 1")

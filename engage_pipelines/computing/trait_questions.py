@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engage_pipelines.computing.explain import iso
-from engage_pipelines.computing.member_names import Named, names_of
+from engage_pipelines.computing.member_names import Named, describe, names_of
 from engage_pipelines.computing.profiles import load_subject, memberships_for
 from engage_pipelines.computing.questions import DRAFT, Desk
 from engage_pipelines.computing.suppress import find_suppressed
@@ -18,7 +18,9 @@ from engage_pipelines.domain.query.printer import scalar_text
 from engage_pipelines.domain.query.tree import Events, Scalar
 from engage_pipelines.domain.query.values import Json
 from engage_pipelines.facts.audience_order import read_definition
+from engage_pipelines.facts.bits import ids_of
 from engage_pipelines.facts.evaluate import Values, evaluate
+from engage_pipelines.facts.leaves import columns_of
 from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.registry.traits import as_trait, find_trait
 
@@ -93,6 +95,12 @@ def preview_trait(session: FactsSession, question: TraitQuestion) -> FoundTrait:
     listed = ", ".join(map(str, suppressed.tolist()))
     values = Values(f"SELECT member, value FROM ({found.values.rows}) WHERE member NOT IN ({listed})")
     return FoundTrait(len(np.setdiff1d(members, suppressed, assume_unique=True)), values, found.warnings)
+
+
+def described_values(session: FactsSession, found: FoundTrait, level: Level) -> str:
+    """SQL over the session for one row per member with a value: its identifiers as versions keep them, and the value."""
+    ids = ids_of(columns_of(session, f"SELECT member FROM ({found.values.rows}) ORDER BY member")["member"])
+    return f"SELECT d.*, v.value FROM ({describe(session, ids, level)}) d JOIN ({found.values.rows}) v USING (member)"
 
 
 def sample_of(session: FactsSession, found: FoundTrait, size: int) -> list[tuple[str, Json]]:

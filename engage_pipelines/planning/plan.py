@@ -19,7 +19,7 @@ from engage_pipelines.computing.questions import Question, found_members
 from engage_pipelines.computing.suppress import find_suppressed
 from engage_pipelines.delivery.rehearsal import Look, Rehearsal, count, look_at
 from engage_pipelines.delivery.runtime import Runtime
-from engage_pipelines.domain.computation import Audience
+from engage_pipelines.domain.computation import Audience, Computation
 from engage_pipelines.domain.errors import EngageError
 from engage_pipelines.facts.evaluate import Evaluated, evaluate
 from engage_pipelines.facts.session import FactsSession
@@ -27,13 +27,14 @@ from engage_pipelines.facts.store import state_errors
 from engage_pipelines.planning.inputs import About, Inputs, read_inputs
 from engage_pipelines.registry.apply import Applied, apply_in
 from engage_pipelines.registry.change import Change
-from engage_pipelines.registry.computations import audiences_of, is_computing, used_by
+from engage_pipelines.registry.computations import is_computing, used_by
 from engage_pipelines.registry.connections import list_connections
 from engage_pipelines.registry.lookup import Row, find_space, list_audiences, list_spaces
 from engage_pipelines.registry.reading import Configuration
 from engage_pipelines.registry.revisions import revision_name
 from engage_pipelines.registry.suppression import list_suppressed
 from engage_pipelines.registry.tables import computation, destination
+from engage_pipelines.registry.traits import computations_of
 from engage_pipelines.snapshots.rows import Chain, VersionFile
 from engage_pipelines.snapshots.write import write
 
@@ -91,7 +92,7 @@ class _Space:
 
     key: str
     at_us: int
-    everyone: tuple[Audience, ...]
+    everyone: tuple[Computation, ...]
     suppressed: tuple[tuple[str, str], ...]
     facts: Mapping[str, Any] | None
     histories: dict[str, History] = field(default_factory=dict[str, History])
@@ -165,7 +166,7 @@ def _spaces(runtime: Runtime, change: Change, done: Sequence[Applied], before: M
         row = find_space(change.c, key)
         at_us = row.evaluate_at if row.evaluate_at is not None else change.now
         suppressed = tuple((one.kind, one.id) for one in list_suppressed(change.c, row.id))
-        space = _Space(key, at_us, audiences_of(change.c, row.id), suppressed, row.facts)
+        space = _Space(key, at_us, computations_of(change.c, row.id), suppressed, row.facts)
         rows = {one.key: one for one in list_audiences(change.c, row.id)}
         same = before.get(key) == (row.evaluate_at, row.facts)
         moved = _moved(change, row, [one for one in done if one.space == key]) if same else set(rows)
@@ -178,7 +179,7 @@ def _spaces(runtime: Runtime, change: Change, done: Sequence[Applied], before: M
 
 def _moved(change: Change, space: Row, done: Sequence[Applied]) -> set[str]:
     """Keys of the audiences whose members may be others: those whose meaning changes, and all that speak of them."""
-    found = {one.name for one in done if one.kind == "audience" and (one.verb == "created" or _changes_meaning(one))}
+    found = {one.name for one in done if one.kind in {"audience", "trait"} and (one.verb == "created" or _changes_meaning(one))}
     waiting = [one.name.partition(" -> ")[0] for one in done if one.kind == "connection" and one.verb == "created"]
     current = {row.key: row.current_version for row in list_audiences(change.c, space.id)}
     # who is connected before it was ever computed is computed for that
@@ -220,7 +221,7 @@ class _Evaluating:
     chains: dict[str, Chain] = field(default_factory=dict[str, Chain])
 
     def audiences(self) -> Iterator[AudiencePlan]:
-        wanted = [audience for audience in self.space.everyone if audience.key in self.space.histories]
+        wanted = [one for one in self.space.everyone if isinstance(one, Audience) and one.key in self.space.histories]
         if not wanted:
             return
         settings, space = self.runtime.settings, self.space

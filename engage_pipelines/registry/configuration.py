@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 
-from engage_pipelines.domain.computation import Level
+from engage_pipelines.domain.computation import Level, TraitType
 from engage_pipelines.domain.errors import ConfigurationError
 from engage_pipelines.domain.query.instants import instant_us
 from engage_pipelines.domain.warehouse_mapping import WarehouseFacts
@@ -43,8 +43,15 @@ def _level(value: object) -> Level:
     return _LEVELS[str(value)]
 
 
+def _trait_type(value: object) -> TraitType:
+    if value not in list(TraitType):
+        raise ValueError("it is no type of trait; write computed or sql")
+    return TraitType(str(value))
+
+
 _Instant = Annotated[int | None, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})]
 _Level = Annotated[Level, BeforeValidator(_level), WithJsonSchema({"enum": ["user", "account"]})]
+_TraitType = Annotated[TraitType, BeforeValidator(_trait_type), WithJsonSchema({"enum": ["computed", "sql"]})]
 Call = Literal["group", "identify", "track"]
 
 
@@ -112,6 +119,19 @@ class AudienceEntry(Entry):
     enabled: bool = Field(True, description="false: not computed, nothing enters or leaves.")
 
 
+class TraitEntry(Entry):
+    """A value computed for people or accounts."""
+
+    key: str = Field(description="Never changes and is never used again; one key space with audiences.")
+    level: _Level = Field(Level.USER, description="Whose value it is; never changes.")
+    type: _TraitType = Field(TraitType.COMPUTED, description="computed: in the query language; sql: one SELECT. Never changes.")
+    definition: str = Field(description="Like: event('Order Completed').within(90 days).sum(property('total'))")
+    name: str = Field("", description="What people read; the key unless said.")
+    description: str = ""
+    cadence: str = Field("", description="A cron line in UTC, or hourly, daily, manual; hourly, of a SELECT twice a day, unless said.")
+    enabled: bool = Field(True, description="false: not computed.")
+
+
 class MappingEntry(Entry):
     """When and what a destination is sent, beside the presets that connecting makes."""
 
@@ -156,6 +176,7 @@ class Document(Entry):
     space: SpaceEntry | str | None = Field(None, description="The space of what is in the file: its key, or what it is like.")
     sources: list[SourceEntry] = Field(default_factory=list[SourceEntry])
     destinations: list[DestinationEntry] = Field(default_factory=list[DestinationEntry])
+    traits: list[TraitEntry] = Field(default_factory=list[TraitEntry])
     audiences: list[AudienceEntry] = Field(default_factory=list[AudienceEntry])
     mappings: list[MappingEntry] = Field(default_factory=list[MappingEntry])
     connections: list[ConnectionEntry] = Field(default_factory=list[ConnectionEntry])
@@ -170,6 +191,7 @@ class Document(Entry):
 LISTS: dict[str, type[Entry]] = {
     "sources": SourceEntry,
     "destinations": DestinationEntry,
+    "traits": TraitEntry,
     "audiences": AudienceEntry,
     "mappings": MappingEntry,
     "connections": ConnectionEntry,

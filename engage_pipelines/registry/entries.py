@@ -23,9 +23,11 @@ from engage_pipelines.registry.configuration import (
     SourceDestinationEntry,
     SourceEntry,
     SpaceEntry,
+    TraitEntry,
     settings_of,
 )
 from engage_pipelines.registry.connections import NewConnection, connect, pause, set_ids, set_list, set_on_disconnect
+from engage_pipelines.registry.definitions import type_of_trait
 from engage_pipelines.registry.destinations import (
     NewDestination,
     create_destination,
@@ -48,6 +50,7 @@ from engage_pipelines.registry.matching import live_connections
 from engage_pipelines.registry.sources import create_source, find_source, list_sources, rename_source
 from engage_pipelines.registry.spaces import NewSpace, create_space, find_space, list_spaces, update_space
 from engage_pipelines.registry.tables import computation, connection, destination, mapping, source, space
+from engage_pipelines.registry.traits import NewTrait, create_trait, trait_or_none, update_trait, usual_cadence
 from engage_pipelines.registry.types import find_action
 
 
@@ -81,6 +84,8 @@ def apply_entry(change: Change, of: Row, entry: Entry) -> Applied:
             return _source(change, of, entry)
         case DestinationEntry():
             return _destination(change, of, entry)
+        case TraitEntry():
+            return _trait(change, of, entry)
         case AudienceEntry():
             return _audience(change, of, entry)
         case MappingEntry():
@@ -166,6 +171,28 @@ def _update_destination(change: Change, of: Row, row: Row, entry: DestinationEnt
         rate = row.max_requests_per_s
     update_destination(change, of, row, name=name, settings=settings, enabled=enabled, max_requests_per_s=rate)
     return _own(change, destination, row)[1]
+
+
+def _trait(change: Change, of: Row, entry: TraitEntry) -> Applied:
+    before = trait_or_none(change.c, of.id, entry.key)
+    new = NewTrait(**dict(entry))
+    if before is None:
+        create_trait(change, of, new)
+        return Applied("trait", entry.key, "created")
+    for what, was, now in (("level", before.level, entry.level), ("type", type_of_trait(before), entry.type)):
+        if was != now:
+            raise ConflictError(f"Trait {entry.key!r} is of {what} {was!s}; its {what} never changes.", "Use another key.")
+    update_trait(
+        change,
+        of,
+        entry.key,
+        name=entry.name or entry.key,
+        description=entry.description,
+        definition=entry.definition,
+        cadence=usual_cadence(new),
+        enabled=entry.enabled,
+    )
+    return Applied("trait", entry.key, _own(change, computation, before)[1])
 
 
 def _audience(change: Change, of: Row, entry: AudienceEntry) -> Applied:

@@ -16,6 +16,7 @@ from engage_pipelines.domain.connection import State
 from engage_pipelines.domain.instants import to_datetime
 from engage_pipelines.registry.configuration import Document
 from engage_pipelines.registry.connections import list_connections
+from engage_pipelines.registry.definitions import type_of_trait
 from engage_pipelines.registry.destinations import list_destinations
 from engage_pipelines.registry.list_settings import OPTION
 from engage_pipelines.registry.lookup import Row, list_audiences, list_spaces
@@ -23,6 +24,7 @@ from engage_pipelines.registry.mappings import list_mappings
 from engage_pipelines.registry.secrets import BULLETS, is_reference
 from engage_pipelines.registry.sources import list_sources
 from engage_pipelines.registry.tables import destination, source
+from engage_pipelines.registry.traits import list_traits
 from engage_pipelines.registry.type_settings import replace_secrets
 from engage_pipelines.registry.types import find_type
 
@@ -76,6 +78,7 @@ class _Space:
         parts = {
             "sources": list(self._sources()),
             "destinations": [self._destination(row) for row in self._destinations.values()],
+            "traits": [_trait(row) for row in list_traits(self._c, self._row.id)],
             "audiences": [_audience(row) for row in self._audiences.values()],
             "mappings": list(self._mappings()),
             "connections": list(self._connections()),
@@ -173,6 +176,19 @@ class _Space:
                 told["fields"] = row.fields
             if told:
                 yield {"name": row.name, **told}
+
+
+def _trait(row: Row) -> dict[str, Any]:
+    made = {
+        "key": row.key,
+        "name": _name(row),
+        "description": row.description,
+        "level": row.level,
+        "type": str(type_of_trait(row)),
+        "definition": row.definition,
+        "cadence": row.cadence,
+    }
+    return {**_without_empty(made), **({} if row.enabled else {"enabled": False})}
 
 
 def _audience(row: Row) -> dict[str, Any]:

@@ -16,11 +16,12 @@ from engage_pipelines.registry.computations import delete_audience, used_by
 from engage_pipelines.registry.connections import list_connections, remove
 from engage_pipelines.registry.destinations import list_destinations, remove_destination
 from engage_pipelines.registry.entries import Applied
-from engage_pipelines.registry.lookup import Row, list_audiences, list_spaces
+from engage_pipelines.registry.lookup import Row, list_spaces
 from engage_pipelines.registry.mappings import list_mappings, remove_mapping
 from engage_pipelines.registry.owners import is_within, scope_of
 from engage_pipelines.registry.sources import list_sources
 from engage_pipelines.registry.tables import computation, destination, source, version
+from engage_pipelines.registry.traits import delete_trait, list_computations
 
 Kept = Collection[tuple[str, str, str]]
 """Space, kind and name of what the files hold."""
@@ -31,7 +32,7 @@ def prune_owned(change: Change, place: Path, kept: Kept) -> list[Applied]:
     pruning = _Pruning(replace(change, managed_by=scope_of(place)), scope_of(place), kept)
     done: list[Applied] = []
     for space in list_spaces(change.c):
-        for step in (pruning.connections, pruning.mappings, pruning.audiences, pruning.destinations, pruning.sources):
+        for step in (pruning.connections, pruning.mappings, pruning.computations, pruning.destinations, pruning.sources):
             done.extend(step(space))
     return done
 
@@ -61,14 +62,15 @@ class _Pruning:
                 if row.connection_id is None and self._goes(space, row, "mapping", name):
                     yield self._gone(space, "mapping", name, "", lambda to=to, row=row: remove_mapping(self._change, to, row))
 
-    def audiences(self, space: Row) -> Iterator[Applied]:
-        waiting = [row for row in list_audiences(self._c, space.id) if self._goes(space, row, "audience", row.key)]
+    def computations(self, space: Row) -> Iterator[Applied]:
+        waiting = [row for row in list_computations(self._c, space.id) if self._goes(space, row, row.kind, row.key)]
         while waiting:
             # first those that no other definition speaks of; the last one left says what still needs it
             row = next((one for one in waiting if not used_by(self._c, space.id, one.key)), waiting[0])
             waiting.remove(row)
             note = "its key is never used again"
-            yield self._gone(space, "audience", row.key, note, lambda row=row: delete_audience(self._change, space, row.key))
+            delete = delete_audience if row.kind == "audience" else delete_trait
+            yield self._gone(space, row.kind, row.key, note, lambda delete=delete, row=row: delete(self._change, space, row.key))
 
     def destinations(self, space: Row) -> Iterator[Applied]:
         for row in list_destinations(self._c, space.id):

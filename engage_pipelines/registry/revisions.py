@@ -14,6 +14,7 @@ from engage_pipelines.registry.destinations import list_destinations
 from engage_pipelines.registry.lookup import Row, list_audiences, list_spaces
 from engage_pipelines.registry.mappings import list_mappings
 from engage_pipelines.registry.sources import list_sources
+from engage_pipelines.registry.traits import list_traits
 
 Revisions = Mapping[str, str]
 """`audience b2b/vips` -> digest; what is not there has none."""
@@ -45,6 +46,8 @@ def _of(c: sa.Connection, space: Row) -> Iterator[tuple[str, Any]]:
     audiences = {row.id: row for row in list_audiences(c, space.id)}
     for row in audiences.values():
         yield revision_name("audience", space.key, row.key), _values(row, _OF_AUDIENCE)
+    for row in list_traits(c, space.id):
+        yield revision_name("trait", space.key, row.key), _values(row, _OF_AUDIENCE)
     presets: dict[str, list[Any]] = {}
     destinations = {row.id: row for row in list_destinations(c, space.id)}
     for to in destinations.values():

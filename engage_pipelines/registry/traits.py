@@ -85,6 +85,11 @@ def find_trait(c: sa.Connection, space_id: str, key: str) -> Row:
     raise NotFoundError(f"There is no trait {key!r}.", did_you_mean(key, keys, otherwise="See `engage trait list`."))
 
 
+def usual_cadence(new: NewTrait) -> str:
+    """The cadence that it says, or else the one of its type."""
+    return new.cadence or (SQL_CADENCE if new.type is TraitType.SQL else DEFAULT_CADENCE)
+
+
 def create_trait(change: Change, space: Row, new: NewTrait) -> Row:
     """Make a trait and, if it is enabled, ask for its first evaluation.
 
@@ -93,14 +98,13 @@ def create_trait(change: Change, space: Row, new: NewTrait) -> Row:
     check_key(new.key, "trait key")
     check_key_is_free(change.c, space, new.key)
     check_definition(change.c, space.id, TraitComputation("", new.key, new.level, new.definition, new.type))
-    usual = SQL_CADENCE if new.type is TraitType.SQL else DEFAULT_CADENCE
     values: dict[str, Any] = {
         "key": new.key,
         "level": str(new.level),
         "definition": new.definition,
         "name": new.name or new.key,
         "description": new.description,
-        "cadence": check_cadence(new.cadence or usual),
+        "cadence": check_cadence(usual_cadence(new)),
         "options": {"type": str(new.type)},
         "enabled": new.enabled,
     }

@@ -1,4 +1,4 @@
-"""A project on sample data for tests: two audiences with two versions each, a day apart."""
+"""A project on sample data for tests: two audiences and a trait with two versions each, a day apart."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +12,14 @@ from engage_pipelines.registry.change import Registry, open_registry
 from engage_pipelines.registry.computations import NewAudience, create_audience
 from engage_pipelines.registry.lookup import find_space
 from engage_pipelines.registry.spaces import NewSpace, create_space, update_space
+from engage_pipelines.registry.traits import NewTrait, create_trait
 from engage_pipelines.settings import Settings, read_settings
 
 END_US = 1_199_923_200_000_000
 """2008-01-10: the end of the sample data, and the instant of the first versions; the second ones are of the day after."""
 DAY_US = 86_400_000_000
 BUYERS = "event('Order Completed').within(20 days).count() >= 1 AND NOT trait('title') = 'Founder'"
+SPEND = "event('Order Completed').within(20 days).sum(property('total'))"
 BUSINESS = "trait('plan') = 'business' AND ANY event('Signed In').within(2 days).count() >= 1"
 
 
@@ -39,10 +41,11 @@ def make_project(home: Path) -> Settings:
         space = create_space(change, NewSpace(key="default", evaluate_at=END_US))
         create_audience(change, space, NewAudience(key="buyers", level=Level.USER, definition=BUYERS))
         create_audience(change, space, NewAudience(key="business", level=Level.ACCOUNT, definition=BUSINESS))
-    compute_all(settings, registry, ["buyers", "business"])
+        create_trait(change, space, NewTrait("spend", Level.USER, SPEND))
+    compute_all(settings, registry, ["buyers", "business", "spend"])
     with registry.change() as change:
         update_space(change, find_space(change.c).key, evaluate_at=END_US + DAY_US)
-    compute_all(settings, registry, ["buyers", "business"])
+    compute_all(settings, registry, ["buyers", "business", "spend"])
     registry.database.close()
     return settings
 

@@ -16,11 +16,12 @@ import sqlalchemy as sa
 
 from engage_pipelines.delivery.lease import Lease
 from engage_pipelines.delivery.stopping import PausedError
-from engage_pipelines.destinations.base import Backoff, Pause, Verdict
+from engage_pipelines.destinations.base import Backoff, Pause, Stop, Verdict
 from engage_pipelines.domain import pacing
 from engage_pipelines.domain.errors import BusyError, StateError
 from engage_pipelines.domain.pacing import SECOND_US, effective_rate
 from engage_pipelines.registry.database import Database
+from engage_pipelines.registry.database_errors import DatabaseAwayError
 from engage_pipelines.registry.paces import (
     Allowance,
     change_pace,
@@ -103,6 +104,14 @@ class Pacing:
         """What the last request got, written when it changes something for all; a wish for a pause is told by `pause`."""
         if isinstance(verdict, Pause):
             return
+        try:
+            self._note(verdict)
+        except (DatabaseAwayError, BusyError):
+            # what stops the sync is told in any case; the next run finds the pace as it was
+            if not isinstance(verdict, Stop):
+                raise
+
+    def _note(self, verdict: Verdict) -> None:
         is_usable = not isinstance(verdict, Backoff)
         pace = self._look().pace
         if is_usable and not pace.failures and not pacing.may_be_raised(pace, self._now_us()):

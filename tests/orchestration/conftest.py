@@ -17,7 +17,7 @@ from engage_pipelines.domain.errors import DefinitionError, EngageError, StateEr
 from engage_pipelines.orchestration import launcher
 from engage_pipelines.orchestration.build import build_definitions
 from engage_pipelines.orchestration.work import Counts, Place, Run
-from engage_pipelines.registry import computations, connections, destinations
+from engage_pipelines.registry import computations, connections, destinations, traits
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.attempts import Ended, finish_attempt, start_attempt
 from engage_pipelines.registry.change import Registry, open_registry
@@ -98,6 +98,10 @@ class World:
             computations.create_audience(change, self._space(change.c), new)
         if version is not None:
             self.write(sa.update(t.computation).where(t.computation.c.key == key).values(current_version=version))
+
+    def trait(self, key: str, *, definition: str = "event('Signed In').count()", **fields: Any) -> None:
+        with self.registry.change() as change:
+            traits.create_trait(change, self._space(change.c), traits.NewTrait(key, Level.USER, definition, **fields))
 
     def destination(self, key: str) -> None:
         new = destinations.NewDestination(key=key, type="segment", settings={"write_key": "env:SEGMENT_KEY"})

@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from engage_pipelines.domain.computation import TraitType
 from engage_pipelines.orchestration import translator
 from engage_pipelines.orchestration.catalog import without_loops
 from engage_pipelines.registry import tables as t
@@ -37,6 +38,26 @@ def test_the_graph_of_a_space(furnished: Any) -> None:
         "b2b/sync/quiet": ["b2b/audience/quiet"],
         "b2b/sync/both": ["b2b/audience/both"],
     }
+
+
+def test_traits_are_assets_that_are_computed_and_not_sent(world: Any) -> None:
+    world.trait("spend")
+    world.trait("scores", definition="SELECT 1", type=TraitType.SQL)
+    world.audience("big", definition="trait('spend') > 5 AND trait('scores.orders') > 1")
+    world.trait("large", definition="event('A').where(trait('big') = true).count()")
+    graph = world.definitions().resolve_asset_graph()
+    parents = {
+        key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys) for key in graph.get_all_asset_keys()
+    }
+    assert parents == {
+        "b2b/facts": [],
+        "b2b/trait/spend": ["b2b/facts"],
+        "b2b/trait/scores": ["b2b/facts"],
+        "b2b/audience/big": ["b2b/facts", "b2b/trait/scores", "b2b/trait/spend"],
+        "b2b/trait/large": ["b2b/audience/big", "b2b/facts"],
+        "b2b/sync/big": ["b2b/audience/big"],
+    }
+    assert graph.get(dg.AssetKey(["b2b", "trait", "spend"])).kinds == {"trait", "duckdb"}
 
 
 def test_groups_owners_kinds_and_checks(furnished: Any) -> None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from engage_pipelines.registry import tables as t
 from engage_pipelines.server.api import operations
 from engage_pipelines.server.api.calls import Operation
-from tests.server.world import ACTIVE, SECRET, WEBHOOK, World
+from tests.server.world import ACTIVE, SECRET, SPEND, WEBHOOK, World
 
 PERSON = {"kind": "email", "id": "someone@example.com"}
 
@@ -25,6 +25,7 @@ class Scene:
     to: dict[str, Any]
     spare: dict[str, Any]
     on_source: dict[str, Any]
+    trait: dict[str, Any]
     connection: str
     activation: str
     made_by_hand: str
@@ -35,6 +36,7 @@ class Scene:
         return {
             "spaceId": self.world.space.id,
             "audienceId": self.audience["id"],
+            "traitId": self.trait["id"],
             "destinationId": self.to["id"],
             "connectionId": self.connection,
             "scheduleId": f"sch_{self.audience['id'].partition('_')[2]}",
@@ -54,6 +56,8 @@ _BODIES: Mapping[str, Callable[[Scene], Any]] = {
     "updateDestination": lambda scene: {"settings": {"signing_secret": f"{SECRET}-2"}},
     "createDestinationSubscription": lambda scene: {"name": "N", "actionId": "send", "trigger": 'type = "track"', "enabled": False},
     "updateSubscriptionForDestination": lambda scene: {"input": {"trigger": 'type = "group"'}},
+    "createComputedTrait": lambda scene: {"name": "New", "definition": {"query": SPEND, "type": "USERS"}},
+    "updateComputedTraitForSpace": lambda scene: {"name": "Renamed"},
     "importDestination": lambda scene: {"sourceId": scene.world.source.id, "destinationId": scene.on_source["id"], "key": "copy"},
     "replayDeadLetters": lambda scene: {"all": True},
     "discardDeadLetters": lambda scene: {"all": True},
@@ -62,14 +66,20 @@ _BODIES: Mapping[str, Callable[[Scene], Any]] = {
 }
 _OWN_ID: Mapping[str, Callable[[Scene], str]] = {
     "removeAudienceFromSpace": lambda scene: scene.alone["id"],
+    "updateComputedTraitForSpace": lambda scene: scene.trait["id"],
+    "removeComputedTraitFromSpace": lambda scene: scene.trait["id"],
     "updateActivationForAudience": lambda scene: scene.activation,
     "removeActivationFromAudience": lambda scene: scene.activation,
     "updateSubscriptionForDestination": lambda scene: scene.made_by_hand,
     "removeSubscriptionFromDestination": lambda scene: scene.made_by_hand,
 }
 _OWN_DESTINATION: Mapping[str, Callable[[Scene], str]] = {"deleteDestination": lambda scene: scene.spare["id"]}
+_OF_TRAIT = "/x/spaces/{spaceId}/computed-traits/{traitId}/destination-connections"
+"""The same functions as those of audiences."""
 _QUERY = {"removeDestinationFromAudience": "?removeActivations=true"}
-CHANGING = [one for one in operations() if one.method != "GET" and one.name != "createAudiencePreview"]
+CHANGING = [
+    one for one in operations() if one.method != "GET" and one.name != "createAudiencePreview" and not one.path.startswith(_OF_TRAIT)
+]
 """A preview changes nothing: it is an evaluation that is forgotten."""
 
 
@@ -86,13 +96,25 @@ def scene(world: World) -> Scene:
     body = {"name": "By hand", "actionId": activation["actionId"], "trigger": 'type = "track"', "enabled": False}
     by_hand = world.data("POST", path, body)["destinationSubscription"]
     alone = world.audience("Alone", key="alone")
-    connection = made["connection"]["id"]
+    connection, trait = made["connection"]["id"], world.trait()
     _leave_behind(world, audience["id"], connection)
-    return Scene(world, audience, alone, to, spare, on_source, connection, activation["id"], by_hand["id"])
+    _hold(world, trait["id"])
+    return Scene(world, audience, alone, to, spare, on_source, trait, connection, activation["id"], by_hand["id"])
 
 
 def _leave_behind(world: World, audience_id: str, connection_id: str) -> None:
     """What an evaluation and a sync leave: a version that is held, and a record that was refused."""
+    _hold(world, audience_id)
+    refused = {"kind": "rejected", "value": True, "message_id": "m", "generation": 1, "seq": 0, "reason": "no", "attempts": 1}
+    with world.registry.database.write() as c:
+        c.execute(
+            t.exception.insert().values(
+                connection_id=connection_id, replica="users", address="email:a@example.com", part="i0", created_at=1, **refused
+            )
+        )
+
+
+def _hold(world: World, computation_id: str) -> None:
     held = {
         "n": 1,
         "state": "held",
@@ -104,14 +126,8 @@ def _leave_behind(world: World, audience_id: str, connection_id: str) -> None:
         "exited": 0,
         "is_full": True,
     }
-    refused = {"kind": "rejected", "value": True, "message_id": "m", "generation": 1, "seq": 0, "reason": "no", "attempts": 1}
     with world.registry.database.write() as c:
-        c.execute(t.version.insert().values(computation_id=audience_id, created_at=1, **held))
-        c.execute(
-            t.exception.insert().values(
-                connection_id=connection_id, replica="users", address="email:a@example.com", part="i0", created_at=1, **refused
-            )
-        )
+        c.execute(t.version.insert().values(computation_id=computation_id, created_at=1, **held))
 
 
 @pytest.mark.parametrize("operation", [pytest.param(one, id=one.name) for one in CHANGING])

@@ -22,6 +22,7 @@ KEY = "kD3b3v4hV1mXh7mQ1M4m5rW7mWJ0cQ1kq2Yb1qf0l2s="
 """A Fernet key of these tests alone."""
 SECRET = "sg-0123456789-very-secret"
 WEBHOOK = {"url": "https://example.com/hook", "signing_secret": SECRET}
+SPEND = "event('Order Completed').sum(property('total'))"
 ACTIVE = "event('Signed In').within(14 days).count() >= 3"
 
 
@@ -75,6 +76,10 @@ class World:
     def audience(self, name: str = "Active users", **fields: Any) -> dict[str, Any]:
         body = {"name": name, "audienceType": "USERS", "definition": {"query": ACTIVE}, **fields}
         return self.data("POST", f"/spaces/{self.space.id}/audiences", body)["audience"]
+
+    def trait(self, name: str = "Spend", **fields: Any) -> dict[str, Any]:
+        body = {"name": name, "definition": {"query": SPEND, "type": "USERS"}, **fields}
+        return self.data("POST", f"/spaces/{self.space.id}/computed-traits", body)["computedTrait"]
 
     def destination(self, name: str = "Hook", kind: str = "webhook", **fields: Any) -> dict[str, Any]:
         settings = WEBHOOK if kind == "webhook" else {"path": "{audience}.csv"}

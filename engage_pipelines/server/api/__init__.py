@@ -24,13 +24,29 @@ from engage_pipelines.server.api import (
     schedules,
     spaces,
     subscriptions,
+    traits,
+    versions,
 )
 from engage_pipelines.server.api.calls import Operation
 from engage_pipelines.server.api.dispatch import endpoint
 from engage_pipelines.server.api.openapi import document
 
 # previews before audiences: both are below /audiences/, and the first path that fits is taken
-_MODULES = (spaces, previews, audiences, schedules, connections, activations, destinations, subscriptions, monitoring, catalogue, own)
+_MODULES = (
+    spaces,
+    previews,
+    audiences,
+    traits,
+    schedules,
+    connections,
+    activations,
+    destinations,
+    subscriptions,
+    monitoring,
+    catalogue,
+    versions,
+    own,
+)
 
 
 @cache

@@ -141,7 +141,7 @@ def _create(call: Call) -> Answer:
         raise AtFieldError(UsageError("Linked audiences are not known here.", "Use USERS or ACCOUNTS."), "audienceType")
     level = _LEVELS[said.audienceType]
     with at_field("key", ConfigurationError):
-        key = check_key(_key_for(said), "audience key")
+        key = check_key(key_for(said.key, said.name), "audience key")
     with at_field("options"):
         options = check_options(_options(said.options), level)
     query = _query(said.definition, said.audienceType)
@@ -232,11 +232,11 @@ def _options(said: Options | None) -> dict[str, Any]:
     return {_OPTION_NAMES[name]: value for name, value in given.items()}
 
 
-def _key_for(said: CreateAudience) -> str:
+def key_for(given: str | None, name: str) -> str:
     """The key given, or one made of the name. Raises AtFieldError for a name that no key can be made of."""
-    if said.key is not None:
-        return said.key
-    key = re.sub(r"[^a-z0-9]+", "_", said.name.lower()).strip("_")
+    if given is not None:
+        return given
+    key = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
     if not key or not key[0].isalpha():
         raise AtFieldError(
             UsageError("No key can be made of this name.", "Give a `key`: a letter, then letters, digits and underscores."), "key"

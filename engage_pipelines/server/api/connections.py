@@ -1,4 +1,4 @@
-"""Destination connections of an audience: what is connected, what could be, connecting, identifiers, pausing and removing."""
+"""Destination connections of an audience or a trait: what is connected, what could be, connecting, settings, pausing and removing."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -9,9 +9,12 @@ from pydantic import Field
 from engage_pipelines.domain.connection import State
 from engage_pipelines.domain.errors import ConflictError, NotFoundError, UsageError
 from engage_pipelines.domain.id_sync import rules_in
+from engage_pipelines.registry import leaving
 from engage_pipelines.registry.activations import resyncing
-from engage_pipelines.registry.change import Registry
-from engage_pipelines.registry.connections import NewConnection, connect, pause, remove, set_ids
+from engage_pipelines.registry.change import Change, Registry
+from engage_pipelines.registry.connections import NewConnection, connect, leave, pause, remove, set_ids, set_list, set_on_disconnect
+from engage_pipelines.registry.list_settings import OPTION as LIST_OPTION
+from engage_pipelines.registry.list_settings import check_list_settings
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.status import StatusRow, list_status
 from engage_pipelines.registry.tables import connection, destination, mapping
@@ -21,7 +24,7 @@ from engage_pipelines.registry.types import supported_calls
 from engage_pipelines.server.api.calls import PAGINATION, Answer, AtFieldError, Body, Call, Operation, Query, at_field, instant
 from engage_pipelines.server.api.catalogue import metadata_of
 from engage_pipelines.server.api.pages import page_of, read_page
-from engage_pipelines.server.api.things import audience_of, connection_of, destination_in
+from engage_pipelines.server.api.things import computation_of, connection_of, destination_in
 
 _ID = Annotated[str, Field(min_length=1, max_length=300)]
 Calls = Annotated[list[Literal["group", "identify", "track"]], Field(max_length=3)]
@@ -43,10 +46,12 @@ class IdSync(Body):
 
 
 class ConnectionSettings(Body):
-    """What is sent of the audience: which calls, and whether the present members are."""
+    """What is sent: which calls, whether the present members are, what the type wants to know of the list, and what is sent at the end."""
 
     calls: Calls | None = None
     backfill: bool | None = None
+    listSettings: Annotated[dict[str, Any], Field(max_length=100)] | None = None
+    onDisconnect: Literal["keep", "exit_all"] | None = None
 
 
 _RULES = Annotated[list[IdSync], Field(max_length=5)]
@@ -73,7 +78,7 @@ def _list(call: Call) -> Answer:
     page = read_page(call.query)
     with call.registry.database.read() as c:
         space = call.space(c)
-        of = audience_of(c, space, call.part("audienceId"))
+        of = computation_of(c, space, call)
         wanted = sa.select(connection).where(connection.c.computation_id == of.id, connection.c.removed_at.is_(None))
         found = page_of(c, wanted, connection.c.id, page)
         ids = {row.destination_id for row in found.rows}
@@ -110,6 +115,7 @@ def connection_data(registry: Registry, row: Row, to: Row, status: StatusRow, *,
         "performResync": resyncs,
         "error": status.error,
         "remedy": status.remedy,
+        "note": row.note,
     }
     if info is not None:
         told["metadata"] = {"id": info.key, "name": info.name, "slug": info.key}
@@ -122,7 +128,12 @@ def _settings_data(row: Row) -> dict[str, Any]:
             {"externalId": rule.kind, "strategy": str(rule.strategy), **({"mapTo": rule.map_to} if rule.map_to else {})}
             for rule in rules_in(row.options)
         ],
-        "connectionSettings": {"calls": row.calls, "backfill": row.options.get("backfill", True)},
+        "connectionSettings": {
+            "calls": row.calls,
+            "backfill": row.options.get("backfill", True),
+            "listSettings": row.options.get(LIST_OPTION, {}),
+            "onDisconnect": row.options.get(leaving.OPTION, leaving.KEEP),
+        },
     }
 
 
@@ -133,13 +144,17 @@ def _add(call: Call) -> Answer:
     settings = said.connectionSettings or ConnectionSettings()
     with call.registry.change() as change:
         space = call.space(change.c)
-        of = audience_of(change.c, space, call.part("audienceId"))
+        of = computation_of(change.c, space, call)
         with at_field("destination.id", NotFoundError):
             to = destination_in(change.c, space, said.destination.id)
         ids = None if said.idSyncConfiguration is None else _ids(said.idSyncConfiguration)
-        new = NewConnection(of.key, to.key, settings.calls or (), settings.backfill, ids or None)
-        if ids is not None and _is_connected(change.c, of, to):
-            raise ConflictError(f"Audience {of.key!r} is connected to {to.key!r} already.", "Change that connection instead.")
+        new = NewConnection(
+            of.key, to.key, settings.calls or (), settings.backfill, ids or None, settings.listSettings, settings.onDisconnect
+        )
+        if (ids, settings.listSettings, settings.onDisconnect) != (None, None, None) and _is_connected(change.c, of, to):
+            raise ConflictError(f"{of.kind.capitalize()} {of.key!r} is connected to {to.key!r} already.", "Change that connection instead.")
+        with at_field("connectionSettings.listSettings"):
+            check_list_settings(change.type_of(to.type), settings.listSettings or {})
         with at_field("connectionSettings.calls" if not ids else "idSyncConfiguration", UsageError):
             made = connect(change, space, new)
     told = {"connection": {"id": made.connection.id}, **_settings_data(made.connection)}
@@ -151,7 +166,7 @@ def _update(call: Call) -> Answer:
     said = call.said(UpdateDestination)
     with call.registry.change() as change:
         space = call.space(change.c)
-        of = audience_of(change.c, space, call.part("audienceId"))
+        of = computation_of(change.c, space, call)
         row = connection_of(change.c, of, call.part("destinationId"))
         to = change.row(destination, row.destination_id)
         call.check_fresh(row, given=said.updatedAt, render=lambda: {"updatedAt": instant(row.updated_at), **_settings_data(row)})
@@ -159,6 +174,7 @@ def _update(call: Call) -> Answer:
         if said.idSyncConfiguration is not None:
             with at_field("idSyncConfiguration"):
                 row = set_ids(change, space, row, (of, to), _ids(said.idSyncConfiguration))
+        row = _set(change, space, row, (of, to), said.connectionSettings)
         if said.enabled is False:
             row = pause(change, space, of, to)
         elif said.enabled and row.state == State.PAUSED:
@@ -166,12 +182,21 @@ def _update(call: Call) -> Answer:
     return Answer({"destination": {"id": to.id}, "connection": {"id": row.id}, **_settings_data(row), "state": row.state}, row.updated_at)
 
 
+def _set(change: Change, space: Row, row: Row, joined: tuple[Row, Row], said: ConnectionSettings | None) -> Row:
+    if said is not None and said.listSettings is not None:
+        with at_field("connectionSettings.listSettings"):
+            row = set_list(change, space, row, joined, said.listSettings)
+    if said is not None and said.onDisconnect is not None:
+        row = set_on_disconnect(change, space, row, joined, said.onDisconnect)
+    return row
+
+
 def _remove(call: Call) -> Answer:
     """Refused while the connection has activations, as Segment does, unless they are to go with it."""
-    with_all = _flag(call.query, "removeActivations")
+    with_all, with_exits = _flag(call.query, "removeActivations"), _flag(call.query, "sendExits")
     with call.registry.change() as change:
         space = call.space(change.c)
-        of = audience_of(change.c, space, call.part("audienceId"))
+        of = computation_of(change.c, space, call)
         row = connection_of(change.c, of, call.part("destinationId"))
         own = sa.and_(mapping.c.connection_id == row.id, mapping.c.removed_at.is_(None))
         names = list(change.c.execute(sa.select(mapping.c.name).where(own).order_by(mapping.c.created_at)).scalars())
@@ -180,8 +205,9 @@ def _remove(call: Call) -> Answer:
                 f"The connection has {len(names)} activations: {', '.join(names[:5])}.",
                 "Remove them first, or add ?removeActivations=true.",
             )
-        remove(change, space, of, change.row(destination, row.destination_id))
-    return Answer({"status": "SUCCESS"})
+        to = change.row(destination, row.destination_id)
+        is_gone = leave(change, space, of, to).connection.removed_at is not None if with_exits else remove(change, space, of, to)
+    return Answer({"status": "SUCCESS", "state": str(State.GONE if is_gone else State.LEAVING)})
 
 
 def _supported(call: Call) -> Answer:
@@ -250,7 +276,13 @@ def _flag(query: Mapping[str, str], name: str) -> bool:
     return text == "true"
 
 
+_FLAG: Mapping[str, Any] = {"type": "string", "enum": ["true", "false"]}
+_REMOVING = (
+    Query("removeActivations", "true: its activations go with it.", _FLAG),
+    Query("sendExits", "true: everyone's exit is sent first, then it is gone.", _FLAG),
+)
 _PATH = "/spaces/{spaceId}/audiences/{audienceId}/destination-connections"
+_OF_TRAIT = "/x/spaces/{spaceId}/computed-traits/{traitId}/destination-connections"
 OPERATIONS = (
     Operation("listSupportedDestinationsFromAudience", "GET", "/spaces/{spaceId}/audienceType/{audienceType}/supported-destinations",
               _supported, "What an audience of that type can be connected to", ("destinations",), version="v1alpha",
@@ -262,6 +294,13 @@ OPERATIONS = (
     Operation("updateDestinationForAudience", "PATCH", f"{_PATH}/{{destinationId}}", _update, "Change, pause or resume a connection",
               ("destination", "idSyncConfiguration"), role=Role.OPERATOR, body=UpdateDestination, version="v1alpha"),
     Operation("removeDestinationFromAudience", "DELETE", f"{_PATH}/{{destinationId}}", _remove, "Remove a connection", ("status",),
-              role=Role.OPERATOR, version="v1alpha",
-              query=(Query("removeActivations", "true: its activations go with it.", {"type": "string", "enum": ["true", "false"]}),)),
+              role=Role.OPERATOR, version="v1alpha", query=_REMOVING),
+    Operation("listDestinationsFromTrait", "GET", _OF_TRAIT, _list, "The destinations that a trait is connected to",
+              ("connections", "pagination"), query=(PAGINATION,), kept=True),
+    Operation("addDestinationToTrait", "POST", _OF_TRAIT, _add, "Connect a trait to a destination", ("connection", "idSyncConfiguration"),
+              role=Role.OPERATOR, body=AddDestination),
+    Operation("updateDestinationForTrait", "PATCH", f"{_OF_TRAIT}/{{destinationId}}", _update, "Change, pause or resume it",
+              ("destination", "idSyncConfiguration"), role=Role.OPERATOR, body=UpdateDestination),
+    Operation("removeDestinationFromTrait", "DELETE", f"{_OF_TRAIT}/{{destinationId}}", _remove, "Remove it", ("status",),
+              role=Role.OPERATOR, query=_REMOVING),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What Segment has no operation for, under `/x/`: imports, syncs on demand, dead letters, versions, explanations, people left out."""
+"""What Segment has no operation for, under `/x/`: imports, syncs on demand, dead letters, explanations, people left out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -16,12 +16,12 @@ from engage_pipelines.registry.connections import request_sync
 from engage_pipelines.registry.destinations import import_configuration
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.status import list_status
-from engage_pipelines.registry.tables import destination, version
+from engage_pipelines.registry.tables import destination
 from engage_pipelines.registry.tokens import Role
 from engage_pipelines.server.api.calls import PAGINATION, Answer, AtFieldError, Body, Call, Operation, Query, at_field, instant
 from engage_pipelines.server.api.destinations import destination_data
-from engage_pipelines.server.api.pages import page_of, page_of_list, read_page
-from engage_pipelines.server.api.things import audience_of, connection_of, destination_in, destination_of, source_of
+from engage_pipelines.server.api.pages import page_of_list, read_page
+from engage_pipelines.server.api.things import audience_of, computation_of, connection_of, destination_in, destination_of, source_of
 
 _ID = Annotated[str, Field(min_length=1, max_length=300)]
 _MOST_IDS = 10_000
@@ -74,7 +74,7 @@ def _asking(kind: RequestKind) -> Callable[[Call], Answer]:
     def ask(call: Call) -> Answer:
         with call.registry.change() as change:
             space = call.space(change.c)
-            of = audience_of(change.c, space, call.part("audienceId"))
+            of = computation_of(change.c, space, call)
             row = connection_of(change.c, of, call.part("connectionId"))
             request_id = request_sync(change, space, of, change.row(destination, row.destination_id), kind=kind)
         return Answer({"request": {"id": request_id, "kind": str(kind), "state": "owed"}})
@@ -89,39 +89,6 @@ def _status(call: Call) -> Answer:
     found = page_of_list(rows, names, read_page(call.query))
     told = [{**asdict(row), "last_sync_at": instant(row.last_sync_at)} for row in found.rows]
     return Answer({"connections": told, "pagination": found.pagination})
-
-
-def _versions(call: Call) -> Answer:
-    page = read_page(call.query)
-    with call.registry.database.read() as c:
-        of = audience_of(c, call.space(c), call.part("audienceId"))
-        ended = sa.select(version).where(version.c.computation_id == of.id, version.c.state != "reserved")
-        found = page_of(c, ended, version.c.n, page, newest_first=True)
-    told = [{**_version(row), "current": row.n == of.current_version} for row in found.rows]
-    return Answer({"versions": told, "pagination": found.pagination})
-
-
-def _version(row: Row) -> dict[str, Any]:
-    return {
-        "version": row.n,
-        "state": row.state,
-        "evaluatedAt": instant(row.evaluated_at),
-        "size": row.size,
-        "users": row.users,
-        "entered": row.entered,
-        "exited": row.exited,
-        "definition": row.definition,
-        "reason": row.reason,
-    }
-
-
-def _decide(call: Call, *, publish: bool) -> Answer:
-    from engage_pipelines.computing import held  # noqa: PLC0415 - brings what evaluates, and is asked for rarely
-
-    with call.registry.change() as change:
-        of = audience_of(change.c, call.space(change.c), call.part("audienceId"))
-        n = held.release(change, of) if publish else held.discard(change, of, call.settings)
-    return Answer({"version": {"version": n, "state": "published" if publish else "discarded"}})
 
 
 def _explain(call: Call) -> Answer:
@@ -237,7 +204,6 @@ def _unsuppress(call: Call) -> Answer:
 
 _SPACE = "/x/spaces/{spaceId}"
 _AUDIENCE = f"{_SPACE}/audiences/{{audienceId}}"
-_CONNECTION = f"{_AUDIENCE}/destination-connections/{{connectionId}}"
 _SYNCS: Sequence[tuple[RequestKind, str]] = (
     (RequestKind.SYNC, "Send what is owed now"),
     (RequestKind.BACKFILL, "Send every member, as on the first day"),
@@ -246,16 +212,11 @@ _SYNCS: Sequence[tuple[RequestKind, str]] = (
 OPERATIONS = (
     Operation("importDestination", "POST", f"{_SPACE}/destinations/import", _import, "Copy a configuration from a source", ("destination",),
               role=Role.ADMIN, body=ImportDestination),
-    *(Operation(f"{kind}Connection", "POST", f"{_CONNECTION}/{kind}", _asking(kind), text, ("request",), role=Role.OPERATOR)
-      for kind, text in _SYNCS),
+    *(Operation(f"{kind}{of}Connection", "POST", f"{_SPACE}/{path}/destination-connections/{{connectionId}}/{kind}", _asking(kind), text,
+                ("request",), role=Role.OPERATOR)
+      for of, path in (("", "audiences/{audienceId}"), ("Trait", "computed-traits/{traitId}")) for kind, text in _SYNCS),
     Operation("listStatus", "GET", f"{_SPACE}/status", _status, "How every connection is", ("connections", "pagination"),
               query=(PAGINATION,)),
-    Operation("listVersions", "GET", f"{_AUDIENCE}/versions", _versions, "The versions of an audience, the newest first",
-              ("versions", "pagination"), query=(PAGINATION,)),
-    Operation("releaseVersion", "POST", f"{_AUDIENCE}/versions/release", lambda call: _decide(call, publish=True),
-              "Publish the version that is held", ("version",), role=Role.OPERATOR),
-    Operation("discardVersion", "POST", f"{_AUDIENCE}/versions/discard", lambda call: _decide(call, publish=False),
-              "Drop the version that is held", ("version",), role=Role.OPERATOR),
     Operation("explainMember", "GET", f"{_AUDIENCE}/explain", _explain, "Why someone is in an audience or not", ("explanation",),
               members=True, query=(Query("member", "A user id, an e-mail address, or a group id."),)),
     Operation("listDeadLetters", "GET", f"{_SPACE}/dead-letters", _letters, "Records that were refused or never answered",

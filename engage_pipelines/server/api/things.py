@@ -21,6 +21,13 @@ def trait_of(c: sa.Connection, of_space: Row, name: str) -> Row:
     return _computation_of(c, of_space, name, "trait")
 
 
+def computation_of(c: sa.Connection, of_space: Row, call: Call) -> Row:
+    """The audience or the trait that the path names. Raises NotFoundError."""
+    if "traitId" in call.path:
+        return trait_of(c, of_space, call.part("traitId"))
+    return audience_of(c, of_space, call.part("audienceId"))
+
+
 def _computation_of(c: sa.Connection, of_space: Row, name: str, kind: str) -> Row:
     row = c.execute(_computation(), {"space": of_space.id, "kind": kind, "name": name}).first()
     if row is None:
@@ -38,14 +45,16 @@ def _computation() -> sa.Select[*tuple[Any, ...]]:
 
 
 def connection_of(c: sa.Connection, of: Row, name: str) -> Row:
-    """The connection of an audience, by its own id or by that of its destination. Raises NotFoundError."""
+    """The connection of an audience or a trait, by its own id or by that of its destination. Raises NotFoundError."""
     t = connection.c
     joined = connection.join(destination, destination.c.id == t.destination_id)
     by_name = sa.or_(t.id == name, t.destination_id == name, destination.c.key == name)
     wanted = sa.and_(t.computation_id == of.id, t.removed_at.is_(None), by_name)
     row = c.execute(sa.select(connection).select_from(joined).where(wanted)).first()
     if row is None:
-        raise NotFoundError(f"Audience {of.key!r} has no destination connection {name[:80]!r}.", "See GET .../destination-connections.")
+        raise NotFoundError(
+            f"{of.kind.capitalize()} {of.key!r} has no destination connection {name[:80]!r}.", "See GET .../destination-connections."
+        )
     return row
 
 

@@ -1,12 +1,14 @@
 """The list of a connection, for types that make one for each: found or made before the first batch, made again when it is gone.
 
-Its id is remembered on the connection, and one list belongs to one connection. Each run looks for it before it sends something; when a
+Its id is remembered on the connection, and one list belongs to one connection: a list of the same name that another connection has is
+left to it, and ours gets the space's key into its name. Each run looks for it before it sends something; when a
 destination stops a sync, it is looked for as well. Where it is gone, the open generation ends with what was answered (its records name
 the old list), everyone is sent to the new one, exits that are owed too, and connection and log say so.
 """
 
-from dataclasses import replace
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -27,6 +29,23 @@ from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.requests import raise_resync
 
 
+@dataclass(frozen=True, slots=True)
+class There:
+    """A list that the connection may have; one that was made just now is surely nobody else's."""
+
+    id: str
+    new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Another connection that keeps a list."""
+
+    list_id: str
+    audience: str
+    destination: str
+
+
 class Ask(Protocol):
     """`find_list` or `create_list` of a type."""
 
@@ -43,7 +62,7 @@ def with_its_list(hands: Hands) -> Hands:
     if known.external_id and hands.work.runtime.now_us() - known.list_seen_at < LOOK_AGAIN_S * SECOND_US:
         return hands
     there = _found_or_made(hands)
-    if known.external_id in {None, there}:
+    if known.external_id in {None, there.id}:
         _remember(hands, there)
         return _opened_again(hands)
     return made_again(hands, there)
@@ -55,13 +74,15 @@ def is_gone(hands: Hands) -> bool:
     return known is not None and _find(hands, known) != ListId(known)
 
 
-def made_again(hands: Hands, there: str | None = None) -> Hands:
+def made_again(hands: Hands, there: There | None = None) -> Hands:
     """Give the connection another list, `there` or one that is found by name or made now, and owe it everyone."""
     before, after = hands.work.connection.external_id, there or _found_or_made(hands)
     _end_open_generation(hands)
     with hands.lease.write() as c:
         now = hands.work.runtime.database.now_us(c)
-        said = f"Its list {before} was gone at the destination on {to_iso(now)[:10]}; it is {after} since then, and everyone is sent to it."
+        said = (
+            f"Its list {before} was gone at the destination on {to_iso(now)[:10]}; it is {after.id} since then, and everyone is sent to it."
+        )
         e, mine = t.exception.c, t.exception.c.connection_id == hands.work.connection.id
         anew = sa.case((e.seq >= 0, -e.seq - 1), else_=e.seq)
         c.execute(sa.update(t.exception).where(mine, e.kind != "left_out").values(kind="retryable", retry_at=now, seq=anew))
@@ -83,19 +104,34 @@ def _end_open_generation(hands: Hands) -> None:
     generations.settle(hands, left, levels[left.replica])
 
 
-def _found_or_made(hands: Hands) -> str:
-    """The id of the list: the one that is remembered, else one of the same name that nobody has, else a new one."""
-    known = hands.work.connection.external_id
-    found = (_find(hands, known) if known else None) or _find(hands, None)
-    if found is None:
-        found = _asked(hands, hands.work.type.create_list, replace(_target(hands), external_id=None))
-        assert isinstance(found, ListId)
-        hands.log(f"list={found.value} made at {hands.work.connection.destination_key}")
-    _check_free(hands, found.value)
-    return found.value
+def _found_or_made(hands: Hands) -> There:
+    """The list: the one that is remembered, else one of our name that no connection has, else a new one.
+
+    Raises SyncStoppedError when other connections have all lists that ours may be called like.
+    """
+    known, target = hands.work.connection.external_id, replace(_target(hands), external_id=None)
+    if known and _find(hands, known) == ListId(known):
+        return There(known)
+    taken: list[Owner] = []
+    for named in (target, replace(target, mark=target.space)):
+        found = _asked(hands, hands.work.type.find_list, named)
+        if found is None:
+            made = _asked(hands, hands.work.type.create_list, named)
+            assert isinstance(made, ListId)
+            hands.log(f"list={made.value} made at {hands.work.connection.destination_key}")
+            return There(made.value, new=True)
+        with hands.work.runtime.database.read() as c:
+            owner = _owner(c, hands, found.value)
+        if owner is None:
+            return There(found.value)
+        taken.append(owner)
+    raise SyncStoppedError(
+        f"The list {taken[0].list_id} belongs to the connection of audience {taken[0].audience!r} to destination {taken[0].destination!r}.",
+        "Give this connection's list another name (engage connect ... --list-setting), or end that connection.",
+    )
 
 
-def _find(hands: Hands, known: str | None) -> ListId | None:
+def _find(hands: Hands, known: str) -> ListId | None:
     return _asked(hands, hands.work.type.find_list, replace(_target(hands), external_id=known))
 
 
@@ -136,34 +172,46 @@ def _target(hands: Hands) -> Target:
     return hands.work.outside("user", 0).target
 
 
-def _check_free(hands: Hands, external_id: str) -> None:
-    """Raises SyncStoppedError when another connection keeps that list."""
+def _owner(c: sa.Connection, hands: Hands, external_id: str) -> Owner | None:
+    """The other connection that keeps the list of that id at the same account, if there is one."""
     con, mine = t.connection.c, hands.work.connection
-    with hands.work.runtime.database.read() as c:
-        joined = t.connection.join(t.computation, t.computation.c.id == con.computation_id).join(
-            t.destination, t.destination.c.id == con.destination_id
-        )
-        same = sa.and_(
-            con.external_id == external_id, con.id != mine.id, con.removed_at.is_(None), t.destination.c.type == mine.destination_type
-        )
-        columns = (t.computation.c.key, t.destination.c.key.label("destination"), t.destination.c.id, t.destination.c.settings)
-        rows = c.execute(sa.select(*columns).select_from(joined).where(same)).all()
-    for row in rows:
-        if row.id == mine.destination_id or row.settings == mine.settings:
-            raise SyncStoppedError(
-                f"The list {external_id} belongs to the connection of audience {row.key!r} to destination {row.destination!r}.",
-                "Give this connection's list another name (engage connect ... --list-setting), or end that connection.",
-            )
+    joined = t.connection.join(t.computation, t.computation.c.id == con.computation_id).join(
+        t.destination, t.destination.c.id == con.destination_id
+    )
+    same = sa.and_(
+        con.external_id == external_id, con.id != mine.id, con.removed_at.is_(None), t.destination.c.type == mine.destination_type
+    )
+    columns = (t.computation.c.key, t.destination.c.key.label("destination"), t.destination.c.id, t.destination.c.settings)
+    for row in c.execute(sa.select(*columns).select_from(joined).where(same)).all():
+        if row.id == mine.destination_id or _at_the_same_account(hands, row.settings):
+            return Owner(external_id, row.key, row.destination)
+    return None
 
 
-def _remember(hands: Hands, external_id: str) -> None:
+def _at_the_same_account(hands: Hands, others: Mapping[str, Any]) -> bool:
+    """Whether an id that both destinations know is one list: always where ids are unique, else by what the settings say of the account."""
+    kind, desk = hands.work.type, hands.work.runtime.registry.desk
+    if kind.list_ids_are_unique or others == hands.work.connection.settings:
+        return True
+    here, there = (
+        kind.external_target(desk.describe(kind, said), Target("", "", "user")) for said in (hands.work.connection.settings, others)
+    )
+    return here is not None and here == there
+
+
+def _remember(hands: Hands, there: There) -> None:
     with hands.lease.write() as c:
-        _write(c, hands, external_id, hands.work.runtime.database.now_us(c))
+        _write(c, hands, there, hands.work.runtime.database.now_us(c))
 
 
-def _write(c: sa.Connection, hands: Hands, external_id: str, now_us: int, **values: str) -> None:
+def _write(c: sa.Connection, hands: Hands, there: There, now_us: int, **values: str) -> None:
+    """Raises NoAnswerError when another connection was quicker: two that look for their lists at once find the same one."""
+    if not there.new and there.id != hands.work.connection.external_id and _owner(c, hands, there.id) is not None:
+        raise NoAnswerError(
+            f"Another connection has just taken the list {there.id}.", "It is tried again by itself, with a list of its own."
+        )
     mine = t.connection.c.id == hands.work.connection.id
-    c.execute(sa.update(t.connection).where(mine).values(external_id=external_id, list_seen_at=now_us, **values))
+    c.execute(sa.update(t.connection).where(mine).values(external_id=there.id, list_seen_at=now_us, **values))
 
 
 def _opened_again(hands: Hands) -> Hands:

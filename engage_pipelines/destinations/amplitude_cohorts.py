@@ -142,7 +142,7 @@ class AmplitudeCohorts(ApiDestination):
         failed = failure(answer, 0)
         if failed is not None:
             return failed
-        name = _said(target).audience_name or target.name or target.computation
+        name = target.list_name(_said(target).audience_name)
         for cohort in object_of(answer).get("cohorts", []):
             mine = str(cohort.get("id")) == target.external_id if target.external_id else cohort.get("name") == name
             if mine and not cohort.get("archived"):
@@ -165,7 +165,7 @@ class AmplitudeCohorts(ApiDestination):
                 "Amplitude names nobody that the cohort could be made with.", "Say user_id in the settings of the connection's list."
             )
         made = {
-            "name": said.audience_name or target.name or target.computation,
+            "name": target.list_name(said.audience_name),
             "app_id": settings.app_id,
             "id_type": said.id_type,
             "ids": [seed],

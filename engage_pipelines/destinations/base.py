@@ -174,6 +174,7 @@ class Target:
 
     `name` is what people call the computation. `external_id` is the vendor's id of the connection's list, once `find_list` or `create_list`
     gave it; `list_settings` are the connection's own settings for that list.
+    `mark` tells it from a list of the same name that another connection has; empty while there is none.
     """
 
     space: str
@@ -183,6 +184,13 @@ class Target:
     name: str = ""
     external_id: str | None = None
     list_settings: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    mark: str = ""
+
+    def list_name(self, said: str | None = None, *, longest: int = 255, cut: str = "") -> str:
+        """What the connection's list is called: as people said, else like the computation, with the mark; `cut` ends a name cut short."""
+        name, mark = said or self.name or self.computation, f" ({self.mark})" if self.mark and not said else ""
+        room = longest - len(mark)
+        return (name if len(name) <= room else name[: room - len(cut)] + cut) + mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +229,8 @@ class DestinationType(ABC):
     """How requests are vouched for; None when the type does that itself, or there is nothing to vouch for."""
     creates_lists: ClassVar[bool] = False
     """True when each connection has a list of its own outside: `find_list`, then `create_list`, before the first batch."""
+    list_ids_are_unique: ClassVar[bool] = False
+    """True when no two accounts at the vendor have lists of the same id."""
     list_settings_model: ClassVar[type[Settings] | None] = None
     """What people may say of a connection's list."""
     minimum_list_size: ClassVar[int] = 0

@@ -93,7 +93,7 @@ class BrazeCohorts(ApiDestination):
 
     def make_list(self, settings: Any, target: Target) -> Talk[ListId | Verdict]:
         cohort = f"{target.space}_{target.computation}"
-        answer = yield _request(settings, "", {"name": target.name or target.computation, "cohort_id": cohort})
+        answer = yield _request(settings, "", {"name": target.list_name(), "cohort_id": cohort})
         return failure(answer, 0) or ListId(cohort)
 
 

@@ -109,6 +109,7 @@ class DisplayVideo360(ApiDestination):
     authentication = OAuth2("https://oauth2.googleapis.com/token")
     user_address_kinds = ("email",)
     creates_lists = True
+    list_ids_are_unique = True
     minimum_list_size = 100
     actions = (
         Action(
@@ -190,7 +191,7 @@ class DisplayVideo360(ApiDestination):
         if advertiser is None:
             return _NO_ADVERTISER
         if target.external_id is None:
-            return (yield from _find_by_name(settings, advertiser, target.name or target.computation))
+            return (yield from _find_by_name(settings, advertiser, target.list_name()))
         answer = yield json_request("GET", _url(settings, advertiser, f"/{quote(target.external_id, safe='')}"))
         if answer.status == 404:
             return None
@@ -203,7 +204,7 @@ class DisplayVideo360(ApiDestination):
         if said.audience_type == "CUSTOMER_MATCH_DEVICE_ID" and not said.app_id:
             return Stop("an audience of devices needs the app that their ids come from.", "Say app_id in the settings of the list.")
         new = {
-            "displayName": target.name or target.computation,
+            "displayName": target.list_name(),
             "audienceType": said.audience_type,
             "membershipDurationDays": str(said.membership_days),
             "firstPartyAndPartnerAudienceType": "TYPE_FIRST_PARTY",

@@ -110,6 +110,7 @@ class FacebookCustomAudiences(ApiDestination):
     authentication = Bearer("access_token")
     user_address_kinds = ("user_id", "email")
     creates_lists = True
+    list_ids_are_unique = True
     minimum_list_size = 100
     actions = (
         Action(
@@ -200,7 +201,7 @@ class FacebookCustomAudiences(ApiDestination):
                 return None
             found = object_of(answer).get("id")
             return _failed(answer, 0) or (ListId(str(found)) if str(found) == target.external_id else None)
-        name = target.name or target.computation
+        name = target.list_name()
         wanted = orjson.dumps([{"field": "name", "operator": "EQUAL", "value": name}]).decode()
         url = settings.graph(f"{_account(_said(settings, target).ad_account_id)}/customaudiences")
         answer = yield json_request("GET", query_url(url, {"fields": "id,name", "filtering": wanted}))
@@ -213,7 +214,7 @@ class FacebookCustomAudiences(ApiDestination):
     def make_list(self, settings: Any, target: Target) -> Talk[ListId | Verdict]:
         said = _said(settings, target)
         body = {
-            "name": target.name or target.computation,
+            "name": target.list_name(),
             "subtype": "CUSTOM",
             "customer_file_source": "BOTH_USER_AND_PARTNER_PROVIDED",
             **({"description": said.description} if said.description else {}),

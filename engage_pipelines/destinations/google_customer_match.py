@@ -91,6 +91,7 @@ class GoogleCustomerMatch(ApiDestination):
     authentication = OAuth2("https://oauth2.googleapis.com/token")
     user_address_kinds = ("email",)
     creates_lists = True
+    list_ids_are_unique = True
     minimum_list_size = 100
     actions = (
         Action(
@@ -183,7 +184,7 @@ class GoogleCustomerMatch(ApiDestination):
     def look_for_list(self, settings: Any, target: Target) -> Talk[ListId | Verdict | None]:
         if target.external_id and not target.external_id.isdecimal():
             return None
-        name = (target.name or target.computation).replace("\\", "\\\\").replace("'", "\\'")
+        name = target.list_name().replace("\\", "\\\\").replace("'", "\\'")
         which = (
             f"user_list.id = {target.external_id}" if target.external_id else f"user_list.name = '{name}' AND user_list.type = 'CRM_BASED'"
         )
@@ -199,7 +200,7 @@ class GoogleCustomerMatch(ApiDestination):
         by = {"uploadKeyType": said.external_id_type, **({"appId": said.app_id} if said.app_id else {})}
         if said.external_id_type == "MOBILE_ADVERTISING_ID" and not said.app_id:
             return Stop("a list of mobile advertising ids needs the app that they come from.", "Say app_id in the settings of the list.")
-        new = {"crmBasedUserList": by, "membershipLifeSpan": str(said.membership_days), "name": target.name or target.computation}
+        new = {"crmBasedUserList": by, "membershipLifeSpan": str(said.membership_days), "name": target.list_name()}
         answer = yield _post(settings, f"customers/{settings.customer}/userLists:mutate", {"operations": [{"create": new}]})
         results = object_of(answer).get("results")
         if not results:

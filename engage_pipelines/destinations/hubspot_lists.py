@@ -148,7 +148,7 @@ def _said(target: Target) -> HubspotListSettings:
 
 
 def _name(target: Target) -> str:
-    return _said(target).list_name or target.name or target.computation
+    return target.list_name(_said(target).list_name)
 
 
 def _ids(names: Iterable[str], ids: dict[str, str]) -> list[str]:

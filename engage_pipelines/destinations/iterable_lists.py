@@ -6,6 +6,7 @@ Source: https://api.iterable.com/api/docs#lists_subscribe, lists_unsubscribe and
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field as Setting
@@ -121,16 +122,20 @@ class IterableLists(ApiDestination):
         return failure(answer, 0) or _found(answer, target)
 
     def make_list(self, settings: Any, target: Target) -> Talk[ListId | Verdict]:
-        answer = yield json_request("POST", settings.api("/lists"), {"name": target.computation})
+        answer = yield json_request("POST", settings.api("/lists"), {"name": _name(target)})
         made = object_of(answer).get("listId")
         if made:
             return ListId(str(made))
         return failure(answer, 0) or Stop("Iterable made no list.", "Check that the API key may write lists.")
 
 
+def _name(target: Target) -> str:
+    return replace(target, name=target.computation).list_name()
+
+
 def _found(answer: Answer, target: Target) -> ListId | None:
     for one in object_of(answer).get("lists") or []:
-        mine = str(one.get("id")) == target.external_id if target.external_id else one.get("name") == target.computation
+        mine = str(one.get("id")) == target.external_id if target.external_id else one.get("name") == _name(target)
         if mine:
             return ListId(str(one["id"]))
     return None

@@ -117,6 +117,7 @@ class Klaviyo(ApiDestination):
     authentication = ApiKey("api_key", "Authorization", "Klaviyo-API-Key ")
     user_address_kinds = ("email",)
     creates_lists = True
+    list_ids_are_unique = True
     min_interval_s = 300
     actions = (
         Action(
@@ -174,7 +175,7 @@ class Klaviyo(ApiDestination):
         if known:
             answer = yield _request(settings, "GET", f"/lists/{quote(known, safe='')}")
             return None if answer.status == 404 else failure(answer, 0) or ListId(known)
-        name = _text(target.name or target.computation)
+        name = _text(target.list_name())
         answer = yield json_request("GET", query_url(settings.at(API + "/lists"), {"filter": f"equals(name,{name})"}), headers=_HEADERS)
         found = object_of(answer).get("data") or []
         return failure(answer, 0) or (ListId(str(found[0]["id"])) if found else None)
@@ -183,7 +184,7 @@ class Klaviyo(ApiDestination):
         given = _said(target).listId
         if given:
             return Stop(f"Klaviyo knows no list {given!r}.", "Correct listId in the settings of the connection's list, or leave it out.")
-        data = {"type": "list", "attributes": {"name": target.name or target.computation}}
+        data = {"type": "list", "attributes": {"name": target.list_name()}}
         answer = yield _request(settings, "POST", "/lists", {"data": data})
         made = _id_of(answer)
         return failure(answer, 0) or (ListId(made) if made else Stop("Klaviyo made no list.", "Check that the API key may write lists."))

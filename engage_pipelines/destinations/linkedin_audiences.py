@@ -96,6 +96,7 @@ class LinkedinAudiences(ApiDestination):
     authentication = OAuth2("https://www.linkedin.com/oauth/v2/accessToken")
     user_address_kinds = ("email",)
     creates_lists = True
+    list_ids_are_unique = True
     minimum_list_size = 300
     actions = (
         Action(
@@ -185,7 +186,7 @@ class LinkedinAudiences(ApiDestination):
         return failure(answer, 0) or ListId(target.external_id)
 
     def make_list(self, settings: Any, target: Target) -> Talk[ListId | Verdict]:
-        return (yield from _make(settings, _source_id(target), name=target.name or target.computation))
+        return (yield from _make(settings, _source_id(target), name=target.list_name()))
 
 
 def _source_id(target: Target) -> str:

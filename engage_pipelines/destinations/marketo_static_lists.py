@@ -212,7 +212,7 @@ class MarketoStaticLists(ApiDestination):
 
 
 def _name(target: Target) -> str:
-    return target.name or target.computation
+    return target.list_name()
 
 
 def _folder(settings: MarketoSettings) -> Talk[str | Verdict]:

@@ -78,6 +78,7 @@ class SendgridLists(ApiDestination):
     authentication = Bearer("api_key")
     user_address_kinds = ("email",)
     creates_lists = True
+    list_ids_are_unique = True
     min_interval_s = 300
     actions = (
         Action(
@@ -173,7 +174,7 @@ class SendgridLists(ApiDestination):
 
 
 def _name(target: Target) -> str:
-    return str(target.list_settings.get("listName") or target.name or target.computation)[:100]
+    return target.list_name(target.list_settings.get("listName"), longest=100)
 
 
 def _lists(settings: SendgridSettings) -> Request:

@@ -93,6 +93,7 @@ class TiktokAudiences(ApiDestination):
     authentication = ApiKey("access_token", "Access-Token")
     user_address_kinds = ("email",)
     creates_lists = True
+    list_ids_are_unique = True
     minimum_list_size = 1_000
     actions = (
         Action(
@@ -193,8 +194,7 @@ _LONGEST_NAME = 70
 
 
 def _name(target: Target) -> str:
-    name = target.name or target.computation
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "..."
+    return target.list_name(longest=_LONGEST_NAME, cut="...")
 
 
 def _advertiser(settings: TiktokAudiencesSettings, target: Target) -> str | None:

@@ -8,6 +8,9 @@ import orjson
 import pytest
 import sqlalchemy as sa
 
+from engage_pipelines.delivery import lists as lists_module
+from engage_pipelines.delivery.generation import Hands
+from engage_pipelines.delivery.send import NoAnswerError
 from engage_pipelines.destinations.base import (
     Accepted,
     Backoff,
@@ -23,6 +26,7 @@ from engage_pipelines.domain.errors import ConfigurationError, EngageError, Sync
 from engage_pipelines.registry import destinations
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.attempts import owed_sync_requests
+from engage_pipelines.registry.spaces import NewSpace, create_space
 from tests.delivery.world import Recorder, World
 
 THREE = {n: [f"user_id:u{n}"] for n in range(1, 4)}
@@ -41,6 +45,7 @@ class Lists(Recorder):
     creates_lists: ClassVar[bool] = True
     list_settings_model: ClassVar[type[Settings] | None] = ListSettings
     minimum_list_size: ClassVar[int] = 0
+    list_ids_are_unique: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +80,7 @@ class Lists(Recorder):
         self.names.clear()
 
     def _name(self, target: Target) -> str:
-        return target.list_settings.get("audience_name") or target.name
+        return target.list_name(target.list_settings.get("audience_name"))
 
 
 @pytest.fixture
@@ -200,6 +205,52 @@ def test_one_list_belongs_to_one_connection(world: World, lists: Lists):
     world.publish(THREE, key="others")
     with pytest.raises(SyncStoppedError, match="The list 77 belongs to the connection of audience 'vips' to destination 'crm'"):
         world.sync(second)
+
+
+def in_another_space(world: World, lists: Lists, key: str = "north") -> World:
+    """The same installation, and the same vendor, seen from another space that has an audience and a destination of the same names."""
+    with world.registry.change() as change:
+        space = create_space(change, NewSpace(key))
+    other = replace(world, space=space)
+    other.audience()
+    add_destination(other)
+    return other
+
+
+def test_audiences_of_the_same_name_in_two_spaces_get_a_list_each(world: World, lists: Lists):
+    north = in_another_space(world, lists)
+    first, second = world.connect().connection.id, north.connect().connection.id
+    world.publish(THREE)
+    north.publish({9: ["user_id:u9"]})
+    world.sync_until_done(first)
+    north.sync_until_done(second)
+    later(world)
+    north.publish({8: ["user_id:u8"]})
+    north.sync_until_done(second)
+    assert lists.names == {"77": "vips", "78": "vips (north)"}
+    assert lists.members == {"77": {"u1", "u2", "u3"}, "78": {"u8"}}
+
+
+def test_two_connections_that_look_for_a_list_at_once_do_not_take_the_same(world: World, lists: Lists, monkeypatch: pytest.MonkeyPatch):
+    lists.names, lists.members = {"5": "vips"}, {"5": set()}
+    north = in_another_space(world, lists)
+    first, second = world.connect().connection.id, north.connect().connection.id
+    world.publish(THREE)
+    north.publish({9: ["user_id:u9"]})
+    remember = lists_module._remember
+
+    def after_the_other(hands: Hands, there: lists_module.There) -> None:
+        with world.registry.database.write() as c:
+            c.execute(sa.update(t.connection).where(t.connection.c.id == first).values(external_id=there.id))
+        remember(hands, there)
+
+    monkeypatch.setattr(lists_module, "_remember", after_the_other)
+    with pytest.raises(NoAnswerError, match="Another connection has just taken the list 5"):
+        north.sync(second)
+    monkeypatch.undo()
+    north.sync_until_done(second)
+    world.sync_until_done(first)
+    assert lists.members == {"5": {"u1", "u2", "u3"}, "78": {"u9"}}
 
 
 def test_settings_of_a_list_are_checked_kept_and_told(world: World, lists: Lists):

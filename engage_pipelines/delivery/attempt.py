@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from engage_pipelines.delivery.state import Skipped
 from engage_pipelines.delivery.stopping import PausedError
 from engage_pipelines.domain.errors import BusyError, EngageError, StateError, SyncStoppedError
 from engage_pipelines.domain.ownership import SECOND_US
@@ -19,7 +20,7 @@ from engage_pipelines.registry.requests import Stamp, owe_sync
 class Left:
     """What a run leaves on its connection: members without an identifier, how long to rest, and what to say (None: what was said stays)."""
 
-    skipped: int
+    skipped: Skipped
     rest_s: int = 0
     note: str | None = None
 
@@ -79,7 +80,7 @@ class Attempt:
     def _end(self, *, more_owed: bool, retry_at_us: int | None, left: "Left") -> None:
         with self.registry.database.write() as c:
             now = self.registry.database.now_us(c)
-            values: dict[str, object] = {"skipped": left.skipped}
+            values: dict[str, object] = {"skipped": left.skipped.members, "skipped_of": left.skipped.of}
             if left.note is not None:
                 values["note"] = left.note or None
             if left.rest_s and not more_owed:

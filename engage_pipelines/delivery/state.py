@@ -53,6 +53,15 @@ class ConnectionRow:
     rest_until: int = 0
     leaves: bool = False
     note: str | None = None
+    skipped: "Skipped | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """How many members have no identifier to be matched by, and which version and rules they were counted for."""
+
+    members: int
+    of: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,7 @@ def load_connection(c: sa.Connection, connection_id: str) -> ConnectionRow:
             com.current_version, com.space_id, spa.key.label("space_key"), con.destination_id, dst.key.label("destination_key"),
             dst.name.label("destination_name"), dst.type, dst.enabled, dst.settings, dst.paused_until,
             com.name.label("computation_name"), con.external_id, con.list_seen_at, con.rest_until, con.leaves_since, con.note,
+            con.skipped, con.skipped_of,
         )
         .select_from(t.connection.join(t.computation).join(t.destination, con.destination_id == dst.id))
         .join(t.space, com.space_id == spa.id)
@@ -117,6 +127,7 @@ def load_connection(c: sa.Connection, connection_id: str) -> ConnectionRow:
         aim, row.space_id, row.space_key, row.destination_id, row.destination_key, row.destination_name,
         row.type, row.enabled, row.settings, row.paused_until or 0, row.computation_name, row.external_id, row.list_seen_at or 0,
         row.rest_until, row.leaves_since is not None, row.note,
+        Skipped(row.skipped, row.skipped_of) if row.skipped_of else None,
     )  # fmt: skip
 
 

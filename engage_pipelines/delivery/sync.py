@@ -20,7 +20,7 @@ from engage_pipelines.delivery.lease import acquire
 from engage_pipelines.delivery.mending import make_mended_due
 from engage_pipelines.delivery.pacing import gives_way
 from engage_pipelines.delivery.runtime import Runtime
-from engage_pipelines.delivery.state import GenerationRow
+from engage_pipelines.delivery.state import GenerationRow, Skipped
 from engage_pipelines.delivery.stopping import PausedError
 from engage_pipelines.delivery.work import Work, open_work
 from engage_pipelines.domain.errors import EngageError, SyncStoppedError
@@ -139,7 +139,7 @@ class Sync:
             self._attempt.end(more_owed=more, retry_at_us=failures.retry_at_us, left=_left(work, counts, skipped=skipped, size=size))
             if work.connection.leaves and may_go(replicas, kept=failures.dead + failures.waiting) and not unsettled:
                 self._go(work)
-        return SyncReport(work.connection.current, counts, failures.dead, failures.waiting, skipped, more)
+        return SyncReport(work.connection.current, counts, failures.dead, failures.waiting, skipped.members, more)
 
     def _go(self, work: Work) -> None:
         """Everyone has left: the connection ends."""
@@ -215,14 +215,17 @@ class Sync:
         with self._runtime.database.read() as c:
             return state.load_connection(c, self._connection_id).current
 
-    def _skipped(self, work: Work, replicas: list[ReplicaState]) -> int:
-        if not work.connection.current:
-            return 0
-        skipped = 0
-        for replica in replicas:
-            with generations.planner_of(work, replica.level) as planner:
-                skipped += planner.skipped(work.connection.current)
-        return skipped
+    def _skipped(self, work: Work, replicas: list[ReplicaState]) -> Skipped:
+        """Counted over the whole version, so once for each version and set of rules."""
+        levels = [replica.level for replica in replicas]
+        of = work.members_as(levels)
+        if work.connection.skipped is not None and work.connection.skipped.of == of:
+            return work.connection.skipped
+        members = 0
+        for level in levels if work.connection.current else ():
+            with generations.planner_of(work, level) as planner:
+                members += planner.skipped(work.connection.current)
+        return Skipped(members, of)
 
 
 @contextmanager
@@ -257,7 +260,7 @@ def _check(work: Work) -> None:
         raise EngageError(f"{connection.computation_key} has no published version yet.", "Compute it first; the sync follows by itself.")
 
 
-def _left(work: Work, counts: Counts, *, skipped: int, size: int) -> Left:
+def _left(work: Work, counts: Counts, *, skipped: Skipped, size: int) -> Left:
     """How long to leave the type alone, and whether the list is too small to be of use there."""
     note = "" if (work.connection.note or "").startswith(_FEW) else None
     if work.type.minimum_list_size > size > 0:

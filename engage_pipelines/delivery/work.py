@@ -1,7 +1,7 @@
 """One connection as a run works on it: what it joins, what counts as an address, which mappings fire, and where its files lie."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -71,6 +71,11 @@ class Work:
             return Counted(level, ("group_id",), with_former)
         told = tuple(self.connection.options.get("id_kinds", ()))
         return Counted(level, self.type.user_address_kinds, with_former, rules_in(self.connection.options), told)
+
+    def members_as(self, levels: Iterable[str]) -> str:
+        """A digest of the version and of the rules by which its members are matched."""
+        rules = [self.counted(level).picks() for level in levels]
+        return hashlib.sha256(orjson.dumps([self.connection.current, rules])).hexdigest()
 
     def outside(self, level: str, generation: int) -> Outside:
         side: Level = "account" if level == "account" else "user"

@@ -170,6 +170,7 @@ connection = sa.Table(
     sa.Column("leaves_since", Instant, comment="set: its exits are sent, then it is gone"),
     sa.Column("sent", sa.BigInteger, nullable=False, server_default="0", comment="records acknowledged"),
     sa.Column("skipped", sa.BigInteger, nullable=False, server_default="0", comment="members without a deliverable identifier"),
+    sa.Column("skipped_of", sa.String(64), comment="the version and the rules that these were counted for"),
     sa.Column("last_sync_at", Instant),
     sa.Column("last_run_id", sa.String(64)),
     sa.Column("token", sa.BigInteger, nullable=False, server_default="0", comment="fencing token of the lease"),

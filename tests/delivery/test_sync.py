@@ -1,5 +1,6 @@
 """What a destination was told after runs that went well, went badly, or died, and what the connection knows of it."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -53,6 +54,26 @@ def test_a_sync_of_nothing_new_sends_nothing(world: World, connected: str):
     assert world.publish(FIVE) == "unchanged"
     assert world.sync(connected).counts == {}
     assert world.recorder.batches == []
+
+
+def test_members_without_an_identifier_are_counted_once_for_each_version(world: World, connected: str):
+    world.publish({**FIVE, 6: ["phone:1"], 7: ["phone:2"]})
+    assert world.sync(connected).skipped == 2
+    # nothing of the version is looked at again, however large it is
+    shutil.rmtree(world.runtime.settings.snapshots_dir)
+    assert world.sync(connected, run_id="second").skipped == 2
+
+
+def test_members_without_an_identifier_are_counted_anew_for_a_new_version_and_new_rules(world: World, connected: str):
+    world.publish({**FIVE, 6: ["phone:1"]})
+    assert world.sync(connected).skipped == 1
+    world.publish({**FIVE, 6: ["phone:1"], 7: ["phone:2"]})
+    assert world.sync(connected, run_id="second").skipped == 2
+    with world.registry.change() as change, world.registry.database.read() as c:
+        row, of, to = (c.execute(sa.select(table)).one() for table in (t.connection, t.computation, t.destination))
+        connections.set_ids(change, world.space, row, (of, to), ["anonymous_id:last"])
+    world.publish({**FIVE, 6: ["phone:1"], 7: ["phone:2"], 8: ["user_id:u8"]})
+    assert world.sync(connected, run_id="third").skipped == 8
 
 
 def test_message_ids_are_unique_and_short_and_carry_the_generation(world: World, connected: str):

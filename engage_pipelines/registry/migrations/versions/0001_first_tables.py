@@ -324,6 +324,7 @@ def _connection() -> None:
         sa.Column("leaves_since", sa.BigInteger(), nullable=True, comment="set: its exits are sent, then it is gone"),
         sa.Column("sent", sa.BigInteger(), server_default="0", nullable=False, comment="records acknowledged"),
         sa.Column("skipped", sa.BigInteger(), server_default="0", nullable=False, comment="members without a deliverable identifier"),
+        sa.Column("skipped_of", sa.String(length=64), nullable=True, comment="the version and the rules that these were counted for"),
         sa.Column("last_sync_at", sa.BigInteger(), nullable=True),
         sa.Column("last_run_id", sa.String(length=64), nullable=True),
         sa.Column("token", sa.BigInteger(), server_default="0", nullable=False, comment="fencing token of the lease"),

@@ -42,8 +42,11 @@ class InFlight:
         if self._abandoned.is_set():
             raise AbandonedError
 
-    def run(self, work: Callable[[Batch], None], batch: Batch, done: Callable[[Batch], None]) -> None:
-        """Work on the batch, now or in a thread; `done` is called here. Raises what some batch before it failed with."""
+    def run(self, work: Callable[[Batch], None], batch: Batch, done: Callable[[Batch], None], *, most: int | None = None) -> None:
+        """Work on the batch, now or in a thread, with at most so many of its action under way; `done` is called here.
+
+        Raises what some batch before it failed with.
+        """
         if self._pool is None:
             work(batch)
             done(batch)
@@ -51,7 +54,7 @@ class InFlight:
         kind = None if batch.part is None else (batch.lane, batch.part)
         if kind is None or kind != self._kind:
             self.wait_for_all()
-        while len(self._under_way) >= self._most:
+        while len(self._under_way) >= min(most or self._most, self._most):
             self._collect()
         self._kind = kind
         self._under_way[self._pool.submit(work, batch)] = (batch, done)

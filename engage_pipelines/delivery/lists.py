@@ -144,11 +144,11 @@ def _asked(hands: Hands, ask: Ask, target: Target) -> ListId | None:
         work.runtime.database,
         hands.lease,
         work.connection.destination_id,
-        usual_rate=limits.requests_per_s,
         monotonic=clock.monotonic,
         sleep=work.runtime.sleep,
     )
-    pacing.wait_until_allowed()
+    # no action: it is asked at the pace of the type
+    pacing.wait_until_allowed(limits.requests_per_s)
     deadline = hands.lease.begin_request(times.request_deadline_s)
     found = ask(settings=work.settings, target=target, deadline_s=times.request_deadline_s)
     if found is None or isinstance(found, ListId):
@@ -158,7 +158,7 @@ def _asked(hands: Hands, ask: Ask, target: Target) -> ListId | None:
     if isinstance(found, Stop):
         raise SyncStoppedError(found.reason, found.remedy)
     if isinstance(found, Pause):
-        pacing.pause(found.after_s)
+        pacing.pause(found.after_s, limits.requests_per_s)
         until = work.runtime.now_us() + round(found.after_s * SECOND_US)
         raise PausedError(f"The destination asks to wait for {found.after_s:.0f} s.", "It is tried again then.", until_us=until)
     raise NoAnswerError(f"The destination says nothing usable of the list: {_reason(found)}", "It is tried again by itself.")

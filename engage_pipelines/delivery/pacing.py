@@ -42,7 +42,7 @@ _MEASURED_OVER_S = 10.0
 
 
 class Pacing:
-    """The gate of one connection; `usual_rate` is what its destination's type declares.
+    """The gate of one connection; `usual_rate` is what the type declares for the action that a request is of.
 
     One thread at a time may be in it, but `sleep` may let others in: whoever slept looks at everything again.
     """
@@ -53,22 +53,21 @@ class Pacing:
         lease: Lease,
         destination_id: str,
         *,
-        usual_rate: float | None,
         monotonic: Callable[[], float],
         sleep: Callable[[float], None],
     ) -> None:
         self._database = database
         self._lease = lease
         self._destination_id = destination_id
-        self._usual_rate = usual_rate
         self._monotonic = monotonic
         self._sleep = sleep
         self._seen: tuple[Allowance, float] | None = None
         self._permissions: deque[int] = deque()
+        self._permitted_for: float | None = None
         self._begun: deque[float] = deque(maxlen=200)
         self._begun_us = 0
 
-    def wait_until_allowed(self) -> None:
+    def wait_until_allowed(self, usual_rate: float | None) -> None:
         """Hold back as long as the row says so.
 
         Raises PausedError when people paused the connection or the wait is long: the run ends at a batch boundary.
@@ -78,15 +77,15 @@ class Pacing:
             seen = self._look()
             if seen.state not in {"active", "leaving"}:
                 raise PausedError(f"The connection is {seen.state}: the sync stopped at a batch boundary.", "Resume it to send the rest.")
-            if not (self._is_paused(seen) or self._is_left_alone(seen, began) or self._is_early(seen, began)):
+            if not (self._is_paused(seen) or self._is_left_alone(seen, began) or self._is_early(seen, usual_rate, began)):
                 break
         self._begun.append(self._monotonic())
         self._begun_us = self._now_us()
 
-    def pause(self, after_s: float) -> None:
+    def pause(self, after_s: float, usual_rate: float | None) -> None:
         """The destination asked everyone to wait, and to come slower afterwards."""
         seen, measured, begun = self._look(), self._measured(), self._begun_us
-        usual = effective_rate(self._usual_rate, seen.most_per_s)
+        usual = effective_rate(usual_rate, seen.most_per_s)
         with self._lease.write() as c:
             now = self._database.now_us(c)
             until = now + round(max(after_s, 0.001) * SECOND_US)
@@ -180,11 +179,15 @@ class Pacing:
             )
         self._seen = None
 
-    def _is_early(self, seen: Allowance, began: float) -> bool:
+    def _is_early(self, seen: Allowance, usual_rate: float | None, began: float) -> bool:
         """Whether the pace asked for a wait; False when there is no limit, or a permission holds now and is used."""
-        rate = effective_rate(self._usual_rate, seen.most_per_s, seen.pace.slowed_to)
+        rate = effective_rate(usual_rate, seen.most_per_s, seen.pace.slowed_to)
         if rate is None:
             return False
+        if usual_rate != self._permitted_for:
+            # those that are left were taken for another action
+            self._permissions.clear()
+            self._permitted_for = usual_rate
         if not self._permissions and not self._take(rate, began):
             return True
         wait_s = (self._permissions[0] - self._now_us()) / SECOND_US

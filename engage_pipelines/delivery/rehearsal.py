@@ -8,7 +8,7 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import duckdb
@@ -98,7 +98,7 @@ def count(look: Look) -> Rehearsal:
         resumed=False,
         presets=(),
         version=work.connection.current,
-        limits=work.type.limits_with(work.settings),
+        limits=_tightest(work),
         whole_list=work.type.writes_whole_list(work.settings),
     )
     if work.connection.current:
@@ -106,6 +106,17 @@ def count(look: Look) -> Rehearsal:
             for replica in look.replicas:
                 _add_replica(rehearsal, look, replica, Path(scratch))
     return rehearsal
+
+
+def _tightest(work: Work) -> Limits:
+    """Of the actions that would be done, what every request keeps to."""
+    usual = work.type.limits_with(work.settings)
+    each = [work.type.limits_of(mapping.row.action, work.settings) for mapping in work.mappings] or [usual]
+    return replace(
+        usual,
+        max_batch_records=min(one.max_batch_records for one in each),
+        max_batch_bytes=min(one.max_batch_bytes for one in each),
+    )
 
 
 def _look(runtime: Runtime, act: Callable[[Change], Connected]) -> tuple[Look, Connected]:
@@ -148,7 +159,7 @@ def _add_replica(rehearsal: Rehearsal, look: Look, replica: ReplicaState, scratc
             if not planned.changes:
                 continue
             requests = sum(
-                _add_calls(rehearsal, db, _renderer(work, replica), mapping, entered=entered)
+                _add_calls(rehearsal, db, _Sends(work, mapping, _renderer(work, replica)), entered=entered)
                 for mapping in work.mappings
                 for entered in (False, True)
             )
@@ -166,12 +177,24 @@ def _renderer(work: Work, replica: ReplicaState) -> Renderer:
     )
 
 
-def _add_calls(rehearsal: Rehearsal, db: duckdb.DuckDBPyConnection, renderer: Renderer, mapping: CompiledMapping, *, entered: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class _Sends:
+    """A mapping, and what renders its records."""
+
+    work: Work
+    mapping: CompiledMapping
+    renderer: Renderer
+
+    def limits(self) -> Limits:
+        return self.work.type.limits_of(self.mapping.row.action, self.work.settings)
+
+
+def _add_calls(rehearsal: Rehearsal, db: duckdb.DuckDBPyConnection, sends: _Sends, *, entered: bool) -> int:
     """Count what one mapping would send of the planned changes in one direction; the requests that takes."""
     total = int(db.execute("select count(*) from owed where value = ?", [entered]).fetchall()[0][0])
     query = f"select address, value, email from owed where value = ? order by address limit {SAMPLE}"
     sample = db.execute(query, [entered]).fetchall()
-    records = [record for record, problem in renderer.records(mapping, iter(sample), 0) if not problem]
+    records = [record for record, problem in sends.renderer.records(sends.mapping, iter(sample), 0) if not problem]
     if not records:
         return 0
     rehearsal.is_exact &= total == len(sample)
@@ -179,6 +202,7 @@ def _add_calls(rehearsal: Rehearsal, db: duckdb.DuckDBPyConnection, renderer: Re
     counts = rehearsal.entered if entered else rehearsal.exited
     counts.update({call: round(count * scale) for call, count in Counter(record.call for record in records).items()})
     weight = sum(len(record.body) + 1 for record in records) / len(records)
-    room = max(1, min(rehearsal.limits.max_batch_records, int(rehearsal.limits.max_batch_bytes / weight)))
+    limits = sends.limits()
+    room = max(1, min(limits.max_batch_records, int(limits.max_batch_bytes / weight)))
     lanes = Counter(record.lane for record in records)
     return sum(math.ceil(count * scale / room) for count in lanes.values())

@@ -33,6 +33,7 @@ from engage_pipelines.destinations.base import (
     Backoff,
     Bisect,
     DestinationType,
+    Limits,
     Pause,
     Settings,
     Stop,
@@ -66,6 +67,15 @@ class Outside:
     target: Target
     destination_id: str
 
+    def limits_of(self, action: str) -> Limits:
+        """What a request of the action may carry, how many may be under way, and how fast they may follow each other."""
+        return self.type.limits_of(action, self.settings)
+
+    @property
+    def most_in_flight(self) -> int:
+        """The most requests that some action may have under way."""
+        return max((self.limits_of(action.key).max_in_flight for action in self.type.actions), default=1)
+
 
 @dataclass(frozen=True, slots=True)
 class Clock:
@@ -91,14 +101,12 @@ class Sender:
         self._stop = stop
         self._sent = 0
         self._failed_alone = 0
-        limits = outside.type.limits_with(outside.settings)
-        self._in_flight = InFlight(limits.max_in_flight)
+        self._in_flight = InFlight(outside.most_in_flight)
         self._gate = threading.Lock()
         self._pacing = Pacing(
             database,
             lease,
             outside.destination_id,
-            usual_rate=limits.requests_per_s,
             monotonic=clock.monotonic,
             sleep=self._wait_at_gate,
         )
@@ -110,10 +118,11 @@ class Sender:
             self._sent += len(batch)
             on_progress(len(batch))
 
-        cutter = Cutter(partial(self._outside.type.limits_of, settings=self._outside.settings), self._refuse_oversize)
+        limits_of = self._outside.limits_of
+        cutter = Cutter(limits_of, self._refuse_oversize)
         with Acknowledger(partial(acknowledge, self._lease, self._generation)) as self._ledger, self._in_flight:
             for batch in cutter.batches(rows):
-                self._in_flight.run(self._settle_batch, batch, done)
+                self._in_flight.run(self._settle_batch, batch, done, most=limits_of(batch.action).max_in_flight)
             self._in_flight.wait_for_all()
 
     def _settle_batch(self, batch: Batch, tries_allowed: int = MAX_TRIES) -> None:
@@ -140,7 +149,7 @@ class Sender:
         while True:
             verdict = self._request(batch)
             if isinstance(verdict, Pause):
-                self._pause(verdict)
+                self._pause(verdict, batch.action)
                 continue
             if isinstance(verdict, Stop):
                 raise SyncStoppedError(verdict.reason, verdict.remedy)
@@ -151,7 +160,7 @@ class Sender:
             self._wait(verdict.after_s if verdict.after_s is not None else self._clock.jitter(longest))
 
     def _request(self, batch: Batch) -> Verdict:
-        self._wait_until_allowed()
+        self._wait_until_allowed(batch.action)
         deadline_s = self._lease.times.request_deadline_s
         deadline = self._lease.begin_request(deadline_s)
         verdict = self._outside.type.send(
@@ -169,15 +178,15 @@ class Sender:
             self._pacing.heard(verdict)
         return verdict
 
-    def _wait_until_allowed(self) -> None:
+    def _wait_until_allowed(self, action: str) -> None:
         self._in_flight.check()
         self._stop.check()
         with self._gate:
-            self._pacing.wait_until_allowed()
+            self._pacing.wait_until_allowed(self._outside.limits_of(action).requests_per_s)
 
-    def _pause(self, verdict: Pause) -> None:
+    def _pause(self, verdict: Pause, action: str) -> None:
         with self._gate:
-            self._pacing.pause(verdict.after_s)
+            self._pacing.pause(verdict.after_s, self._outside.limits_of(action).requests_per_s)
 
     def _wait_at_gate(self, seconds: float) -> None:
         """Wait with the gate open, so that other requests under way can tell what they heard; who waits looks again afterwards."""

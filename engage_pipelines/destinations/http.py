@@ -101,7 +101,7 @@ class HttpDestination(DestinationType):
     def send(self, records: Sequence[Record], *, action: str, settings: Settings, target: Target, deadline_s: float) -> Verdict:
         if not records:
             return Accepted()
-        too_much = refuse_oversize(records, self.limits_with(settings))
+        too_much = refuse_oversize(records, self.limits_of(action, settings))
         if too_much is not None:
             return too_much
         request = self.build(records, action=action, settings=settings, target=target, now_s=int(time.time()))

@@ -3,6 +3,7 @@
 import itertools
 import threading
 import time
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +14,12 @@ from engage_pipelines.delivery.lease import acquire
 from engage_pipelines.delivery.pacing import Pacing
 from engage_pipelines.delivery.send import NoAnswerError
 from engage_pipelines.delivery.stopping import PausedError
-from engage_pipelines.destinations.base import Accepted, Backoff, Pause
+from engage_pipelines.destinations.base import Accepted, Action, Backoff, Limits, Pause
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.attempts import owed_sync_requests
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.status import list_status
-from tests.delivery.world import World
+from tests.delivery.world import Recorder, World
 
 TEN = {n: [f"user_id:u{n}"] for n in range(10)}
 
@@ -64,6 +65,40 @@ def test_requests_begin_no_faster_than_the_operator_allows(world: World, connect
     assert all(1.9 <= gap <= 2.3 for gap in gaps), gaps
 
 
+def test_each_action_goes_at_its_own_pace_with_its_own_number_under_way(world: World, monkeypatch: pytest.MonkeyPatch):
+    """Identify calls go as the type allows, Track calls to an endpoint that takes one at a time, two a second."""
+    usual = replace(world.recorder.limits, max_in_flight=3)
+    slow = Action("one", "One", frozenset({"track"}), {"@path": "$."}, limits=Limits(max_batch_records=1, requests_per_s=2))
+    monkeypatch.setattr(Recorder, "limits", usual)
+    monkeypatch.setattr(Recorder, "actions", (*Recorder.actions, slow))
+    monkeypatch.setattr(Recorder, "presets", tuple(replace(one, action="one") if one.call == "track" else one for one in Recorder.presets))
+    world.runtime = replace(world.runtime, max_changes=1_000)
+    world.audience()
+    world.destination()
+    connection_id = world.connect(calls=("identify", "track")).connection.id
+    world.publish(TEN)
+    begun: dict[str, list[int]] = {"identify": [], "track": []}
+    under_way: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+
+    def script(batch: list[dict[str, Any]]) -> Accepted:
+        call = batch[0]["type"]
+        begun[call].append(world.time.now_us)
+        under_way[call] += 1
+        most[call] = max(most[call], under_way[call])
+        time.sleep(0.02)
+        under_way[call] -= 1
+        return Accepted()
+
+    world.recorder.script = script
+    world.sync(connection_id)
+    gaps = {call: [(b - a) / 1e6 for a, b in itertools.pairwise(at)] for call, at in begun.items()}
+    assert (len(gaps["identify"]), len(gaps["track"])) == (4, 9)
+    assert max(gaps["identify"]) < 0.3, gaps
+    assert min(gaps["track"]) > 0.4, gaps
+    assert (most["identify"], most["track"]) == (3, 1)
+
+
 def test_without_a_limit_no_row_is_written_and_few_looks_are_taken(world: World, connected: str):
     world.publish({n: [f"user_id:u{n}"] for n in range(200)})
     looks: list[str] = []
@@ -99,9 +134,9 @@ def test_two_connections_of_one_destination_share_its_pace_evenly(world: World, 
 
     def send(connection_id: str) -> None:
         with acquire(database, connection_id, connection_id, sleep=time.sleep) as lease:
-            gate = Pacing(database, lease, destination_id, usual_rate=1000.0, monotonic=time.monotonic, sleep=time.sleep)
+            gate = Pacing(database, lease, destination_id, monotonic=time.monotonic, sleep=time.sleep)
             while time.monotonic() < until:
-                gate.wait_until_allowed()
+                gate.wait_until_allowed(1000.0)
                 counts[connection_id] += 1
 
     threads = [threading.Thread(target=send, args=(one,)) for one in counts]

@@ -1,5 +1,6 @@
 """Rehearsing a connection: what it says agrees with what connecting then does, and nothing is written."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,13 +8,14 @@ import sqlalchemy as sa
 
 from engage_pipelines.delivery import rehearsal
 from engage_pipelines.delivery.rehearsal import Rehearsal, rehearse
+from engage_pipelines.destinations.base import Action, Limits
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import ConflictError, NotFoundError
 from engage_pipelines.registry import connections
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.connections import NewConnection
 from engage_pipelines.registry.indexes import metadata
-from tests.delivery.world import World
+from tests.delivery.world import Recorder, World
 
 FIVE = {n: [f"user_id:u{n}"] for n in range(1, 6)}
 
@@ -43,6 +45,18 @@ def test_calls_and_requests_are_those_that_the_backfill_then_makes(prepared: Wor
     prepared.sync_until_done(connection_id)
     assert len(prepared.recorder.records) == 10
     assert said.requests == len(prepared.recorder.batches)
+
+
+def test_requests_are_counted_by_the_limits_of_each_action(prepared: World, monkeypatch: pytest.MonkeyPatch):
+    one = Action("one", "One", frozenset({"track"}), {"@path": "$."}, limits=Limits(max_batch_records=1))
+    monkeypatch.setattr(Recorder, "actions", (*Recorder.actions, one))
+    monkeypatch.setattr(Recorder, "presets", tuple(replace(p, action="one") if p.call == "track" else p for p in Recorder.presets))
+    said = ask(prepared, calls=("identify", "track"))
+    connection_id = prepared.connect(calls=("identify", "track")).connection.id
+    prepared.runtime = replace(prepared.runtime, max_changes=1_000)
+    prepared.sync_until_done(connection_id)
+    assert said.requests == len(prepared.recorder.batches) == 3 + 5
+    assert said.limits.max_batch_records == 1
 
 
 def test_nothing_is_written(prepared: World):

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from engage_pipelines.computing.facts_home import refuse_warehouse
 from engage_pipelines.computing.member_names import Named
-from engage_pipelines.computing.profiles import Subject, load_subject, memberships_for
+from engage_pipelines.computing.profiles import Subject, load_subjects, memberships_for
 from engage_pipelines.computing.questions import Question
 from engage_pipelines.computing.suppress import find_suppressed
 from engage_pipelines.domain.computation import EXTERNAL_IDS, Audience, Computation, Level
@@ -122,7 +121,6 @@ def explain(
     """Why the member is in or not, as of the session's instant. `level` is that of the member: a user is in an audience of accounts
     through any of their accounts. Raises DefinitionError.
     """
-    refuse_warehouse(session, "An explanation")
     definition = parse(audience.definition, level=audience.level)
     desk = _Desk(session, definition, audience, tuple(each for each in context if each.key != audience.key))
     parts = [desk.through_accounts(member) if level is not audience.level else desk.of(member)]
@@ -173,7 +171,7 @@ class _Desk:
         asked = Asked(self.session.at_us, self.audience.empty_accounts, memberships.of_users, memberships.traits_of_users)
         explainer = _Explainer(asked, self.audience.events_since_us)
         condition, level = self.definition.condition, self.definition.level
-        subjects = [load_subject(self.session, member, self.definition, memberships) for member in members]
+        subjects = load_subjects(self.session, members, self.definition, memberships)
         return [explainer.clause(condition, subject, level) for subject in subjects]
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from engage_pipelines.domain.errors import UsageError
 from engage_pipelines.facts.session import FactsSession, open_session
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.lookup import list_spaces
@@ -40,9 +39,3 @@ def open_home(settings: Settings, facts: "WarehouseFacts") -> "Home":
     from engage_pipelines.facts.warehouse.session import Home  # noqa: PLC0415 - see above
 
     return Home(facts, Vault(settings.keys).resolve(facts.url, field="The URL of the facts"))
-
-
-def refuse_warehouse(session: FactsSession, what: str) -> None:
-    """Raises UsageError for what needs the rows themselves, which stay in the warehouse."""
-    if session.elsewhere is not None:
-        raise UsageError(f"{what} is not there yet for facts in a warehouse.", "See docs/warehouse.md.")

@@ -85,12 +85,25 @@ def memberships_for(session: FactsSession, definition: Definition | TraitDefinit
     return Memberships({each.key: each.level for each in referred}, members, values)
 
 
-def load_subject(session: FactsSession, member: int, definition: Definition | TraitDefinition, memberships: Memberships) -> Subject:
-    """The member with every fact that the definition may look at; of an account, its users too."""
+def load_subjects(
+    session: FactsSession, members: Sequence[int], definition: Definition | TraitDefinition, memberships: Memberships
+) -> list[Subject]:
+    """Each member with every fact that the definition may look at; of accounts, their users too. Raises StateError."""
+    users = {member: [] if definition.level is Level.USER else _users_of(session, member) for member in members}
+    session.read_rows(sorted({*members, *(user for each in users.values() for user in each)}), definition)
+    return [_load_subject(session, member, users[member], definition, memberships) for member in members]
+
+
+def _users_of(session: FactsSession, account: int) -> list[int]:
+    query = "SELECT DISTINCT l.member FROM account_users l SEMI JOIN users u ON u.member = l.member WHERE l.account = $1 ORDER BY 1"
+    return [row[0] for row in session.connection.execute(query, [account]).fetchall()]
+
+
+def _load_subject(
+    session: FactsSession, member: int, users: Sequence[int], definition: Definition | TraitDefinition, memberships: Memberships
+) -> Subject:
     if definition.level is Level.USER:
         return _load(session, [member], definition, memberships)[0]
-    query = "SELECT DISTINCT l.member FROM account_users l SEMI JOIN users u ON u.member = l.member WHERE l.account = $1 ORDER BY 1"
-    users = [row[0] for row in session.connection.execute(query, [member]).fetchall()]
     account, *people = _load(session, [member, *users], definition, memberships, account=member)
     own = account.profile
     profile = Profile(own.traits, (), own.audiences, [each.profile for each in people], own.computed)
@@ -132,7 +145,8 @@ def _traits(
         found = session.connection.execute(_TRAITS, {"members": list(members), "keys": sorted(keys)})
         for member, key, value, ts in found.fetchall():
             values[member][key] = json.loads(value)
-            set_at[member][key] = ts
+            if ts is not None:
+                set_at[member][key] = ts
     return values, set_at
 
 

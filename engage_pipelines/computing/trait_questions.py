@@ -7,7 +7,7 @@ import numpy as np
 
 from engage_pipelines.computing.explain import iso
 from engage_pipelines.computing.member_names import Named, describe, names_of
-from engage_pipelines.computing.profiles import load_subject, memberships_for
+from engage_pipelines.computing.profiles import load_subjects, memberships_for
 from engage_pipelines.computing.questions import DRAFT, Desk
 from engage_pipelines.computing.suppress import find_suppressed
 from engage_pipelines.domain.computation import Computation, Level, TraitComputation, TraitType
@@ -121,7 +121,7 @@ def explain_value(session: FactsSession, question: TraitQuestion, named: Named) 
     definition = parse_trait(trait.definition, trait.level)
     memberships = memberships_for(session, definition, question.context)
     asked = Asked(session.at_us, user_audiences=memberships.of_users, user_traits=memberships.traits_of_users)
-    subject = load_subject(session, named.member, definition, memberships)
+    (subject,) = load_subjects(session, [named.member], definition, memberships)
     users = [each.profile for each in subject.users] if trait.level is Level.ACCOUNT else [subject.profile]
     events = definition.scalar.source
     assert isinstance(events, Events)

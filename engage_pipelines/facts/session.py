@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import duckdb
 
 from engage_pipelines.domain.computation import Audience
+from engage_pipelines.domain.query import Definition, TraitDefinition
 from engage_pipelines.facts.event_source import EventSource
 from engage_pipelines.facts.identity_sql import resolve_members
 from engage_pipelines.facts.store import Manifest, open_engine, read_manifest, relation, state_errors
@@ -92,6 +93,7 @@ class Elsewhere(Protocol):
     """Where the rows of events and traits are when they are not here: definitions are asked there, see `warehouse`."""
 
     def evaluate(self, session: "FactsSession", audiences: Sequence[Audience], context: Sequence[Audience]) -> "dict[str, Evaluated]": ...
+    def read_rows(self, session: "FactsSession", members: Sequence[int], definition: Definition | TraitDefinition) -> None: ...
     def close(self) -> None: ...
 
 
@@ -121,6 +123,11 @@ class FactsSession:
     def merged_subjects(self) -> str:
         """SQL for the subjects that belong to another member than themselves: subject, member."""
         return "member_of" if self.events.is_merged else "(SELECT 0::BIGINT AS subject, 0::BIGINT AS member LIMIT 0)"
+
+    def read_rows(self, members: Sequence[int], definition: Definition | TraitDefinition) -> None:
+        """Have event_rows and trait_rows hold what the definition may look at of these members; elsewhere they hold it of nobody."""
+        if self.elsewhere is not None:
+            self.elsewhere.read_rows(self, members, definition)
 
     def materialize(self, view: str) -> None:
         """Keep the rows of a view from here on, where they are read more than once."""

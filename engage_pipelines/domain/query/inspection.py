@@ -1,15 +1,18 @@
 """Questions about a definition: what it refers to, and whether time alone can change its answer."""
 
 from collections.abc import Container, Iterator
+from dataclasses import dataclass
 
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.query.tree import (
     Between,
     Comparison,
     Condition,
+    Context,
     Definition,
     Duration,
     Events,
+    Path,
     Property,
     Scalar,
     Trait,
@@ -58,6 +61,25 @@ def event_sources(definition: Definition | TraitDefinition) -> Iterator[Events]:
     for each in comparisons_of(definition):
         if isinstance(each.scalar.source, Events):
             yield each.scalar.source
+
+
+@dataclass(frozen=True, slots=True)
+class RowPaths:
+    """Parts of rows that a definition reads, of any event."""
+
+    properties: frozenset[Path]
+    context: frozenset[Path]
+
+
+def row_paths(definition: Definition | TraitDefinition) -> RowPaths:
+    """Every property and part of the context that the definition reads: compared, compared with, or reduced."""
+    scalars = [each.scalar for each in comparisons_of(definition)]
+    scalars += [definition.scalar] if isinstance(definition, TraitDefinition) else []
+    read = [each.source for each in scalars]
+    read += [each.reducer.argument for each in scalars if each.reducer and each.reducer.argument]
+    read += [argument for each in comparisons_of(definition) for argument in each.arguments if isinstance(argument, Property | Context)]
+    properties = frozenset(each.path for each in read if isinstance(each, Property))
+    return RowPaths(properties, frozenset(each.path for each in read if isinstance(each, Context)))
 
 
 def events_of(condition: Condition) -> frozenset[str]:

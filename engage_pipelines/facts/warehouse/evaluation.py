@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from engage_pipelines.domain.computation import Audience, Level
 from engage_pipelines.domain.errors import EngageError
-from engage_pipelines.domain.query import events
+from engage_pipelines.domain.query import Definition, TraitDefinition, events
 from engage_pipelines.domain.query.history import count_events_since
 from engage_pipelines.domain.query.names import nearest
 from engage_pipelines.domain.query.tree import Trait
@@ -17,6 +17,7 @@ from engage_pipelines.facts.bits import Ids, ids_of
 from engage_pipelines.facts.evaluate import Evaluated, Members
 from engage_pipelines.facts.scopes import scoped
 from engage_pipelines.facts.session import FactsSession
+from engage_pipelines.facts.warehouse.of_members import MemberRows
 from engage_pipelines.facts.warehouse.people import Warehouse
 from engage_pipelines.facts.warehouse.reading import Reader
 from engage_pipelines.facts.warehouse.rows import knows_trait
@@ -47,6 +48,9 @@ class InWarehouse:
                 else Evaluated(audience.key, None, each, ())
             )
         return results
+
+    def read_rows(self, session: FactsSession, members: Sequence[int], definition: Definition | TraitDefinition) -> None:
+        MemberRows(session.connection, self.reader, self.warehouse).read(members, definition)
 
     def close(self) -> None:
         self.reader.close()

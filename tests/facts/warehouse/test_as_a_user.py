@@ -71,8 +71,11 @@ def test_from_tables_to_members(desk: Desk, cursor: Any, capsys: pytest.CaptureF
     assert desk.say("audience", "sql", "spenders") == 0
     cursor.execute(capsys.readouterr().out)
     assert sorted(cursor.fetchall()) == [("user_id", id_) for id_ in by_hand]
-    assert desk.say("audience", "explain", "spenders", by_hand[0]) == 2
-    assert "not there yet for facts in a warehouse" in capsys.readouterr().err
+    assert desk.say("audience", "explain", "spenders", by_hand[0]) == 0
+    told = capsys.readouterr().out
+    assert f"{by_hand[0]} is in spenders as of 2026-03-01T00:00:00Z." in told
+    assert "entered in version 1" in told
+    assert "true     trait('plan') = 'pro'" in told
 
 
 def test_what_changes_in_the_warehouse_changes_the_next_version(desk: Desk, cursor: Any) -> None:

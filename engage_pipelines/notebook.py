@@ -32,9 +32,9 @@ from engage_pipelines.computing.member_names import describe, find_member
 from engage_pipelines.computing.preview import preview, sizes_over_time
 from engage_pipelines.computing.questions import Desk, Draft, Question, instants, read_step
 from engage_pipelines.computing.trait_questions import ask_trait, described_values, draft_trait, preview_trait
-from engage_pipelines.domain.computation import Level
+from engage_pipelines.domain.computation import Level, read_level
 from engage_pipelines.domain.errors import NotFoundError, UsageError
-from engage_pipelines.registry.configuration import read_instant, read_level
+from engage_pipelines.domain.query.instants import read_instant
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.definitions import type_of_trait
 from engage_pipelines.registry.lookup import find_space, list_audiences

@@ -12,6 +12,7 @@ from engage_pipelines.cli.audience_flags import all_options, changeable_options,
 from engage_pipelines.cli.opening import open_database, open_registry
 from engage_pipelines.cli.output import instant_text, note, output_option, show, show_one
 from engage_pipelines.cli.waiting import wait_for_compute
+from engage_pipelines.domain.computation import read_level
 from engage_pipelines.domain.errors import UsageError
 from engage_pipelines.registry.cadence import DEFAULT_CADENCE
 from engage_pipelines.registry.computations import (
@@ -27,7 +28,6 @@ from engage_pipelines.registry.computations import (
     update_audience,
     used_by,
 )
-from engage_pipelines.registry.configuration import read_level
 from engage_pipelines.registry.connections import leave_where_said, remove_all
 from engage_pipelines.registry.lookup import Row, find_space
 from engage_pipelines.registry.runs import request_compute

@@ -7,10 +7,10 @@ from engage_pipelines.cli.output import instant_text, show_json
 from engage_pipelines.computing.facts_home import mapped_facts, open_home
 from engage_pipelines.domain.computation import Audience
 from engage_pipelines.domain.errors import UsageError
+from engage_pipelines.domain.query.instants import read_instant
 from engage_pipelines.facts.evaluate import refuse_traits
 from engage_pipelines.facts.warehouse.dialects import DIALECTS
 from engage_pipelines.facts.warehouse.printing import print_select
-from engage_pipelines.registry.configuration import read_instant
 
 
 @click.command("sql")

@@ -12,6 +12,7 @@ from engage_pipelines.cli.output import instant_text, note, output_option, show,
 from engage_pipelines.delivery.dead_letters import DeadLetter, Wanted, find_dead_letters, list_dead_letters
 from engage_pipelines.delivery.dead_letters import discard as discard_in
 from engage_pipelines.domain.errors import NotFoundError, UsageError
+from engage_pipelines.domain.query.instants import read_instant
 from engage_pipelines.registry.lookup import Row, find_audience, find_space
 from engage_pipelines.registry.nearest import did_you_mean
 from engage_pipelines.registry.tables import destination as destinations
@@ -169,8 +170,6 @@ def _destination_id(c: sa.Connection, space: Row, key: str) -> str:
 
 
 def _instant(text: str | None) -> int | None:
-    from engage_pipelines.registry.configuration import read_instant  # noqa: PLC0415 - brings pydantic, and few ask for times
-
     return None if text is None else read_instant(text)
 
 

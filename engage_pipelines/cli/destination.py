@@ -3,17 +3,15 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engage_pipelines.cli.opening import open_registry
 from engage_pipelines.cli.output import instant_text, output_option, show, show_one
-from engage_pipelines.destinations.base import Accepted, DestinationType, Pause, Stop
-from engage_pipelines.destinations.catalog import destination_type, destination_types
-from engage_pipelines.domain.errors import EngageError, SyncStoppedError, UsageError
+from engage_pipelines.destinations.catalog import destination_types
+from engage_pipelines.domain.errors import UsageError
 from engage_pipelines.domain.pacing import Pace, effective_rate, pace_words
-from engage_pipelines.registry.access_tokens import settings_for_sending
 from engage_pipelines.registry.destinations import (
     DestinationFields,
     NewDestination,
@@ -42,6 +40,9 @@ _max_rate = click.option(
     metavar="N",
     help="Send no faster than this, all its connections together; 0 leaves it at the type's own limit.",
 )
+
+if TYPE_CHECKING:
+    from engage_pipelines.destinations.base import DestinationType
 
 
 @click.group()
@@ -173,20 +174,12 @@ def remove(key: str) -> None:
 @click.argument("key")
 def test(key: str) -> None:
     """Try the credentials or the place of the destination KEY, or SOURCE/KEY, without sending anyone."""
+    from engage_pipelines.cli.trying import try_destination  # noqa: PLC0415 - brings what sending needs
+
     registry = open_registry()
     with registry.database.read() as c:
         row = _find(c, find_space(c, registry.space).id, key)
-    settings = settings_for_sending(registry, find_type(registry.types, row.type), row)
-    verdict = destination_type(row.type).test(settings)
-    match verdict:
-        case Accepted():
-            click.echo(f"Destination {key} works.")
-        case Stop():
-            raise SyncStoppedError(f"Destination {key!r} refuses: {verdict.reason}", verdict.remedy)
-        case Pause():
-            raise EngageError(f"Destination {key!r} asks to wait {verdict.after_s:g} s.", "Try again then.")
-        case _:
-            raise EngageError(f"Destination {key!r} does not work: {verdict.reason}", "Check its settings, and try again.")
+    try_destination(registry, row, key)
 
 
 @destination.command()
@@ -203,13 +196,13 @@ def new(name: str, folder: Path) -> None:
     click.echo(f"docs/writing-a-destination.md tells how to go on. Its tests pass as they are: pytest {folder / f'test_{name}.py'}")
 
 
-def _login(one: DestinationType) -> str:
+def _login(one: "DestinationType") -> str:
     if one.authentication is not None:
         return one.authentication.words
     return "keys of its own" if one.settings_model.secret_fields() else ""
 
 
-def _repeats(one: DestinationType) -> str:
+def _repeats(one: "DestinationType") -> str:
     """What a repeat does: the type's effect, and the actions that differ."""
     differing = [f"{action.key}: {action.effect}" for action in one.actions if action.effect not in {None, one.effect}]
     return ", ".join([str(one.effect), *differing])
@@ -223,7 +216,7 @@ def _row(row: Row) -> dict[str, Any]:
     return {"key": row.key, "name": row.name, "type": row.type, "enabled": row.enabled}
 
 
-def _settings(info: DestinationType, given: Sequence[str], ask: Sequence[str]) -> Mapping[str, Any]:
+def _settings(info: "DestinationType", given: Sequence[str], ask: Sequence[str]) -> Mapping[str, Any]:
     """The settings named on the command line; a secret in the clear is never taken from there, others could read it."""
     secret = secret_fields(info)
     settings: dict[str, Any] = {}
@@ -239,7 +232,7 @@ def _settings(info: DestinationType, given: Sequence[str], ask: Sequence[str]) -
     return settings
 
 
-def _value(info: DestinationType, name: str, text: str) -> Any:
+def _value(info: "DestinationType", name: str, text: str) -> Any:
     field = info.settings_model.model_fields.get(name)
     # a path such as {audience}.csv begins with a brace and is no JSON
     if not text.startswith(("{", "[")) or (field is not None and field.annotation is str):

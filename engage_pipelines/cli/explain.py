@@ -9,8 +9,8 @@ from engage_pipelines.cli.desk import open_desk
 from engage_pipelines.cli.output import output_option, show_json
 from engage_pipelines.computing.explain import Clause, Explanation
 from engage_pipelines.computing.explained import examples_of, explain_member
+from engage_pipelines.domain.query.instants import read_instant
 from engage_pipelines.domain.query.values import Json, text_form
-from engage_pipelines.registry.configuration import read_instant
 
 _INDENT = "  "
 _HEADS = {"and": "all of", "or": "one of", "not": "not"}

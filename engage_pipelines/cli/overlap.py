@@ -6,7 +6,7 @@ from engage_pipelines.cli.desk import open_desk
 from engage_pipelines.cli.output import instant_text, note, output_option, show_one
 from engage_pipelines.cli.preview import overlap_fields
 from engage_pipelines.computing.preview import preview as ask
-from engage_pipelines.registry.configuration import read_instant
+from engage_pipelines.domain.query.instants import read_instant
 
 
 @click.command()

@@ -12,10 +12,10 @@ from engage_pipelines.cli.output import ProgressLine, instant_text, note, output
 from engage_pipelines.computing.preview import AgainstVersion, Details, Overlap, Preview, SizeThen, sizes_over_time
 from engage_pipelines.computing.preview import preview as ask
 from engage_pipelines.computing.questions import Desk, Draft, Question, instants, read_step
-from engage_pipelines.domain.computation import Level
+from engage_pipelines.domain.computation import Level, read_level
 from engage_pipelines.domain.errors import UsageError
 from engage_pipelines.domain.query import parse
-from engage_pipelines.registry.configuration import read_instant, read_level
+from engage_pipelines.domain.query.instants import read_instant
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import click
 
 from engage_pipelines.cli.opening import open_database, open_registry
 from engage_pipelines.cli.output import instant_text, output_option, show
-from engage_pipelines.registry.configuration import read_instant
+from engage_pipelines.domain.query.instants import read_instant
 from engage_pipelines.registry.lookup import Row, list_spaces
 from engage_pipelines.registry.spaces import NewSpace, SpaceFields, create_space, find_space, update_space
 

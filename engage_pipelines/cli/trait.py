@@ -13,9 +13,8 @@ from engage_pipelines.cli.computation_rows import sizes_of, summary
 from engage_pipelines.cli.opening import open_database, open_registry
 from engage_pipelines.cli.output import output_option, show, show_one
 from engage_pipelines.cli.waiting import wait_for_compute
-from engage_pipelines.domain.computation import TraitType
+from engage_pipelines.domain.computation import TraitType, read_level
 from engage_pipelines.domain.errors import InputError, UsageError
-from engage_pipelines.registry.configuration import read_level
 from engage_pipelines.registry.definitions import type_of_trait, users_of
 from engage_pipelines.registry.lookup import Row, find_space
 from engage_pipelines.registry.requests import owe_compute

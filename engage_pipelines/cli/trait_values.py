@@ -18,9 +18,9 @@ from engage_pipelines.computing.kept_members import reading
 from engage_pipelines.computing.kept_values import value_changes_sql, values_sql
 from engage_pipelines.computing.member_names import IDENTIFIERS, find_member, names_of
 from engage_pipelines.computing.trait_questions import ask_trait, draft_trait, explain_value, preview_trait, sample_of
-from engage_pipelines.domain.computation import Level
+from engage_pipelines.domain.computation import Level, read_level
+from engage_pipelines.domain.query.instants import read_instant
 from engage_pipelines.domain.query.values import Json, text_form
-from engage_pipelines.registry.configuration import read_instant, read_level
 from engage_pipelines.registry.lookup import find_space
 from engage_pipelines.registry.traits import find_trait
 from engage_pipelines.settings import read_settings

@@ -14,6 +14,17 @@ class Level(StrEnum):
     ACCOUNT = "account"
 
 
+LEVELS = {"user": Level.USER, "USERS": Level.USER, "account": Level.ACCOUNT, "ACCOUNTS": Level.ACCOUNT}
+"""What people call the levels: in the query language's files, and as Segment's API spells them."""
+
+
+def read_level(text: str) -> Level:
+    """The level that `user`, `account`, `USERS` or `ACCOUNTS` stands for. Raises ConfigurationError for other words."""
+    if text not in LEVELS:
+        raise ConfigurationError(f"{text!r} is no level.", "Write user or account.")
+    return LEVELS[text]
+
+
 class EmptyAccounts(StrEnum):
     """What ANY, ALL and `ALL NOT` say of an account without users; `default` is false, false and true."""
 

@@ -11,11 +11,10 @@ several in one change stand or fall together. Computations to be computed are as
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from engage_pipelines.destinations.base import DestinationType
 from engage_pipelines.domain.errors import ConflictError
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.ids import IdSource, random_id
@@ -23,9 +22,12 @@ from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.requests import Stamp, owe_compute
 from engage_pipelines.registry.secrets import Vault
 from engage_pipelines.registry.tables import audit
-from engage_pipelines.registry.type_settings import SettingsDesk
 from engage_pipelines.registry.types import find_type
 from engage_pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from engage_pipelines.destinations.base import DestinationType
+    from engage_pipelines.registry.type_settings import SettingsDesk
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,8 @@ class Registry:
     """The control plane: its database, the destination types there are, how settings are kept, and in whose name changes are made."""
 
     database: Database
-    types: Mapping[str, DestinationType]
-    desk: SettingsDesk
+    types: Mapping[str, "DestinationType"]
+    desk: "SettingsDesk"
     actor: str
     space: str | None = None
     new_id: IdSource = random_id
@@ -48,8 +50,10 @@ class Registry:
             change.ask_for_computing()
 
 
-def open_registry(settings: Settings, *, types: Mapping[str, DestinationType], new_id: IdSource = random_id) -> Registry:
+def open_registry(settings: Settings, *, types: Mapping[str, "DestinationType"], new_id: IdSource = random_id) -> Registry:
     """The registry that the settings name; the database is opened, and made when it is an SQLite file that is not there."""
+    from engage_pipelines.registry.type_settings import SettingsDesk  # noqa: PLC0415 - brings pydantic, which looking does without
+
     return Registry(
         database=Database(settings.database_url),
         types=types,
@@ -74,7 +78,7 @@ class Change:
     def stamp(self) -> Stamp:
         return Stamp(now=self.now, actor=self.registry.actor, new_id=self.registry.new_id)
 
-    def type_of(self, key: str) -> DestinationType:
+    def type_of(self, key: str) -> "DestinationType":
         return find_type(self.registry.types, key)
 
     def insert(self, table: sa.Table, prefix: str, values: Mapping[str, Any]) -> Row:

@@ -4,28 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 
-from engage_pipelines.domain.computation import Level, TraitType
-from engage_pipelines.domain.errors import ConfigurationError
+from engage_pipelines.domain.computation import LEVELS, Level, TraitType
 from engage_pipelines.domain.query.instants import instant_us
 from engage_pipelines.domain.warehouse_mapping import WarehouseFacts
 from engage_pipelines.registry.cadence import DEFAULT_CADENCE
-
-_LEVELS = {"user": Level.USER, "USERS": Level.USER, "account": Level.ACCOUNT, "ACCOUNTS": Level.ACCOUNT}
-
-
-def read_instant(text: str) -> int:
-    """UTC microseconds since 1970. Raises ConfigurationError for a text that is no instant."""
-    at_us = instant_us(text)
-    if at_us is None:
-        raise ConfigurationError(f"{text!r} is not an instant.", "Write it like 2008-01-01T00:00:00Z.")
-    return at_us
-
-
-def read_level(text: str) -> Level:
-    """The level that `user`, `account`, `USERS` or `ACCOUNTS` stands for. Raises ConfigurationError for other words."""
-    if text not in _LEVELS:
-        raise ConfigurationError(f"{text!r} is no level.", "Write user or account.")
-    return _LEVELS[text]
 
 
 def _instant(value: object) -> int | None:
@@ -38,9 +20,9 @@ def _instant(value: object) -> int | None:
 
 
 def _level(value: object) -> Level:
-    if value not in _LEVELS:
+    if value not in LEVELS:
         raise ValueError("it is no level; write user or account")
-    return _LEVELS[str(value)]
+    return LEVELS[str(value)]
 
 
 def _trait_type(value: object) -> TraitType:

@@ -1,23 +1,25 @@
 """What people say of a connection's list: checked against the type's model, kept among the connection's options."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from engage_pipelines.destinations.base import DestinationType
 from engage_pipelines.domain.errors import ConfigurationError, UsageError
+
+if TYPE_CHECKING:
+    from engage_pipelines.destinations.base import DestinationType
 
 OPTION = "list_settings"
 
 
-def check_list_settings(info: DestinationType, given: Mapping[str, Any]) -> dict[str, Any]:
+def check_list_settings(info: "DestinationType", given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings as they are kept, those that were said alone. Raises UsageError or ConfigurationError with every problem."""
     model = info.list_settings_model
     if model is None:
         if not given:
             return {}
         raise UsageError(f"A list of type {info.key} has no settings.", "Leave them out.")
+    from pydantic import ValidationError  # noqa: PLC0415 - the model has brought it
+
     try:
         return model.model_validate(dict(given)).model_dump(mode="json", exclude_unset=True)
     except ValidationError as error:

@@ -5,7 +5,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from engage_pipelines.destinations.base import Target
 from engage_pipelines.domain.errors import ConflictError
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.list_settings import OPTION
@@ -19,6 +18,8 @@ def free_target(change: Change, space: Row, of: Row, to: Row, *, list_settings: 
 
     Raises ConflictError, naming the connection that has it; the one with the id `own` does not count.
     """
+    from engage_pipelines.destinations.base import Target  # noqa: PLC0415 - brings pydantic, and those who list destinations come by here
+
     info = change.type_of(to.type)
     place = Target(space=space.key, computation=of.key, level=of.level, name=of.name, list_settings=list_settings)
     target = info.external_target(change.registry.desk.describe(info, to.settings), place)

@@ -7,14 +7,16 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, SecretStr
 
-from engage_pipelines.destinations.base import DestinationType
 from engage_pipelines.domain.errors import ConfigurationError
 from engage_pipelines.registry.secrets import BULLETS, Vault, is_reference, masked
+
+if TYPE_CHECKING:
+    from engage_pipelines.destinations.base import DestinationType
 
 _PLACES = frozenset({"endpoint", "url", "host", "domain", "server"})
 """Last words of the names of settings that say where requests go."""
@@ -30,7 +32,7 @@ class SettingsDesk:
     vault: Vault
     files_dir: Path
 
-    def keep(self, info: DestinationType, given: Mapping[str, Any], *, old: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def keep(self, info: "DestinationType", given: Mapping[str, Any], *, old: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What to store for the settings that someone gave; bullets keep the old secret.
 
         Raises ConfigurationError with every problem, and for a secret that would be kept unseen and be sent elsewhere from now on.
@@ -56,11 +58,11 @@ class SettingsDesk:
             _check_same_place(info, old, stored, unseen)
         return stored
 
-    def describe(self, info: DestinationType, stored: Mapping[str, Any]) -> Any:
+    def describe(self, info: "DestinationType", stored: Mapping[str, Any]) -> Any:
         """The settings object with references in place of the secrets: enough to say what a connection would own outside."""
         return info.configure(stored, files_dir=self.files_dir)
 
-    def resolve(self, info: DestinationType, stored: Mapping[str, Any]) -> Any:
+    def resolve(self, info: "DestinationType", stored: Mapping[str, Any]) -> Any:
         """The type's settings object with every secret in it; for the process that is about to send, and for nothing else.
 
         Raises StateError when a secret is not there, ConfigurationError when the settings no longer fit the type.
@@ -69,7 +71,7 @@ class SettingsDesk:
         return info.configure(resolved, files_dir=self.files_dir)
 
 
-def _check_same_place(info: DestinationType, old: Mapping[str, Any], new: Mapping[str, Any], unseen: Sequence[str]) -> None:
+def _check_same_place(info: "DestinationType", old: Mapping[str, Any], new: Mapping[str, Any], unseen: Sequence[str]) -> None:
     """Whoever may change an address need not know the secrets, and must not have them sent to an address of theirs."""
     secret = secret_fields(info)
     names = [name for name in info.settings_model.model_fields if name not in secret and (_leads(name, old.get(name), new.get(name)))]
@@ -94,23 +96,23 @@ def _place(value: Any) -> Any:
     return (parts.scheme, parts.netloc) if parts.netloc else value.strip().lower()
 
 
-def masked_settings(info: DestinationType, stored: Mapping[str, Any]) -> dict[str, Any]:
+def masked_settings(info: "DestinationType", stored: Mapping[str, Any]) -> dict[str, Any]:
     """The settings as people, audit rows and lists may see them."""
     return replace_secrets(info, stored, lambda text, _field: masked(text))
 
 
-def secret_fields(info: DestinationType) -> frozenset[str]:
+def secret_fields(info: "DestinationType") -> frozenset[str]:
     """The top-level settings that hold a secret."""
     return frozenset(name for name, field in info.settings_model.model_fields.items() if _holds_secret(field.annotation))
 
 
-def replace_secrets(info: DestinationType, settings: Mapping[str, Any], on_secret: _OnSecret) -> dict[str, Any]:
+def replace_secrets(info: "DestinationType", settings: Mapping[str, Any], on_secret: _OnSecret) -> dict[str, Any]:
     """The settings with what `on_secret` gives in place of each secret; it is told the text and the field, like `headers.x`."""
     fields = info.settings_model.model_fields
     return {name: _walk(fields[name].annotation, value, name, on_secret) if name in fields else value for name, value in settings.items()}
 
 
-def _secrets_in(info: DestinationType, stored: Mapping[str, Any]) -> dict[str, str]:
+def _secrets_in(info: "DestinationType", stored: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
 
     def note(text: str, field: str) -> str:

@@ -1,18 +1,21 @@
 """Destination types as the registry looks at them: found by name, with their actions and calls."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from engage_pipelines.destinations.base import Action, DestinationType
 from engage_pipelines.domain.errors import NotFoundError
 from engage_pipelines.registry.nearest import did_you_mean
 
+if TYPE_CHECKING:
+    from engage_pipelines.destinations.base import Action, DestinationType
 
-def supported_calls(type_: DestinationType) -> frozenset[str]:
+
+def supported_calls(type_: "DestinationType") -> frozenset[str]:
     """Every call that some action of the type takes."""
     return frozenset(call for action in type_.actions for call in action.calls)
 
 
-def find_type(types: Mapping[str, DestinationType], key: str) -> DestinationType:
+def find_type(types: Mapping[str, "DestinationType"], key: str) -> "DestinationType":
     """The type called `key`. Raises NotFoundError with the nearest name."""
     if key not in types:
         raise NotFoundError(
@@ -21,7 +24,7 @@ def find_type(types: Mapping[str, DestinationType], key: str) -> DestinationType
     return types[key]
 
 
-def find_action(type_: DestinationType, key: str) -> Action:
+def find_action(type_: "DestinationType", key: str) -> "Action":
     """The action of the type called `key`. Raises NotFoundError with the nearest name."""
     actions = {action.key: action for action in type_.actions}
     if key not in actions:

@@ -7,6 +7,7 @@
 import re
 from datetime import date, datetime, timedelta
 
+from engage_pipelines.domain.errors import ConfigurationError
 from engage_pipelines.domain.query.tree import Moment
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive on purpose: arithmetic on UTC alone
@@ -29,6 +30,14 @@ def instant_us(text: str) -> int | None:
     except ValueError:
         return None
     return (day.toordinal() - _EPOCH_DAY) * _DAY_US + _time_us(found[2]) - _zone_us(found[3])
+
+
+def read_instant(text: str) -> int:
+    """UTC microseconds since 1970. Raises ConfigurationError for a text that is no instant."""
+    at_us = instant_us(text)
+    if at_us is None:
+        raise ConfigurationError(f"{text!r} is not an instant.", "Write it like 2008-01-01T00:00:00Z.")
+    return at_us
 
 
 def _time_us(time: str | None) -> int:

@@ -3,14 +3,15 @@
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import NoReturn
-
-from lark import Token
+from typing import TYPE_CHECKING, NoReturn
 
 from engage_pipelines.domain.errors import DefinitionError
 from engage_pipelines.domain.query.instants import read_moment
 from engage_pipelines.domain.query.names import did_you_mean
 from engage_pipelines.domain.query.tree import Condition, Duration, Literal, Moment, Number, Path, Place, Scalar, Text, Truth, Unit
+
+if TYPE_CHECKING:
+    from lark import Token
 
 MAX_DIGITS = 30
 MAX_WINDOW_US = 200 * 366 * 86_400_000_000
@@ -48,7 +49,7 @@ class Cast:
     """A value `as` something."""
 
     value: "Piece"
-    kind: Token
+    kind: "Token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def fail(place: Place, what: str, remedy: str = "") -> NoReturn:
     raise DefinitionError(what, remedy, line=place.line, column=place.column)
 
 
-def place_of_token(token: Token) -> Place:
+def place_of_token(token: "Token") -> Place:
     return Place(token.line or 1, token.column or 1)
 
 
@@ -78,7 +79,7 @@ def place_of_piece(piece: Piece) -> Place:
     return piece.place
 
 
-def read_literal(token: Token) -> Literal:
+def read_literal(token: "Token") -> Literal:
     """The literal a token stands for."""
     place, text = place_of_token(token), str(token)
     if token.type == "NUMBER":
@@ -143,7 +144,7 @@ def path_of(text: Text) -> Path:
 _UNITS = {"second": Unit.SECOND, "hour": Unit.HOUR, "day": Unit.DAY}
 
 
-def read_duration(amount: Token, unit: Token) -> Duration:
+def read_duration(amount: "Token", unit: "Token") -> Duration:
     """`7 days`. Raises DefinitionError for a unit there is not, and for what is no window."""
     place, name = place_of_token(amount), str(unit).casefold().removesuffix("s")
     if name not in _UNITS:

@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from engage_pipelines.domain.errors import EngageError
-from engage_pipelines.registry.configuration import read_instant
+from engage_pipelines.domain.query.instants import read_instant
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.tables import audit, connection, exception, generation
 from engage_pipelines.registry.tokens import Role

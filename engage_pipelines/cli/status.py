@@ -31,7 +31,7 @@ def status(audience: str | None, *, watch: bool, output: str) -> None:
         if watch and output == "table":
             click.clear()
         show(
-            [(_shown if output == "json" else _in_table)(row) for row in rows],
+            [(_in_json if output == "json" else _in_table)(row) for row in rows],
             output=output,
             empty="Nothing is connected. Connect with: engage connect AUDIENCE DESTINATION",
         )
@@ -92,9 +92,13 @@ def duration_words(seconds: float) -> str:
 
 def _shown(row: StatusRow) -> dict[str, Any]:
     values = asdict(row)
-    for name in ("error", "remedy", "id", "calls"):
+    for name in ("error", "remedy", "note", "id", "calls"):
         del values[name]
     return {**values, "last_sync_at": instant_text(row.last_sync_at)}
+
+
+def _in_json(row: StatusRow) -> dict[str, Any]:
+    return {**_shown(row), "note": row.note}
 
 
 def _in_table(row: StatusRow) -> dict[str, Any]:
@@ -112,5 +116,7 @@ def _say_more(rows: Sequence[StatusRow], output: str) -> None:
             note(f"{row.audience} -> {row.destination}: {progress_words(row.progress)}")
         if row.error:
             note(f"{row.audience} -> {row.destination}: {row.error} {row.remedy or ''}".rstrip())
+        if row.note:
+            note(f"{row.audience} -> {row.destination}: {row.note}")
     for destination, words in {row.destination: row.pace for row in rows if row.pace}.items():
         note(f"{destination}: {'; '.join(words)}")

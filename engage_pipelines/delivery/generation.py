@@ -25,7 +25,7 @@ from engage_pipelines.delivery.work import Work
 from engage_pipelines.destinations.base import Accepted, ListRow, Pause, Stop
 from engage_pipelines.domain.errors import SyncStoppedError
 from engage_pipelines.domain.ownership import SECOND_US, quiet_in_us
-from engage_pipelines.domain.protocol import EMPTIED, Range, ReplicaState, Settled, Step, is_behind
+from engage_pipelines.domain.protocol import EMPTIED, Range, ReplicaState, Settled, Step, is_behind, version_word
 
 LIST_CHUNK = 10_000
 PROGRESS_EVERY_S = 5.0
@@ -86,7 +86,9 @@ def start(hands: Hands, replica: ReplicaState, step: Step) -> GenerationRow | No
         with GenerationWriter(work.path(generation.id)) as writer:
             unsent = write(renderer, planner.db, writer, exceptions, work.folder)
     state.open_generation(lease, generation.id, writer.count, unsent)
-    hands.log(f"generation={generation.id} kind={step.kind} level={replica.level} version={step.target} records={writer.count}")
+    hands.log(
+        f"generation={generation.id} kind={step.kind} level={replica.level} version={version_word(step.target)} records={writer.count}"
+    )
     return replace(generation, state="open")
 
 

@@ -24,7 +24,7 @@ from engage_pipelines.delivery.state import GenerationRow, Skipped
 from engage_pipelines.delivery.stopping import PausedError
 from engage_pipelines.delivery.work import Work, open_work
 from engage_pipelines.domain.errors import EngageError, SyncStoppedError
-from engage_pipelines.domain.protocol import ReplicaState, Step, is_owed, may_go, next_step, steps, yields
+from engage_pipelines.domain.protocol import ReplicaState, Step, is_owed, may_go, next_step, steps, version_word, yields
 from engage_pipelines.registry.leaving import end
 from engage_pipelines.registry.tables import connection as connections
 
@@ -37,9 +37,9 @@ Counts = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class SyncPlan:
-    """What a run found to do: members whose state the destination does not know, by level."""
+    """What a run found to do: members whose state the destination does not know, by level; no version where the connection leaves."""
 
-    version: int
+    version: int | None
     owed: Mapping[str, int]
 
 
@@ -53,9 +53,12 @@ class LevelReport:
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """How a connection stands after a run; `counts` are the records of the generations that the run settled."""
+    """How a connection stands after a run; `counts` are the records of the generations that the run settled.
 
-    version: int
+    There is no version where the connection leaves: it aims at one of its own, in which nobody is.
+    """
+
+    version: int | None
     counts: Counts
     dead_letters: int
     waiting: int
@@ -88,8 +91,8 @@ class Sync:
             with self._runtime.database.read() as c:
                 replicas = work.replicas(c)
             owed = {replica.level: self._owed(work, replica) for replica in replicas}
-        self._log(f"version={work.connection.current} " + " ".join(f"{level}s_owed={count}" for level, count in owed.items()))
-        return SyncPlan(work.connection.current, owed)
+        self._log(f"version={version_word(work.connection.current)} " + " ".join(f"{level}s_owed={count}" for level, count in owed.items()))
+        return SyncPlan(_version(work), owed)
 
     def send(self, level: Level) -> LevelReport:
         """Bring one level up to date, as far as this run goes. Raises EngageError; what was acknowledged until then is known."""
@@ -139,7 +142,7 @@ class Sync:
             self._attempt.end(more_owed=more, retry_at_us=failures.retry_at_us, left=_left(work, counts, skipped=skipped, size=size))
             if work.connection.leaves and may_go(replicas, kept=failures.dead + failures.waiting) and not unsettled:
                 self._go(work)
-        return SyncReport(work.connection.current, counts, failures.dead, failures.waiting, skipped.members, more)
+        return SyncReport(_version(work), counts, failures.dead, failures.waiting, skipped.members, more)
 
     def _go(self, work: Work) -> None:
         """Everyone has left: the connection ends."""
@@ -244,6 +247,10 @@ def _list_made_again(hands: Hands) -> Generator[None]:
             f"The list {opened.work.connection.external_id} is gone at the destination; it was made again as {after}.",
             "Nothing is to be done: everyone is sent to it in a minute.",
         ) from None
+
+
+def _version(work: Work) -> int | None:
+    return None if work.connection.leaves else work.connection.current
 
 
 def _check(work: Work) -> None:

@@ -124,15 +124,18 @@ def retry_delay_s(failures: int) -> int:
 _STATUS_WORDS = {
     State.AWAITING_MAPPING: "Awaiting mapping",
     State.PAUSED: "Disconnected",
-    State.LEAVING: "Disconnected",
+    State.LEAVING: "Disconnecting",
     State.GONE: "Disconnected",
 }
 
 
-def status_word(state: str, *, destination_enabled: bool, computation_enabled: bool) -> str:
-    """The destination status that people read."""
-    if not destination_enabled or not computation_enabled:
+def status_word(state: str, *, destination_enabled: bool, computation_enabled: bool, leaves: bool = False) -> str:
+    """The destination status that people read; one that leaves sends its exits also where the computation is disabled."""
+    leaves = leaves or state == State.LEAVING
+    if not destination_enabled or not (computation_enabled or leaves):
         return "Disabled"
+    if leaves and state != State.GONE:
+        return _STATUS_WORDS[State.LEAVING]
     return _STATUS_WORDS.get(State(state), "Connected")
 
 

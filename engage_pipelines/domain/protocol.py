@@ -36,6 +36,11 @@ EMPTIED = 2**31 - 1
 """The version that a connection which leaves aims at: nobody is in it, and it comes after every other."""
 
 
+def version_word(n: int) -> str:
+    """A version as people read it: the empty one of a connection that leaves has no number that means anything to them."""
+    return "leaving" if n == EMPTIED else str(n)
+
+
 class StepKind(StrEnum):
     """Why a range is worked on."""
 

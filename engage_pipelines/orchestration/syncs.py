@@ -26,7 +26,7 @@ def plan(context: dg.OpExecutionContext) -> None:
     with work.told_in_words():
         planned = context.resources.work.plan(_place(context), _run(context))
     context.add_output_metadata(
-        {"Version": planned.version, **{f"{level.capitalize()}s to tell about": number for level, number in sorted(planned.owed.items())}}
+        {**_aimed_at(planned.version), **{f"{level.capitalize()}s to tell about": number for level, number in sorted(planned.owed.items())}}
     )
 
 
@@ -87,7 +87,7 @@ def settled_metadata(report: work.Settled) -> Mapping[str, Any]:
     """What the page of a sync shows: counts by call as numbers, so that Dagster plots them."""
     told = translator.told(report.counts)
     return {
-        "Version": report.version,
+        **_aimed_at(report.version),
         "Records sent": sum(told.values()),
         **{f"{call.capitalize()} records sent": number for call, number in sorted(told.items())},
         "Records refused": report.dead_letters,
@@ -95,6 +95,11 @@ def settled_metadata(report: work.Settled) -> Mapping[str, Any]:
         "Members without an identifier": report.skipped,
         "More is owed": report.more_owed,
     }
+
+
+def _aimed_at(version: int | None) -> Mapping[str, Any]:
+    """A connection that leaves aims at no version of its audience."""
+    return {"Leaving": True} if version is None else {"Version": version}
 
 
 def _send(context: dg.OpExecutionContext, level: str) -> None:

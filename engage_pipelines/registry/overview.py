@@ -15,7 +15,7 @@ from engage_pipelines.registry.tables import computation, compute_request, conne
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A destination that an audience is connected to; `status` is Connected, Disconnected, Disabled or Awaiting mapping."""
+    """A destination that an audience is connected to; `status` is Connected, Disconnected, Disconnecting, Disabled or Awaiting mapping."""
 
     key: str
     name: str
@@ -128,13 +128,13 @@ def _asked(c: sa.Connection, space_id: str) -> dict[str, bool]:
 def _destinations(c: sa.Connection, rows: Sequence[Row]) -> dict[str, list[Joined]]:
     enabled = {row.id: row.enabled for row in rows}
     # a page has hundreds of connections, and they say one of a few things about one of a few destinations
-    said: dict[tuple[str, str, bool], Joined] = {}
+    said: dict[tuple[str, str, bool, bool], Joined] = {}
     found: dict[str, list[Joined]] = {}
-    for of, state, to, key, name, type_, on in c.execute(_connected(), {"ids": list(enabled)}):
-        joined = said.get((to, state, enabled[of]))
+    for of, state, leaves, to, key, name, type_, on in c.execute(_connected(), {"ids": list(enabled)}):
+        joined = said.get((to, state, leaves, enabled[of]))
         if joined is None:
-            word = status_word(state, destination_enabled=on, computation_enabled=enabled[of])
-            joined = said[to, state, enabled[of]] = Joined(key, name, type_, word)
+            word = status_word(state, destination_enabled=on, computation_enabled=enabled[of], leaves=leaves)
+            joined = said[to, state, leaves, enabled[of]] = Joined(key, name, type_, word)
         found.setdefault(of, []).append(joined)
     return found
 
@@ -211,7 +211,7 @@ def _owed_computing() -> sa.Select[*tuple[Any, ...]]:
 def _connected() -> sa.Select[*tuple[Any, ...]]:
     d, con = destination.c, connection.c
     return (
-        sa.select(con.computation_id, con.state, d.id, d.key, d.name, d.type, d.enabled)
+        sa.select(con.computation_id, con.state, con.leaves_since.is_not(None), d.id, d.key, d.name, d.type, d.enabled)
         .join(destination, d.id == con.destination_id)
         .where(con.computation_id.in_(_of_ids()), con.removed_at.is_(None))
         .order_by(d.name, d.key)

@@ -43,8 +43,8 @@ class Progress:
 class StatusRow:
     """How a connection is; `members` is the size of the current version, None before the first; `last_sync_at` is in UTC microseconds.
 
-    `pace` says why the destination is not sent to as usual: paused, slowed down, or left alone. `id` is the connection's own,
-    `calls` what it sends.
+    `pace` says why the destination is not sent to as usual: paused, slowed down, or left alone. `note` is what people should know though
+    nothing is wrong with the last try. `id` is the connection's own, `calls` what it sends.
     """
 
     audience: str
@@ -60,6 +60,7 @@ class StatusRow:
     remedy: str | None
     progress: Progress | None = None
     pace: tuple[str, ...] = ()
+    note: str | None = None
     id: str = ""
     calls: tuple[str, ...] = ()
 
@@ -100,6 +101,7 @@ def _connections(*, one: bool) -> sa.Select[*tuple[Any, ...]]:
     con = connection.c
     columns = (
         *(con.id, con.computation_id, con.state, con.calls, con.sent, con.last_sync_at, con.last_run_id, con.error, con.remedy),
+        *(con.note, con.leaves_since),
         computation.c.key.label("audience"),
         computation.c.enabled.label("computation_enabled"),
         computation.c.current_version,
@@ -178,7 +180,12 @@ def _status(row: Any, requests: list[Any], dead: int, *, held: int) -> StatusRow
     return StatusRow(
         audience=row.audience,
         destination=row.destination,
-        status=status_word(row.state, destination_enabled=row.destination_enabled, computation_enabled=row.computation_enabled),
+        status=status_word(
+            row.state,
+            destination_enabled=row.destination_enabled,
+            computation_enabled=row.computation_enabled,
+            leaves=row.leaves_since is not None,
+        ),
         sync_status=sync_status_word(facts),
         members=row.size,
         sent=row.sent,
@@ -187,6 +194,7 @@ def _status(row: Any, requests: list[Any], dead: int, *, held: int) -> StatusRow
         run_id=next((request.run_id for request in requests if request.started_at is not None), row.last_run_id),
         error=row.error,
         remedy=row.remedy,
+        note=row.note,
         id=row.id,
         calls=tuple(row.calls),
     )

@@ -103,6 +103,7 @@ def test_status_is_a_list_of_rows_with_stable_names(connected: Engage) -> None:
             "last_sync_at": None,
             "run_id": None,
             "progress": None,
+            "note": None,
             "pace": [],
         }
     ]

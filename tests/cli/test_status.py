@@ -1,5 +1,6 @@
 """`engage status`: how far a sync is, and why a destination is not sent to as usual."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -75,6 +76,7 @@ def test_a_running_sync_and_a_slowed_destination_are_seen(
         ranges = [(0, 599), (800, 1_199)]
         c.execute(sa.insert(t.ledger), [{"generation": 7, "lo": lo, "hi": hi, "answer": "delivered", "attempts": 1} for lo, hi in ranges])
         c.execute(sa.update(t.sync_request).values(started_at=since, run_id="run"))
+        c.execute(sa.update(t.connection).values(note="The list has 10 members; CRM uses it from 100 on."))
         c.execute(sa.insert(t.pace).values(destination_id=destination_id, slowed_to=2.5, usual_rate=5.0))
     database.close()
     capsys.readouterr()
@@ -82,6 +84,10 @@ def test_a_running_sync_and_a_slowed_destination_are_seen(
     said = capsys.readouterr().err
     assert re.search(r"vips -> crm: 1,000 of 10,000 sent, 1\.0/s, 3 h left", said)
     assert "crm: slowed to 2.5 requests a second after it asked for a pause, rising to 5" in said
+    assert "vips -> crm: The list has 10 members; CRM uses it from 100 on." in said
+    assert run(["status", "--output", "json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["note"] == "The list has 10 members; CRM uses it from 100 on."
     assert run(["destination", "show", "crm"]) == 0
     shown = capsys.readouterr().out
     assert "requests per s      2.5" in shown

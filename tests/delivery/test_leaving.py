@@ -9,10 +9,12 @@ from engage_pipelines.delivery.replay import replay
 from engage_pipelines.destinations.base import Accepted, Backoff, Stop
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import ConflictError, SyncStoppedError
+from engage_pipelines.domain.protocol import EMPTIED
 from engage_pipelines.registry import computations, connections, mappings
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.attempts import owed_sync_requests
 from engage_pipelines.registry.mending import mend_connections
+from engage_pipelines.registry.status import list_status
 from tests.delivery.world import Killed, World
 
 FIVE = {n: [f"user_id:u{n}"] for n in range(1, 6)}
@@ -56,6 +58,19 @@ def test_everyone_leaves_and_then_the_connection_is_gone(world: World, told: str
     again = world.connect(calls=("identify",)).connection.id
     world.sync_until_done(again)
     assert world.recorder.members() == {f"u{n}" for n in range(1, 6)}
+
+
+def test_while_it_leaves_status_and_log_say_so_in_words(world: World, told: str):
+    leave(world)
+    with world.registry.database.read() as c:
+        (row,) = list_status(c, world.space.id, now_us=world.time.now_us)
+    assert (row.status, row.sync_status) == ("Disconnecting", "Waiting")
+    world.log.clear()
+    reports = [world.sync_until_done(told)]
+    assert [report.version for report in reports] == [None]
+    assert world.log[0] == "version=leaving users_owed=5"
+    assert "version=leaving records=" in " ".join(world.log)
+    assert str(EMPTIED) not in " ".join(world.log)
 
 
 def test_accounts_leave_before_their_users_and_who_entered_since_is_told_nothing(world: World):

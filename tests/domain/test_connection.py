@@ -86,8 +86,21 @@ def test_sync_status_is_the_most_pressing_word(changed: dict[str, object], word:
 
 @pytest.mark.parametrize(
     ("state", "word"),
-    [("active", "Connected"), ("stopped", "Connected"), ("paused", "Disconnected"), ("awaiting_mapping", "Awaiting mapping")],
+    [
+        ("active", "Connected"),
+        ("stopped", "Connected"),
+        ("paused", "Disconnected"),
+        ("awaiting_mapping", "Awaiting mapping"),
+        ("leaving", "Disconnecting"),
+        ("gone", "Disconnected"),
+    ],
 )
 def test_status_word(state: str, word: str) -> None:
     assert status_word(state, destination_enabled=True, computation_enabled=True) == word
     assert status_word(state, destination_enabled=False, computation_enabled=True) == "Disabled"
+
+
+def test_a_connection_that_leaves_is_disconnecting_also_when_it_was_stopped_or_its_audience_is_disabled() -> None:
+    assert status_word("stopped", destination_enabled=True, computation_enabled=True, leaves=True) == "Disconnecting"
+    assert status_word("leaving", destination_enabled=True, computation_enabled=False) == "Disconnecting"
+    assert status_word("leaving", destination_enabled=False, computation_enabled=True) == "Disabled"

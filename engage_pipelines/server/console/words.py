@@ -11,7 +11,7 @@ NONE = "\N{EN DASH}"
 
 _TONES = {
     "good": ("Live", "Connected", "Up to date", "published", "delivered", "on", "enabled"),
-    "busy": ("Computing", "Preparing", "Backfilling", "Syncing", "Waiting", "planning", "open"),
+    "busy": ("Computing", "Preparing", "Backfilling", "Syncing", "Waiting", "Disconnecting", "planning", "open"),
     "wary": ("Awaiting mapping", "Held", "held", "Retrying", "Not computing", "retryable"),
     "bad": ("Failed", "Stopped", "rejected", "failed"),
 }

@@ -112,6 +112,18 @@ def test_the_toggle_keeps_the_set_up_and_remove_deletes_it(project: Project, adm
     assert [verb for (verb,) in project.rows("select verb from audit order by id desc limit 3")] == ["disconnect", "resume", "pause"]
 
 
+def test_a_connection_that_leaves_is_disconnecting_and_a_note_is_shown(project: Project, admin: Visitor):
+    project.sync(project.connect("buyers", "list"))
+    with project.registry.database.write() as c:
+        c.exec_driver_sql("update connection set state = 'leaving', leaves_since = 1, note = 'The list has 18 members; it needs 100.'")
+    panel = plain(admin.text(f"{BUYERS}/destinations/list"))
+    assert "Disconnecting" in panel
+    assert "Everyone&#39;s exit is being sent; then it is gone" in panel or "Everyone's exit is being sent" in panel
+    assert "The list has 18 members; it needs 100." in panel
+    assert "is disabled" not in panel
+    assert "Disconnecting" in admin.text(BUYERS)
+
+
 def test_a_resync_says_how_many_go_again_before_it_is_asked_for(project: Project, admin: Visitor):
     project.sync(project.connect("buyers", "list"))
     assert "18 rows" in admin.text(f"{BUYERS}/destinations/list/do/resync")

@@ -45,7 +45,7 @@ class ConnectionLine:
 
     @property
     def is_moving(self) -> bool:
-        return self.status.sync_status in MOVING and self.status.status == "Connected"
+        return self.status.sync_status in MOVING and self.status.status in {"Connected", "Disconnecting"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from engage_pipelines.computing.kept_members import Standing, standing
 from engage_pipelines.computing.member_names import find_member, names_of
 from engage_pipelines.delivery.of_member import Told, told_of
 from engage_pipelines.domain.errors import BusyError, EngageError
+from engage_pipelines.domain.protocol import EMPTIED
 from engage_pipelines.registry.lookup import find_audience, list_audiences
 from engage_pipelines.server.console.pages import render
 from engage_pipelines.server.console.slow import Watch, within
@@ -90,6 +91,8 @@ def _was_told(profile: Profile, each: Told) -> str:
         return "nothing yet"
     if any(attempt.kind == "retryable" for attempt in each.failed):
         return "not known: no answer came"
+    if each.version == EMPTIED:
+        return "out: it is being disconnected, and everyone's exit was sent"
     kept = [one.n for one in profile.history.published]
     if each.version not in kept:
         return f"as of version {each.version}, which is not kept any more"

@@ -86,7 +86,7 @@ def compute_audiences(settings: Settings, registry: Registry, space_key: str, ke
     moved = [audience for audience in wanted if audience.key not in unmoved]
     computed = [_as_before(each, at_us) for each in unmoved.values()]
     if moved:
-        with open_facts(settings, space.key, space.facts, at_us=at_us) as session:
+        with open_facts(settings, space.key, space.facts, at_us=at_us, known=everyone.values()) as session:
             results = evaluate(session, moved, context=tuple(everyone.values()))
             inputs = Inputs(settings.facts_dir, space.key, at_us, everyone, space.suppressed, session.fingerprint)
             checked_at = {row.id: row.checked_at for row in rows}

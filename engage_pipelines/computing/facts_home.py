@@ -1,8 +1,10 @@
 """Where the facts of a space are: those that were ingested, or the tables of a warehouse."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from engage_pipelines.domain.computation import Audience, Computation
+from engage_pipelines.facts.admission import admits_strangers
 from engage_pipelines.facts.session import FactsSession, open_session
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.lookup import list_spaces
@@ -14,15 +16,22 @@ if TYPE_CHECKING:
     from engage_pipelines.facts.warehouse.session import Home
 
 
-def open_facts(settings: Settings, space: str, mapped: Mapping[str, Any] | None, *, at_us: int) -> FactsSession:
-    """The facts of a space as of an instant; `mapped` is the mapping that the space has onto a warehouse. Raises StateError."""
+def open_facts(
+    settings: Settings, space: str, mapped: Mapping[str, Any] | None, *, at_us: int, known: Iterable[Computation]
+) -> FactsSession:
+    """The facts of a space as of an instant; `mapped` is the mapping that the space has onto a warehouse. Raises StateError.
+
+    `known` are the computations that may be asked about: visitors are read out of a warehouse when one of them admits any.
+    """
     if mapped is None:
         return open_session(settings.facts_dir, space, at_us=at_us)
     # drivers of databases are of no use to everyone else
     from engage_pipelines.domain.warehouse_mapping import read_facts  # noqa: PLC0415
     from engage_pipelines.facts.warehouse.session import open_warehouse_session  # noqa: PLC0415
 
-    return open_warehouse_session(open_home(settings, read_facts(mapped)), settings.facts_dir, space, at_us=at_us)
+    with_visitors = admits_strangers(one for one in known if isinstance(one, Audience))
+    home = open_home(settings, read_facts(mapped))
+    return open_warehouse_session(home, settings.facts_dir, space, at_us=at_us, with_visitors=with_visitors)
 
 
 def mapped_facts(database: Database, space: str) -> "WarehouseFacts | None":

@@ -16,7 +16,7 @@ from engage_pipelines.domain.query import parse
 from engage_pipelines.facts.evaluate import Evaluated, Members
 from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.facts.store import state_errors
-from engage_pipelines.registry.computations import as_audience, find_audience
+from engage_pipelines.registry.computations import as_audience, audiences_of, find_audience
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.lookup import Row, list_spaces
 from engage_pipelines.registry.suppression import list_suppressed
@@ -84,8 +84,10 @@ class Desk:
         """The facts of the space as of that instant. Raises StateError when they cannot be read."""
         facts = self.settings.facts_dir
         with self.database.read() as c:
-            mapped = next((one.facts for one in list_spaces(c) if one.key == self.space), None)
-        with state_errors(facts / self.space), open_facts(self.settings, self.space, mapped, at_us=at_us) as session:
+            space = next((one for one in list_spaces(c) if one.key == self.space), None)
+            mapped = None if space is None else space.facts
+            known = () if space is None or mapped is None else audiences_of(c, space.id)
+        with state_errors(facts / self.space), open_facts(self.settings, self.space, mapped, at_us=at_us, known=known) as session:
             yield session
 
 

@@ -10,6 +10,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from engage_pipelines.domain.computation import ANONYMOUS_ID, EXTERNAL_IDS
+from engage_pipelines.domain.errors import ConfigurationError
+
 ALL = "*"
 PAGE_VIEWED, SCREEN_VIEWED = "Page Viewed", "Screen Viewed"
 NAME_LIMIT = 255
@@ -213,6 +216,12 @@ class Tables(_Strict):
                 yield f"{name}[{index}]", table
 
     @property
+    def with_visitors(self) -> "list[_Person]":
+        """Tables whose rows may be about somebody that an anonymous id alone tells."""
+        rows = (*(table for table, _ in self.event_tables), *self.identifies, *self.groups)
+        return [each for each in rows if each.anonymous_id is not None]
+
+    @property
     def event_tables(self) -> list[tuple[EventTable, str | None]]:
         """Tables of events, each with the one event that it holds, None when a column says it."""
         pages = [(each, None if each.event_column else each.event or PAGE_VIEWED) for each in self.pages]
@@ -230,6 +239,26 @@ class WarehouseFacts(_Strict):
 
     def schema_of(self, table: Table) -> str | None:
         return table.schema_name or self.schema_name
+
+
+def check_admission(facts: WarehouseFacts, external_ids: Sequence[str]) -> None:
+    """Raises ConfigurationError when the tables can tell of nobody by the identifiers that an audience asks its members for."""
+    if ANONYMOUS_ID in external_ids and not facts.tables.with_visitors:
+        raise ConfigurationError(
+            "The audience admits visitors that nobody has identified, and no mapped table has their anonymous_id.",
+            "Map anonymous_id of a table of events or identifies, or leave include_anonymous out.",
+        )
+    told = {"user_id", *((ANONYMOUS_ID,) if facts.tables.with_visitors else ()), *(("email",) if _has_emails(facts.tables) else ())}
+    if tuple(external_ids) != EXTERNAL_IDS and not told & set(external_ids):
+        raise ConfigurationError(
+            f"The audience asks for {' or '.join(external_ids)}, which no mapped table tells.",
+            f"The tables tell {', '.join(sorted(told))}.",
+        )
+
+
+def _has_emails(tables: Tables) -> bool:
+    known = [(each.traits, each.traits_json) for each in (*tables.users, *tables.identifies)]
+    return any(traits == ALL or "email" in traits or document is not None for traits, document in known)
 
 
 def fields_at(names: Sequence[str]) -> list[str]:

@@ -227,7 +227,7 @@ class _Evaluating:
         settings, space = self.runtime.settings, self.space
         with (
             state_errors(settings.facts_dir / space.key),
-            open_facts(settings, space.key, space.facts, at_us=space.at_us) as session,
+            open_facts(settings, space.key, space.facts, at_us=space.at_us, known=space.everyone) as session,
         ):
             results = evaluate(session, wanted, context=self.space.everyone)
             for audience in wanted:

@@ -57,6 +57,15 @@ def check_same_admission(before: Mapping[str, Any], after: Mapping[str, Any], ke
         )
 
 
+def check_admitted(facts: Any, options: Mapping[str, Any], level: Level) -> None:
+    """Raises ConfigurationError when the tables that a space maps, if it does, tell nobody by the identifiers that the options ask for."""
+    if facts is not None and level is Level.USER:
+        # the words of mappings are of no use to everyone else
+        from engage_pipelines.domain.warehouse_mapping import check_admission, read_facts  # noqa: PLC0415
+
+        check_admission(read_facts(facts), external_ids(options))
+
+
 def external_ids(options: Mapping[str, Any]) -> tuple[str, ...]:
     """The identifiers of which a user must hold one, sorted."""
     chosen = set(options.get("filter_by_external_ids", EXTERNAL_IDS))

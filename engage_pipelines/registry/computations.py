@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from engage_pipelines.domain.computation import Audience, EmptyAccounts, Level, check_key
 from engage_pipelines.domain.errors import ConflictError
 from engage_pipelines.domain.query import audience_references, parse
-from engage_pipelines.registry.audience_options import check_options, check_same_admission, events_since_us, external_ids
+from engage_pipelines.registry.audience_options import check_admitted, check_options, check_same_admission, events_since_us, external_ids
 from engage_pipelines.registry.cadence import DEFAULT_CADENCE, check_cadence
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.definitions import check_definition, users_of
@@ -81,6 +81,7 @@ def create_audience(change: Change, space: Row, new: NewAudience) -> Row:
         "cadence": check_cadence(new.cadence),
         "options": check_options(new.options, new.level),
     }
+    check_admitted(space.facts, new.options, new.level)
     row = change.insert(computation, "aud", {**values, "space_id": space.id, "kind": "audience"})
     change.record("create", f"audience {space.key}/{new.key}", after=values)
     if is_computing(change.c, row):
@@ -98,6 +99,7 @@ def update_audience(change: Change, space: Row, key: str, **fields: Unpack[Audie
     if "options" in wanted:
         wanted["options"] = check_options(wanted["options"], Level(row.level))
         check_same_admission(row.options, wanted["options"], key)
+        check_admitted(space.facts, wanted["options"], Level(row.level))
     new = {name: value for name, value in wanted.items() if getattr(row, name) != value}
     if not new:
         return row

@@ -55,9 +55,9 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
     made = Asked(make_world(tmp_path))
     ordinary = compute.open_facts
 
-    def opening(*given: Any, at_us: int) -> compute.FactsSession:
+    def opening(*given: Any, **named: Any) -> compute.FactsSession:
         made.opened += 1
-        return ordinary(*given, at_us=at_us)
+        return ordinary(*given, **named)
 
     monkeypatch.setattr(compute, "open_facts", opening)
     yield made

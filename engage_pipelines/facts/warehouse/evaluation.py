@@ -12,6 +12,7 @@ from engage_pipelines.domain.query import Definition, TraitDefinition, events
 from engage_pipelines.domain.query.history import count_events_since
 from engage_pipelines.domain.query.names import nearest
 from engage_pipelines.domain.query.tree import Trait
+from engage_pipelines.facts.admission import admits_strangers
 from engage_pipelines.facts.audience_order import Readable, in_order
 from engage_pipelines.facts.bits import Ids, ids_of
 from engage_pipelines.facts.evaluate import Evaluated, Members
@@ -34,6 +35,7 @@ class InWarehouse:
 
     reader: Reader
     warehouse: Warehouse
+    with_visitors: bool = False
 
     def evaluate(self, session: FactsSession, audiences: Sequence[Audience], context: Sequence[Audience]) -> dict[str, Evaluated]:
         """Each of the audiences by key; one that the warehouse cannot answer carries its error."""
@@ -57,6 +59,8 @@ class InWarehouse:
 
     def _evaluated(self, session: FactsSession, each: Readable, readable: Mapping[str, Readable]) -> Evaluated:
         try:
+            if not self.with_visitors and admits_strangers([each.audience]):
+                raise EngageError("The session was opened without visitors, which the audience admits.", "Report this.")
             warnings = tuple(self._warnings(each, readable))
             found = self._ids(session, select_members(self.warehouse, each, readable))
         except EngageError as error:

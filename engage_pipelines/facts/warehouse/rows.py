@@ -196,6 +196,16 @@ def users(warehouse: Warehouse) -> str:
     return f"SELECT DISTINCT member FROM (SELECT member FROM ({known}) k UNION ALL {mailed}) b"
 
 
+def visitors(warehouse: Warehouse) -> str:
+    """member, ts of the rows of those whom an anonymous id alone tells."""
+    parts = [
+        f"SELECT {warehouse.id(each.user_id)} AS user_key, {warehouse.id(each.anonymous_id)} AS anonymous_key,"
+        f" {warehouse.instant(each, each.timestamp)} AS ts FROM {warehouse.table(each)} t WHERE {warehouse.visible(each, each.timestamp)}"
+        for each in warehouse.facts.tables.with_visitors
+    ]
+    return f"SELECT member, ts FROM ({warehouse.of_member(all_of(parts), ', s.ts')}) v WHERE substr(member, 1, 2) = 'a:'"
+
+
 def _visitors_have_emails(warehouse: Warehouse) -> bool:
     """Whether somebody without a user id may have an e-mail address: a row of identifies without one."""
     tables = warehouse.facts.tables
@@ -204,8 +214,11 @@ def _visitors_have_emails(warehouse: Warehouse) -> bool:
     return any(table.anonymous_id is not None and _knows(warehouse, table, "email") for table in tables.identifies)
 
 
-def identifiers(warehouse: Warehouse) -> str:
-    """member, kind, id, is_current, first_at, last_at: what a destination may match somebody by."""
+def identifiers(warehouse: Warehouse, *, with_visitors: bool = False) -> str:
+    """member, kind, id, is_current, first_at, last_at: what a destination may match somebody by.
+
+    With visitors also of those whom events alone tell of.
+    """
     parts = [
         warehouse.of_member(warehouse.user_ids(), ", 'user_id' AS kind, s.user_key AS id, s.ts", visitors=False),
         f"SELECT member, 'group_id' AS kind, substr(member, 3) AS id, first_at AS ts FROM ({warehouse.accounts()}) a",
@@ -214,14 +227,16 @@ def identifiers(warehouse: Warehouse) -> str:
         parts.append("SELECT concat('u:', into_id) AS member, 'user_id' AS kind, user_id AS id, 0 AS ts FROM merges")
     if warehouse.has_links:
         parts.append("SELECT concat('u:', user_id) AS member, 'anonymous_id' AS kind, anonymous_id AS id, first_at AS ts FROM links")
-    visitors = [
+    seen = [
         f"SELECT {warehouse.id(None)} AS user_key, {warehouse.id(each.anonymous_id)} AS anonymous_key,"
         f" {warehouse.instant(each, each.timestamp)} AS ts FROM {warehouse.table(each)} t WHERE {warehouse.visible(each, each.timestamp)}"
         for each in warehouse.facts.tables.identifies
         if each.anonymous_id
     ]
-    if visitors:
-        parts.append(warehouse.of_member(all_of(visitors), ", 'anonymous_id' AS kind, s.anonymous_key AS id, s.ts"))
+    if seen:
+        parts.append(warehouse.of_member(all_of(seen), ", 'anonymous_id' AS kind, s.anonymous_key AS id, s.ts"))
+    if with_visitors and warehouse.facts.tables.with_visitors:
+        parts.append(f"SELECT member, 'anonymous_id' AS kind, substr(member, 3) AS id, ts FROM ({visitors(warehouse)}) v")
     always = (
         "SELECT member, kind, id, true AS is_current, min(ts) AS first_at, max(ts) AS last_at"
         f" FROM ({all_of(parts)}) i WHERE member IS NOT NULL AND id IS NOT NULL GROUP BY member, kind, id"

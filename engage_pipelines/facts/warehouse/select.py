@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from engage_pipelines.domain.computation import ANONYMOUS_ID, EXTERNAL_IDS, Audience, EmptyAccounts, Level
-from engage_pipelines.domain.errors import DefinitionError
 from engage_pipelines.domain.query import audience_references
 from engage_pipelines.domain.query.comparing import holds_for, literal_value
 from engage_pipelines.domain.query.tree import AllUsers, And, AnyUser, Comparison, Condition, Events, Not, Or, Trait
+from engage_pipelines.domain.warehouse_mapping import check_admission
 from engage_pipelines.facts.audience_order import Readable
 from engage_pipelines.facts.scopes import scope_of, scoped
 from engage_pipelines.facts.warehouse.comparing import Comparing
 from engage_pipelines.facts.warehouse.leaf_queries import LeafQueries
 from engage_pipelines.facts.warehouse.limits import check_warehouse
 from engage_pipelines.facts.warehouse.people import Warehouse
-from engage_pipelines.facts.warehouse.rows import identifiers, users
+from engage_pipelines.facts.warehouse.rows import identifiers, users, visitors
 
 
 def select_members(warehouse: Warehouse, audience: Readable, others: Mapping[str, Readable]) -> str:
@@ -94,7 +94,8 @@ class _Builder:
         condition = self._sql(audience.definition.condition, frame)
         if level is Level.USER:
             condition = f"{condition}{self._admitted(audience.audience, frame)}"
-            return f"SELECT u.member FROM {self._everyone(level)} u{_joins(frame, 'u')} WHERE {condition}"
+            everyone = self._everyone_seen() if ANONYMOUS_ID in audience.audience.external_ids else self._everyone(level)
+            return f"SELECT u.member FROM {everyone} u{_joins(frame, 'u')} WHERE {condition}"
         if frame.users is None:
             return f"SELECT a.member FROM {self._everyone(level)} a{_joins(frame, 'a')} WHERE {condition}"
         self.later[frame.name] = self._per_account(frame)
@@ -118,6 +119,13 @@ class _Builder:
             self.people[f"all_{name}"] = users(self.warehouse) if level is Level.USER else accounts
         return f"all_{name}"
 
+    def _everyone_seen(self) -> str:
+        """Users, and whoever an anonymous id alone tells."""
+        if "all_seen" not in self.people:
+            both = f"SELECT member FROM {self._everyone(Level.USER)} k UNION ALL SELECT member FROM ({visitors(self.warehouse)}) v"
+            self.people["all_seen"] = f"SELECT DISTINCT member FROM ({both}) b"
+        return "all_seen"
+
     def _account_users(self) -> str:
         if "account_users" not in self.people:
             self.people["account_users"] = self.warehouse.account_users()
@@ -125,16 +133,15 @@ class _Builder:
 
     def _admitted(self, audience: Audience, frame: _Frame) -> str:
         """A condition for those who hold one of the identifiers that the audience asks for; '' for the usual ones, which everyone has."""
-        if ANONYMOUS_ID in audience.external_ids:
-            raise DefinitionError(
-                f"audience {audience.key!r} admits visitors that nobody has identified, which facts in a warehouse do not know yet.",
-                "Leave include_anonymous out.",
-            )
         if audience.external_ids == EXTERNAL_IDS:
             return ""
+        check_admission(self.warehouse.facts, audience.external_ids)
+        with_visitors = ANONYMOUS_ID in audience.external_ids
         name = f"holders{next(self.numbers)}"
         kinds = ", ".join(self.warehouse.dialect.text(kind) for kind in audience.external_ids)
-        self.later[name] = f"SELECT DISTINCT member FROM ({identifiers(self.warehouse)}) i WHERE kind IN ({kinds})"
+        self.later[name] = (
+            f"SELECT DISTINCT member FROM ({identifiers(self.warehouse, with_visitors=with_visitors)}) i WHERE kind IN ({kinds})"
+        )
         frame.joined[name] = None
         return f" AND {name}.member IS NOT NULL"
 

@@ -68,8 +68,8 @@ class Home:
         return open_reader(self.url, timeout_s=self.facts.timeout_s)
 
 
-def open_warehouse_session(home: Home, facts_dir: Path, space: str, *, at_us: int) -> FactsSession:
-    """The facts of a space as of an instant.
+def open_warehouse_session(home: Home, facts_dir: Path, space: str, *, at_us: int, with_visitors: bool = False) -> FactsSession:
+    """The facts of a space as of an instant; with visitors also those whom anonymous ids of events alone tell of.
 
     Raises StateError when they cannot be read, ConfigurationError for a mapping that does not fit.
     """
@@ -85,14 +85,16 @@ def open_warehouse_session(home: Home, facts_dir: Path, space: str, *, at_us: in
             reader.close()
             raise
         try:
-            _read_people(db, reader, warehouse, folder)
+            _read_people(db, reader, warehouse, folder, with_visitors=with_visitors)
             is_empty = not db.execute("SELECT 1 FROM identifiers LIMIT 1").fetchall()
         except BaseException:
             db.close()
             reader.close()
             raise
         # another word each time: nothing tells cheaply whether a warehouse changed, so everything is evaluated
-        return FactsSession(db, at_us, "" if is_empty else f"warehouse-{token_hex(8)}", elsewhere=InWarehouse(reader, warehouse))
+        return FactsSession(
+            db, at_us, "" if is_empty else f"warehouse-{token_hex(8)}", elsewhere=InWarehouse(reader, warehouse, with_visitors)
+        )
 
 
 def check_merges(reader: Reader, warehouse: Warehouse) -> None:
@@ -103,11 +105,12 @@ def check_merges(reader: Reader, warehouse: Warehouse) -> None:
         )
 
 
-def _read_people(db: duckdb.DuckDBPyConnection, reader: Reader, warehouse: Warehouse, folder: Path) -> None:
+def _read_people(db: duckdb.DuckDBPyConnection, reader: Reader, warehouse: Warehouse, folder: Path, *, with_visitors: bool) -> None:
     db.execute(_TABLES)
     shared = ", ".join(f"{name} AS ({query})" for name, query in warehouse.shared)
     with_ = f"WITH {shared} " if shared else ""
-    for query, table in ((identifiers(warehouse), "read_identifiers"), (warehouse.account_users(), "read_account_users")):
+    held = identifiers(warehouse, with_visitors=with_visitors)
+    for query, table in ((held, "read_identifiers"), (warehouse.account_users(), "read_account_users")):
         for rows in reader.chunks(f"{with_}{query}"):
             _append(db, table, rows)
     for _, event in warehouse.facts.tables.event_tables:

@@ -133,3 +133,31 @@ def test_a_mapping_that_is_wrong_is_told_with_its_line(
     assert said in told
     assert "shop.yaml:" in told
     assert "hidden" not in told
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        pytest.param({"include_anonymous": True}, "no mapped table has their anonymous_id", id="visitors that no table tells"),
+        pytest.param({"filter_by_external_ids": ["ios.idfa"]}, "The tables tell email, user_id", id="an identifier that no table tells"),
+    ],
+)
+def test_members_that_no_table_could_tell_are_refused_when_saved(
+    desk: Desk, capsys: pytest.CaptureFixture[str], options: dict[str, Any], said: str
+) -> None:
+    audience = {"key": "seen", "definition": "event('Signed In').count() >= 1", "options": options}
+    assert _apply(desk, {**DOCUMENT, "audiences": [audience]}) != 0
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_visitors_are_told_by_their_anonymous_ids(desk: Desk, cursor: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    cursor.execute("ALTER TABLE shop.signed_in ADD visitor text; INSERT INTO shop.signed_in VALUES (NULL, 1772323200000, 'v-1')")
+    events = [*MAPPING["tables"]["events"][:1], {**MAPPING["tables"]["events"][1], "anonymous_id": "visitor"}]
+    document = _facts(tables={**MAPPING["tables"], "events": events})
+    audience = {"key": "today", "definition": "event('Signed In').within(1 hour).count() >= 1", "options": {"include_anonymous": True}}
+    assert _apply(desk, {**document, "audiences": [audience]}) == 0
+    desk.compute("today")
+    assert "anonymous_id:v-1" in desk.addresses("today")
+    capsys.readouterr()
+    assert desk.say("audience", "explain", "today", "v-1") == 0
+    assert "v-1 is in today" in capsys.readouterr().out

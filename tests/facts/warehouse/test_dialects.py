@@ -103,7 +103,9 @@ def test_an_unknown_dialect_is_refused() -> None:
         find_dialect("oracle")
 
 
-def test_visitors_are_refused_for_now() -> None:
+@pytest.mark.parametrize("dialect", NAMES)
+def test_visitors_are_asked_for_in_words_that_the_dialect_has(dialect: str) -> None:
     visitors = Audience("x", "x", Level.USER, "event('Searched').count() >= 1", external_ids=("anonymous_id", "user_id"))
-    with pytest.raises(EngageError, match="admits visitors"):
-        print_select(FACTS, visitors, [], dialect="postgres", at_us=AT_US)
+    written = print_select(FACTS, visitors, [], dialect=dialect, at_us=AT_US)
+    assert "all_seen" in written
+    sqlglot.parse_one(written, dialect=dialect)

@@ -272,3 +272,51 @@ def test_after_a_broken_connection_no_audience_has_members(shop: Any, warehouse_
         shop.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'engage_pipelines'")
         found = evaluate(session, [Audience(key, key, Level.USER, SPENDERS) for key in ("one", "two")])
     assert [(each.members, "lost while reading" in str(each.error)) for each in found.values()] == [(None, True)] * 2
+
+
+# ---- who can be a member at all
+
+VISITORS = """
+    CREATE TABLE people(id text, mail text); INSERT INTO people VALUES ('u1', 'one@x.test'), ('u2', NULL);
+    CREATE TABLE seen(user_id text, anonymous_id text, "timestamp" timestamptz);
+    CREATE TABLE known(anonymous_id text, user_id text); INSERT INTO known VALUES ('a1', 'u1');
+    INSERT INTO seen VALUES (NULL, 'a1', '2026-01-01'), (NULL, 'a2', '2026-01-02'), (NULL, 'a2', '2026-01-03'), ('u2', 'a3', '2026-01-01'),
+        (NULL, 'a4', '2026-05-01')"""
+
+
+def _visited(**audience: Any) -> tuple[WarehouseFacts, Audience]:
+    facts = _mapped(
+        users={"table": "people", "traits": {"email": "mail"}},
+        links={"table": "known"},
+        events={"table": "seen", "event": "Seen", "anonymous_id": "anonymous_id"},
+    )
+    return facts, Audience("x", "x", Level.USER, "event('Seen').count() <= 1", **audience)
+
+
+@pytest.mark.parametrize(
+    ("external_ids", "found"),
+    [
+        pytest.param(("android.idfa", "email", "ios.idfa", "user_id"), ["u1", "u2"], id="the usual ones"),
+        pytest.param(("anonymous_id", "user_id"), ["u1", "u2"], id="visitors too, who saw it twice"),
+        pytest.param(("anonymous_id",), ["u1"], id="holders of an anonymous id alone"),
+        pytest.param(("email",), ["u1"], id="holders of an e-mail address alone"),
+    ],
+)
+def test_an_audience_admits_holders_of_the_identifiers_that_it_asks_for(
+    cursor: Any, warehouse_url: str, tmp_path: Path, external_ids: tuple[str, ...], found: list[str]
+) -> None:
+    cursor.execute(VISITORS)
+    facts, audience = _visited(external_ids=external_ids)
+    with open_warehouse_session(Home(facts, warehouse_url), tmp_path, "space", at_us=AT_US, with_visitors=True) as session:
+        assert _members(session, audience) == found
+        twice = Audience("y", "y", Level.USER, "event('Seen').count() = 2", external_ids=external_ids)
+        assert _members(session, twice) == (["a2"] if "anonymous_id" in external_ids else [])
+        never = Audience("z", "z", Level.USER, "NOT trait('y') = true", external_ids=("anonymous_id", "user_id"))
+        assert _members(session, never, twice) == (["u1", "u2"] if "anonymous_id" in external_ids else ["a2", "u1", "u2"])
+
+
+def _members(session: FactsSession, audience: Audience, *context: Audience) -> list[str]:
+    result = evaluate(session, [audience], context=context)[audience.key]
+    assert result.members, result.error
+    names = dict(session.connection.execute("SELECT subject, id FROM subjects_known").fetchall())
+    return sorted(names[each] for each in result.members.users.tolist())

@@ -6,6 +6,7 @@
 | ENGAGE_DATABASE_URL | registry and ledger, and Dagster's storage, as a SQLAlchemy URL | SQLite under ENGAGE_HOME |
 | ENGAGE_FILES_DIR | the only folder below which file destinations may write | `ENGAGE_HOME/files` |
 | ENGAGE_DAGSTER_URL | where the Dagster webserver listens, for links and for reloading definitions | `http://127.0.0.1:3000` |
+| ENGAGE_DAGSTER_KEY_PREFIX | what stands before our asset keys there, such as `marketing` or `a/b`, for links | nothing |
 | ENGAGE_CONSOLE_URL | where people reach the console, for links to it | where `engage serve` listens unless told: `http://127.0.0.1:4000` |
 | ENGAGE_CONSOLE_LOGIN | `required`: the console asks for a token; `local`: not on a loopback address | `local` |
 | ENGAGE_SPACE | the space that commands mean when none is named | the only space there is |
@@ -24,6 +25,7 @@ VARIABLES = (
     "ENGAGE_DATABASE_URL",
     "ENGAGE_FILES_DIR",
     "ENGAGE_DAGSTER_URL",
+    "ENGAGE_DAGSTER_KEY_PREFIX",
     "ENGAGE_CONSOLE_URL",
     "ENGAGE_CONSOLE_LOGIN",
     "ENGAGE_SPACE",
@@ -50,6 +52,7 @@ class Settings:
     actor: str
     console_url: str = CONSOLE_URL
     console_login: str = LOGIN_LOCAL
+    dagster_key_prefix: tuple[str, ...] = ()
 
     @property
     def facts_dir(self) -> Path:
@@ -82,6 +85,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         actor=env.get("ENGAGE_ACTOR") or _user_name(),
         console_url=(env.get("ENGAGE_CONSOLE_URL") or CONSOLE_URL).rstrip("/"),
         console_login=env.get("ENGAGE_CONSOLE_LOGIN") or LOGIN_LOCAL,
+        dagster_key_prefix=tuple(part for part in env.get("ENGAGE_DAGSTER_KEY_PREFIX", "").split("/") if part),
     )
 
 

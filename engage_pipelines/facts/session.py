@@ -97,15 +97,19 @@ class Elsewhere(Protocol):
     def close(self) -> None: ...
 
 
+SELECT_S = 300.0
+
+
 @dataclass(frozen=True, slots=True)
 class FactsSession:
-    """A connection with the relations above; to be used by one thread, and closed."""
+    """A connection with the relations above; to be used by one thread, and closed. SELECTs of people's own take `select_s` at most."""
 
     connection: duckdb.DuckDBPyConnection
     at_us: int
     fingerprint: str
     source: EventSource | None = None
     elsewhere: Elsewhere | None = None
+    select_s: float = SELECT_S
 
     @property
     def events(self) -> EventSource:

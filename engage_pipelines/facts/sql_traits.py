@@ -28,14 +28,13 @@ import pyarrow as pa
 
 from engage_pipelines.domain.computation import Level, check_key
 from engage_pipelines.domain.errors import ConfigurationError, SelectError, StateError
-from engage_pipelines.facts.session import FactsSession
+from engage_pipelines.facts.session import SELECT_S, FactsSession
 from engage_pipelines.facts.sql_values import number_json, quote_text, text_json
 from engage_pipelines.facts.store import encode_manifest
 
 MOST_ROWS = 25_000_000
 MOST_COLUMNS = 25
 MOST_BYTES = 16 * 1024
-SECONDS = 300.0
 _GRACE_S = 30.0
 """How long the process may take beside its SELECT, until it is ended from outside."""
 _ID_COLUMNS = {Level.USER: ("user_id", "anonymous_id", "email"), Level.ACCOUNT: ("group_id",)}
@@ -53,7 +52,7 @@ class Selected:
     warnings: tuple[str, ...]
 
 
-def run_select(session: FactsSession, sql: str, *, seconds: float = SECONDS, most_rows: int = MOST_ROWS) -> pa.Table:  # pyright: ignore[reportUnknownParameterType]
+def run_select(session: FactsSession, sql: str, *, seconds: float = SELECT_S, most_rows: int = MOST_ROWS) -> pa.Table:  # pyright: ignore[reportUnknownParameterType]
     """The rows of a SELECT, from a process of its own. Raises SelectError for the author, StateError for the operator."""
     source = session.source
     if source is None or source.manifest is None:
@@ -94,7 +93,7 @@ def select_values(session: FactsSession, sql: str, level: Level, keep: Callable[
 
     Raises SelectError for rows that cannot be values.
     """
-    table = run_select(session, sql)
+    table = run_select(session, sql, seconds=session.select_s)
     names = table.column_names
     id_column = _id_column(names, level)
     _check_names(names, id_column)

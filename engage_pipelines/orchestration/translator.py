@@ -104,10 +104,10 @@ def computation_metadata(entry: Entry) -> dict[str, Any]:
 
 
 def console_metadata(console_url: str, entry: Entry) -> dict[str, Any]:
-    """The page of the audience in the console; nothing for what has none there."""
-    if not console_url or entry.kind != "audience":
+    """The page of the audience or the trait in the console; nothing where there is no console."""
+    if not console_url:
         return {}
-    path = "/".join(quote(part, safe="") for part in ("s", entry.space, "audiences", entry.key))
+    path = "/".join(quote(part, safe="") for part in ("s", entry.space, f"{entry.kind}s", entry.key))
     return {"Console": dg.MetadataValue.url(f"{console_url}/{path}")}
 
 

@@ -6,14 +6,12 @@ by the query language, and no definition may lead back to its own audience.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache, lru_cache
 from typing import Any, TypedDict, Unpack
 
 import sqlalchemy as sa
 
 from engage_pipelines.domain.computation import Audience, EmptyAccounts, Level, check_key
 from engage_pipelines.domain.errors import ConflictError
-from engage_pipelines.domain.query import audience_references, parse
 from engage_pipelines.registry.audience_options import check_admitted, check_options, check_same_admission, events_since_us, external_ids
 from engage_pipelines.registry.cadence import DEFAULT_CADENCE, check_cadence
 from engage_pipelines.registry.change import Change
@@ -163,24 +161,6 @@ def used_by(c: sa.Connection, space_id: str, key: str) -> list[str]:
     return users_of(c, space_id, key)
 
 
-def users_of_each(c: sa.Connection, space_id: str) -> dict[str, list[str]]:
-    """By key, the keys of the audiences whose definitions refer to it."""
-    users: dict[str, list[str]] = {}
-    for key, level, definition in c.execute(_definitions(), {"space": space_id}):
-        for referred in _references(definition, level):
-            if referred != key:
-                users.setdefault(referred, []).append(key)
-    return users
-
-
-@cache
-def _definitions() -> sa.Select[*tuple[Any, ...]]:
-    """Made once: every page of audiences asks it."""
-    t = computation.c
-    wanted = sa.and_(t.space_id == sa.bindparam("space", type_=sa.String), t.kind == "audience", t.deleted_at.is_(None))
-    return sa.select(t.key, t.level, t.definition).where(wanted).order_by(t.key)
-
-
 def check_key_is_free(c: sa.Connection, space: Row, key: str) -> None:
     taken = c.execute(sa.select(computation).where(computation.c.space_id == space.id, computation.c.key == key)).first()
     if taken is None:
@@ -191,11 +171,6 @@ def check_key_is_free(c: sa.Connection, space: Row, key: str) -> None:
             "Choose another key.",
         )
     raise ConflictError(f"Space {space.key!r} has {taken.kind} {key!r} ({taken.name}) already.", "Choose another key, or update that one.")
-
-
-@lru_cache(maxsize=4096)
-def _references(definition: str, level: str) -> frozenset[str]:
-    return audience_references(parse(definition, level=Level(level)))
 
 
 def connected_destinations(c: sa.Connection, computation_id: str) -> list[str]:

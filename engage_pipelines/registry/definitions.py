@@ -1,7 +1,8 @@
 """Definitions of audiences and traits beside each other: what each refers to, and that none leads back to itself."""
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -44,6 +45,26 @@ def users_of(c: sa.Connection, space_id: str, key: str) -> list[str]:
     rows = _list(c, space_id)
     kinds = {row.key: row.kind for row in rows if row.key == key}
     return [row.key for row in rows if row.key != key and key in _among(_references(row), kinds)]
+
+
+def users_of_each(c: sa.Connection, space_id: str) -> dict[str, list[str]]:
+    """By key of an audience or a trait, the keys of those whose definitions refer to it."""
+    rows = c.execute(_definitions(), {"space": space_id}).all()
+    kinds = {row.key: row.kind for row in rows}
+    users: dict[str, list[str]] = {}
+    for row in rows:
+        for referred in _among(_references(row), kinds):
+            if referred != row.key:
+                users.setdefault(referred, []).append(row.key)
+    return users
+
+
+@cache
+def _definitions() -> sa.Select[*tuple[Any, ...]]:
+    """Made once: every page of audiences asks it."""
+    t = computation.c
+    wanted = sa.and_(t.space_id == sa.bindparam("space", type_=sa.String), t.deleted_at.is_(None))
+    return sa.select(t.key, t.kind, t.level, t.definition, t.options).where(wanted).order_by(t.key)
 
 
 def _list(c: sa.Connection, space_id: str) -> list[Row]:

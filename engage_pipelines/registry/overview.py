@@ -1,4 +1,4 @@
-"""Audiences as lists and pages show them: size, status in words, destinations and uses, in a few queries whatever their number."""
+"""Audiences and traits as lists and pages show them: size, status, destinations and uses, in a few queries whatever their number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from engage_pipelines.domain.connection import status_word
-from engage_pipelines.registry.computations import users_of_each, waiting_for_destinations
+from engage_pipelines.registry.computations import waiting_for_destinations
+from engage_pipelines.registry.definitions import users_of_each
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.tables import computation, compute_request, connection, destination, version
 
@@ -46,15 +47,17 @@ class Summary:
     used_by: tuple[str, ...]
 
 
-def list_summaries(c: sa.Connection, space_id: str, *, search: str = "", offset: int = 0, limit: int = 50) -> tuple[list[Summary], int]:
-    """The audiences whose name or key contains `search`, by name, and how many there are of them in all."""
-    asked = {"space": space_id, "part": as_part(search), "offset": offset, "limit": limit}
+def list_summaries(
+    c: sa.Connection, space_id: str, *, kind: str = "audience", search: str = "", offset: int = 0, limit: int = 50
+) -> tuple[list[Summary], int]:
+    """The audiences, or traits, whose name or key contains `search`, by name, and how many there are of them in all."""
+    asked = {"space": space_id, "kind": kind, "part": as_part(search), "offset": offset, "limit": limit}
     total = c.execute(_how_many(searched=bool(search)), asked).scalar_one()
     return summarize(c, space_id, c.execute(_by_name(searched=bool(search)), asked).all()), total
 
 
 def summarize(c: sa.Connection, space_id: str, rows: Sequence[Row]) -> list[Summary]:
-    """What there is to say of these audiences of one space."""
+    """What there is to say of these audiences or traits of one space."""
     destinations, uses = _destinations(c, rows), users_of_each(c, space_id)
     return [
         Summary(
@@ -97,7 +100,7 @@ def list_versions(c: sa.Connection, computation_id: str, *, offset: int = 0, lim
 
 def computed_audiences(c: sa.Connection, space_id: str) -> list[Row]:
     """Key and name of the audiences that have a version, by key."""
-    return list(c.execute(_computed(), {"space": space_id}))
+    return list(c.execute(_computed(), {"space": space_id, "kind": "audience"}))
 
 
 def _status(row: Row, working: bool | None, *, waits: bool) -> str:
@@ -147,10 +150,10 @@ def as_part(text: str) -> str:
     return "%" + text.replace("/", "//").replace("%", "/%").replace("_", "/_") + "%"
 
 
-def audiences_query(*, searched: bool, columns: Sequence[sa.ColumnElement[Any]] = ()) -> sa.Select[*tuple[Any, ...]]:
-    """The audiences of `space`, with `searched` those whose name or key is like `part`."""
+def computations_query(*, searched: bool, columns: Sequence[sa.ColumnElement[Any]] = ()) -> sa.Select[*tuple[Any, ...]]:
+    """The audiences or traits (`kind`) of `space`, with `searched` those whose name or key is like `part`."""
     t = computation.c
-    wanted = [t.space_id == sa.bindparam("space", type_=sa.String), t.kind == "audience", t.deleted_at.is_(None)]
+    wanted = [t.space_id == sa.bindparam("space", type_=sa.String), t.kind == sa.bindparam("kind", type_=sa.String), t.deleted_at.is_(None)]
     if searched:
         part = sa.bindparam("part", type_=sa.String)
         wanted.append(sa.or_(*(sa.func.lower(column).like(sa.func.lower(part), escape="/") for column in (t.name, t.key))))
@@ -159,18 +162,18 @@ def audiences_query(*, searched: bool, columns: Sequence[sa.ColumnElement[Any]] 
 
 @cache
 def _how_many(*, searched: bool) -> sa.Select[*tuple[Any, ...]]:
-    return audiences_query(searched=searched, columns=(sa.func.count(computation.c.id),))
+    return computations_query(searched=searched, columns=(sa.func.count(computation.c.id),))
 
 
 @cache
 def _by_name(*, searched: bool) -> sa.Select[*tuple[Any, ...]]:
-    return _part(audiences_query(searched=searched).order_by(sa.func.lower(computation.c.name), computation.c.key))
+    return _part(computations_query(searched=searched).order_by(sa.func.lower(computation.c.name), computation.c.key))
 
 
 @cache
 def _computed() -> sa.Select[*tuple[Any, ...]]:
     t = computation.c
-    return audiences_query(searched=False, columns=(t.key, t.name)).where(t.current_version.is_not(None)).order_by(t.key)
+    return computations_query(searched=False, columns=(t.key, t.name)).where(t.current_version.is_not(None)).order_by(t.key)
 
 
 @cache

@@ -36,12 +36,14 @@ def environment() -> Environment:
     )
     filters: dict[str, Any] = {
         "ago": ago,
+        "amount": words.amount,
         "cadence": words.cadence,
         "counted": words.counted,
         "json": _json,
         "number": words.number,
         "percent": words.percent,
         "tone": words.tone,
+        "value": words.value,
         "when": when,
     }
     names: dict[str, Any] = {"Role": Role, "static": static, "twice": _twice}

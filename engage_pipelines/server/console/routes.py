@@ -24,12 +24,13 @@ from engage_pipelines.server.console.views import (
     mappings,
     profiles,
     settings,
+    trait_forms,
     traits,
 )
 from engage_pipelines.server.console.visit import path_of
 
 _A = "/audiences/{key}"
-_C = "/audiences/{key}/destinations/{to}"
+_T = "/traits/{key}"
 _YEAR_S = 31_536_000
 
 
@@ -39,7 +40,9 @@ def routes() -> list[BaseRoute]:
         Route("/", _home, methods=["GET"]),
         Mount("/static", _Static(directory=FOLDER / "static")),
         *_of_audiences(),
-        *_of_connections(),
+        *_of_traits(),
+        *_of_connections(_A),
+        *_of_connections(_T),
         *_of_the_rest(),
     ]
 
@@ -68,26 +71,47 @@ def _of_audiences() -> Sequence[BaseRoute]:
     ]
 
 
-def _of_connections() -> Sequence[BaseRoute]:
+def _of_traits() -> Sequence[BaseRoute]:
     return [
-        shows(f"{_A}/connections", connections.table),
-        shows(f"{_A}/add-destination", connecting.choose, role=Role.OPERATOR),
-        *both(f"{_A}/import", connecting.ask_import, connecting.do_import),
-        *both(f"{_A}/connect/{{to}}", connecting.options, connecting.do_connect),
-        shows(_C, connections.panel),
-        shows(f"{_C}/progress", connections.progress_part),
-        *both(f"{_C}/do/{{verb}}", connections.ask, connections.act),
-        *both(f"{_C}/ids", connections.ask_ids, connections.set_ids),
-        *both(f"{_C}/mappings/new", mappings.ask_new, mappings.save),
-        *both(f"{_C}/mappings/{{mapping}}", mappings.ask_edit, mappings.save),
-        shows(f"{_C}/mappings/{{mapping}}/enable", mappings.ask_enable, role=Role.OPERATOR),
-        does(f"{_C}/mappings/{{mapping}}/{{to_state}}", mappings.switch),
+        shows("/traits", traits.listing, kept=True),
+        *both("/traits/new", trait_forms.ask_new, trait_forms.do_new),
+        does("/trait-definitions/preview", trait_forms.look, role=Role.READER),
+        shows(_T, traits.overview, kept=True),
+        shows(f"{_T}/status", audiences.status_part),
+        shows(f"{_T}/spread", traits.spread),
+        shows(f"{_T}/definition", trait_forms.ask_edit),
+        does(f"{_T}/definition", trait_forms.do_edit),
+        shows(f"{_T}/values", traits.values),
+        shows(f"{_T}/values.csv", traits.download),
+        shows(f"{_T}/deliveries", deliveries.of_audience),
+        *both(f"{_T}/settings", trait_forms.ask_settings, trait_forms.save_settings),
+        *both(f"{_T}/do/{{verb}}", trait_forms.ask_verb, trait_forms.do_verb),
+        *both(f"{_T}/held", audiences.ask_held, audiences.decide_held),
+        does(f"{_T}/compute", audiences.compute),
+    ]
+
+
+def _of_connections(base: str) -> Sequence[BaseRoute]:
+    """What an audience or a trait is sent to, and how."""
+    one = f"{base}/destinations/{{to}}"
+    return [
+        shows(f"{base}/connections", connections.table),
+        shows(f"{base}/add-destination", connecting.choose, role=Role.OPERATOR),
+        *both(f"{base}/import", connecting.ask_import, connecting.do_import),
+        *both(f"{base}/connect/{{to}}", connecting.options, connecting.do_connect),
+        shows(one, connections.panel),
+        shows(f"{one}/progress", connections.progress_part),
+        *both(f"{one}/do/{{verb}}", connections.ask, connections.act),
+        *both(f"{one}/ids", connections.ask_ids, connections.set_ids),
+        *both(f"{one}/mappings/new", mappings.ask_new, mappings.save),
+        *both(f"{one}/mappings/{{mapping}}", mappings.ask_edit, mappings.save),
+        shows(f"{one}/mappings/{{mapping}}/enable", mappings.ask_enable, role=Role.OPERATOR),
+        does(f"{one}/mappings/{{mapping}}/{{to_state}}", mappings.switch),
     ]
 
 
 def _of_the_rest() -> Sequence[BaseRoute]:
     return [
-        shows("/traits", traits.listing),
         shows("/deliveries", deliveries.of_space),
         shows("/dead-letters", deliveries.dead_letters),
         shows("/dead-letters/{id}", deliveries.dead_letter),

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from engage_pipelines.domain.errors import NotFoundError
+from engage_pipelines.registry.lookup import computation_or_none
 from engage_pipelines.registry.nearest import did_you_mean
 from engage_pipelines.registry.tokens import Role
 from engage_pipelines.server.access import actor_of, csrf_token, kept_spaces_for, registry_for
@@ -36,10 +37,25 @@ def _endpoint(handler: Handler, role: Role, *, kept: bool = False) -> Callable[[
     def endpoint(request: Request) -> Response:
         found = visit_of(request)
         found.need(role)
+        if elsewhere := _of_trait(found):
+            return RedirectResponse(elsewhere, 303)
         # what the last action came to is said once
         return _kept(found, handler) if kept and SAID_COOKIE not in request.cookies else handler(found)
 
     return endpoint
+
+
+def _of_trait(visit: Visit) -> str | None:
+    """Where the page is, when the key in the address of an audience's page is that of a trait: pages link to both by key alone."""
+    url = visit.request.url
+    if visit.request.method != "GET" or visit.section != "audiences" or "key" not in visit.request.path_params:
+        return None
+    with visit.database.read() as c:
+        row = computation_or_none(c, visit.space.id, visit.param("key"))
+    if row is None or row.kind == "audience":
+        return None
+    rest = url.path.split("/")[5:]
+    return "/".join([visit.at(row), *rest]) + (f"?{url.query}" if url.query else "")
 
 
 def _kept(visit: Visit, handler: Handler) -> Response:

@@ -17,6 +17,7 @@ from engage_pipelines.registry.change import Registry
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.lookup import Row, find_audience
 from engage_pipelines.registry.tokens import Role
+from engage_pipelines.registry.traits import find_trait
 from engage_pipelines.server.access import Actor, allow, allow_members
 from engage_pipelines.settings import Settings
 
@@ -69,6 +70,14 @@ class Visit:
         """The address of a page of this space; a query parameter that is None or empty is left out."""
         return path_of("s", self.space.key, *parts, **query)
 
+    def at(self, of: Row, *parts: str, **query: Any) -> str:
+        """The address of a page of an audience or a trait."""
+        return self.url(f"{of.kind}s", of.key, *parts, **query)
+
+    def dagster(self, kind: str, key: str, **query: Any) -> str:
+        """The page of an asset of this space in the Dagster UI: of an audience, a trait or a sync."""
+        return self.settings.dagster_url + path_of("assets", *self.settings.dagster_key_prefix, self.space.key, kind, key, **query)
+
     def same(self, **query: Any) -> str:
         """This very address with other query parameters."""
         words = {**self.request.query_params, **query}
@@ -84,6 +93,15 @@ class Visit:
     def audience(self, c: sa.Connection) -> Row:
         """The audience that the path names. Raises NotFoundError."""
         return find_audience(c, self.space.id, self.param("key"))
+
+    @property
+    def section(self) -> str:
+        """Which part of the console the page belongs to: what stands after the space in its path."""
+        return self.request.url.path.split("/")[3]
+
+    def computation(self, c: sa.Connection) -> Row:
+        """The audience or the trait that the path names. Raises NotFoundError."""
+        return find_trait(c, self.space.id, self.param("key")) if self.section == "traits" else self.audience(c)
 
     def may(self, role: Role) -> bool:
         return self.actor.role.reaches(role)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from engage_pipelines.delivery.rehearsal import Rehearsal
 from engage_pipelines.domain.connection import CALLS
+from engage_pipelines.domain.query.values import Json, text_form
 from engage_pipelines.registry.cadence import NAMED
 
 NONE = "\N{EN DASH}"
@@ -25,6 +26,16 @@ def tone(word: str) -> str:
 
 def number(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
+
+
+def amount(figure: float) -> str:
+    """A figure that may have a fraction, to two places."""
+    return f"{figure:,.0f}" if figure == int(figure) else f"{figure:,.2f}"
+
+
+def value(of_trait: Json) -> str:
+    """The value of a trait; a dash when there is none, quotes when it is an empty text."""
+    return NONE if of_trait is None else text_form(of_trait) or "''"
 
 
 def counted(count: int, thing: str, things: str = "") -> str:

@@ -19,6 +19,10 @@ PAGES = (
         "/profiles",
         "/audit",
         "/traits",
+        "/traits/spend",
+        "/traits/spend/definition",
+        "/traits/spend/values",
+        "/traits/spend/deliveries",
     ),
 )
 ACTIONS = (
@@ -26,6 +30,8 @@ ACTIONS = (
     *("/audiences/buyers/do/disable", "/audiences/buyers/connect/list", "/audiences/buyers/import", "/dead-letters/do"),
     *("/audiences/buyers/destinations/list/do/remove", "/audiences/buyers/destinations/list/mappings/new"),
     *("/destinations/list", "/destinations/new/webhook", "/destinations/list/remove"),
+    *("/traits/new", "/traits/spend/definition", "/traits/spend/settings", "/traits/spend/compute", "/traits/spend/do/disable"),
+    *("/traits/spend/connect/list", "/traits/spend/held"),
 )
 
 

@@ -1,4 +1,4 @@
-"""The list of audiences, and the pages of one: overview, members, settings, and what can be done to it as a whole."""
+"""The list of audiences and the pages of one; what traits have in common with them: status, evaluation on demand, held versions."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,13 +25,13 @@ from engage_pipelines.server.console.views.connections import connection_rows
 from engage_pipelines.server.console.visit import PER_PAGE, Visit
 
 BUSY = ("Preparing", "Computing")
-_VERSIONS_SHOWN = 10
-_CHARTED = 200
+VERSIONS_SHOWN = 10
+CHARTED = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the top of every page of an audience shows."""
+    """What the top of every page of an audience or a trait shows."""
 
     summary: Summary
     tab: str
@@ -46,7 +46,7 @@ class Head:
 
 
 def head(c: sa.Connection, visit: Visit, tab: str) -> Head:
-    (summary,) = summarize(c, visit.space.id, [visit.audience(c)])
+    (summary,) = summarize(c, visit.space.id, [visit.computation(c)])
     return Head(summary, tab)
 
 
@@ -62,12 +62,12 @@ def listing(visit: Visit) -> Response:
 def overview(visit: Visit) -> Response:
     with visit.database.read() as c:
         top = head(c, visit, "overview")
-        versions = list_versions(c, top.row.id, limit=_CHARTED)
+        versions = list_versions(c, top.row.id, limit=CHARTED)
         others = [row for row in computed_audiences(c, visit.space.id) if row.key != top.row.key]
-        made = _made_by(c, visit, top.row)
+        made = made_by(c, visit, top.row)
         context = connection_rows(c, visit, top.row)
     chart = size_chart([(row.evaluated_at, row.size or 0) for row in reversed(versions) if row.state == "published"])
-    shown = versions[:_VERSIONS_SHOWN]
+    shown = versions[:VERSIONS_SHOWN]
     return render(
         visit, "audience.html", section="audiences", head=top, versions=shown, chart=chart, others=others, made_by=made, **context
     )
@@ -151,13 +151,15 @@ def download(visit: Visit) -> Response:
 def compute(visit: Visit) -> Response:
     """Ask for an evaluation now."""
     with visit.registry.change() as change:
-        row = visit.audience(change.c)
+        row = visit.computation(change.c)
         if not row.enabled:
-            raise ConflictError(f"Audience {row.key!r} is disabled.", "Enable it in its settings first.")
+            raise ConflictError(f"{row.kind.capitalize()} {row.key!r} is disabled.", "Enable it in its settings first.")
         if not is_computing(change.c, row):
-            raise ConflictError(f"Audience {row.key!r} is computed for destinations alone, and has none.", "Add a destination first.")
+            raise ConflictError(
+                f"{row.kind.capitalize()} {row.key!r} is computed for destinations alone, and has none.", "Add a destination first."
+            )
         request_compute(change, visit.space, [row])
-    return go(visit, visit.url("audiences", row.key), "Asked for it to be computed.")
+    return go(visit, visit.at(row), "Asked for it to be computed.")
 
 
 def ask_held(visit: Visit) -> Response:
@@ -167,24 +169,26 @@ def ask_held(visit: Visit) -> Response:
         held = next((row for row in list_versions(c, top.row.id) if row.n == top.summary.held), None)
         context = connection_rows(c, visit, top.row)
     if held is None:
-        raise NotFoundError(f"Audience {top.row.key!r} has no version that is held.", "It was released or discarded meanwhile.")
-    return render(visit, "held.html", section="audiences", head=top, held=held, **context)
+        raise NotFoundError(
+            f"{top.row.kind.capitalize()} {top.row.key!r} has no version that is held.", "It was released or discarded meanwhile."
+        )
+    return render(visit, "held.html", section=visit.section, head=top, held=held, **context)
 
 
 def decide_held(visit: Visit) -> Response:
     verb = visit.form.get("verb")
     with visit.registry.change() as change:
-        row = visit.audience(change.c)
+        row = visit.computation(change.c)
         shown = visit.form.get("version", "")
         (summary,) = summarize(change.c, visit.space.id, [row])
         if str(summary.held) != shown:
             raise ConflictError("Another version is held by now.", "Look at it before you decide.")
         n = release(change, row) if verb == "release" else discard(change, row, visit.settings)
     said = f"Version {n} is {'released; its changes are sent' if verb == 'release' else 'discarded'}."
-    return go(visit, visit.url("audiences", row.key), said)
+    return go(visit, visit.at(row), said)
 
 
-def _made_by(c: sa.Connection, visit: Visit, row: Row) -> str | None:
+def made_by(c: sa.Connection, visit: Visit, row: Row) -> str | None:
     """Who made it, by the audit log; None when that is not known."""
-    named = f"audience {visit.space.key}/{row.key}"
+    named = f"{row.kind} {visit.space.key}/{row.key}"
     return creators_of(c, [named]).get(named)

@@ -69,11 +69,11 @@ def choose(visit: Visit) -> Response:
     """The cards, those that can be connected first."""
     search = visit.query("q")
     with visit.database.read() as c:
-        of = visit.audience(c)
+        of = visit.computation(c)
         cards = _cards(c, visit, of)
     found = [card for card in cards if search.casefold() in f"{card.type.name} {card.type.key} {card.type.description}".casefold()]
     found.sort(key=lambda card: (not any(offer.why_not is None for offer in card.offers), card.why_not is not None, card.type.name))
-    return render(visit, "choose.html", section="audiences", audience=of, cards=found, search=search, can_configure=visit.may(Role.ADMIN))
+    return render(visit, "choose.html", section=visit.section, audience=of, cards=found, search=search, can_configure=visit.may(Role.ADMIN))
 
 
 def _cards(c: sa.Connection, visit: Visit, of: Row) -> list[Card]:
@@ -147,7 +147,7 @@ def ask_import(visit: Visit) -> Response:
 
 def _import_form(visit: Visit, path: str, problems: Problems) -> Response:
     with visit.database.read() as c:
-        of = visit.audience(c)
+        of = visit.computation(c)
         original = find_on_source(c, visit.space.id, path)
         wanted = sa.and_(mapping.c.destination_id == original.id, mapping.c.removed_at.is_(None))
         mappings = list(c.execute(sa.select(mapping.c.name).where(wanted)).scalars())
@@ -156,7 +156,7 @@ def _import_form(visit: Visit, path: str, problems: Problems) -> Response:
         visit,
         "import.html",
         status=422 if problems else 200,
-        section="audiences",
+        section=visit.section,
         audience=of,
         original=original,
         path=path,
@@ -175,12 +175,12 @@ def do_import(visit: Visit) -> Response:
     path = visit.form.get("from", "")
     row: Row | None = None
     with visit.database.read() as c:
-        of = visit.audience(c)
+        of = visit.computation(c)
     with problems.within(WHOLE), visit.registry.change() as change:
         row = import_configuration(change, visit.space, path, key=visit.form.get("key", ""), name=visit.form.get("name", ""))
     if row is None:
         return _import_form(visit, path, problems)
-    return go(visit, visit.url("audiences", of.key, "connect", row.key), f"{row.name} is imported.")
+    return go(visit, visit.at(of, "connect", row.key), f"{row.name} is imported.")
 
 
 # ---- connecting
@@ -193,7 +193,7 @@ def options(visit: Visit) -> Response:
 
 def _options_form(visit: Visit, problems: Problems, chosen: NewConnection | None) -> Response:
     with visit.database.read() as c:
-        of = visit.audience(c)
+        of = visit.computation(c)
         to = find_destination(c, visit.space.id, visit.param("to"))
     type_ = find_type(visit.registry.types, to.type)
     usual = ("group", "identify") if of.level == Level.ACCOUNT else ("identify",)
@@ -204,7 +204,7 @@ def _options_form(visit: Visit, problems: Problems, chosen: NewConnection | None
         visit,
         "connect.html",
         status=422 if problems else 200,
-        section="audiences",
+        section=visit.section,
         audience=of,
         to=to,
         type=type_,
@@ -233,9 +233,9 @@ def review(visit: Visit) -> Response:
         problems.found[WHOLE] = error
         return _options_form(visit, problems, new)
     with visit.database.read() as c:
-        of = visit.audience(c)
+        of = visit.computation(c)
         to = find_destination(c, visit.space.id, new.destination)
-    return render(visit, "connect_review.html", section="audiences", audience=of, to=to, new=new, found=found, words=words)
+    return render(visit, "connect_review.html", section=visit.section, audience=of, to=to, new=new, found=found, words=words)
 
 
 def do_connect(visit: Visit) -> Response:
@@ -250,8 +250,8 @@ def do_connect(visit: Visit) -> Response:
         return _options_form(visit, problems, new)
     said = "The backfill is under way." if made.request_id else "Only later changes are sent."
     with visit.database.read() as c:
-        name = find_destination(c, visit.space.id, new.destination).name
-    return go(visit, visit.url("audiences", new.audience), f"Connected to {name}. {said}")
+        of, to = visit.computation(c), find_destination(c, visit.space.id, new.destination)
+    return go(visit, visit.at(of), f"Connected to {to.name}. {said}")
 
 
 def _wanted(visit: Visit) -> NewConnection:

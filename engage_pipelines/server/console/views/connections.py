@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import sqlalchemy as sa
 from starlette.responses import Response
@@ -86,14 +85,14 @@ def _line(c: sa.Connection, visit: Visit, of: Row, to: Row, status: StatusRow) -
 def table(visit: Visit) -> Response:
     """The table alone, as it asks for itself while something moves."""
     with visit.database.read() as c:
-        of = visit.audience(c)
+        of = visit.computation(c)
         context = connection_rows(c, visit, of)
     return render(visit, "connections.html", audience=of, **context)
 
 
 def place_of(c: sa.Connection, visit: Visit) -> Place:
     """Raises NotFoundError for an audience, a destination or a connection that there is not."""
-    of = visit.audience(c)
+    of = visit.computation(c)
     to = find_destination(c, visit.space.id, visit.param("to"))
     return Place(of, to, find_connection(c, of, to))
 
@@ -107,7 +106,7 @@ def render_panel(visit: Visit, *, said: str = "") -> Response:
     with visit.database.read() as c:
         place = place_of(c, visit)
         context = _panel_context(c, visit, place)
-    response = render(visit, "connection.html", said=said, section="audiences", **context)
+    response = render(visit, "connection.html", said=said, section=visit.section, **context)
     if said and visit.is_partial:
         response.headers["HX-Trigger"] = "connections-changed"
     return response
@@ -130,7 +129,7 @@ def _panel_context(c: sa.Connection, visit: Visit, place: Place) -> dict[str, An
         "rules": rules,
         "usual_ids": type_.user_address_kinds if type_ is not None else (),
         "imported_from": imported_from(c, place.to),
-        "dagster": dagster_partition(visit, place.of.key, place.to.key),
+        "dagster": visit.dagster("sync", place.of.key, view="partitions", partition=place.to.key),
         "nothing_matches": status.status in {"Connected", "Awaiting mapping"} and not any(match.mapping.enabled for match in matches),
         "dead": len(list_dead_letters(c, visit.space.id, Wanted(audience_id=place.of.id, destination_id=place.to.id))),
     }
@@ -145,12 +144,6 @@ def imported_from(c: sa.Connection, to: Row) -> str | None:
         sa.select(source.c.key, destination.c.key.label("of")).select_from(joined).where(destination.c.id == to.imported_from)
     ).first()
     return f"{found.key}/{found.of}" if found else None
-
-
-def dagster_partition(visit: Visit, audience: str, to: str) -> str:
-    """The page of the connection's partition in the Dagster UI."""
-    asset = "/".join(quote(part, safe="") for part in (visit.space.key, "sync", audience))
-    return f"{visit.settings.dagster_url}/assets/{asset}?view=partitions&partition={quote(to, safe='')}"
 
 
 def progress_part(visit: Visit) -> Response:
@@ -191,7 +184,7 @@ def ask(visit: Visit) -> Response:
     found = None
     if verb in {"resync", "resume"}:
         found = rehearse(visit, lambda change, there: _do(visit, change, there, verb))
-    return render(visit, "connection_ask.html", section="audiences", place=place, verb=verb, found=found, words=words)
+    return render(visit, "connection_ask.html", section=visit.section, place=place, verb=verb, found=found, words=words)
 
 
 def act(visit: Visit) -> Response:
@@ -202,8 +195,8 @@ def act(visit: Visit) -> Response:
         _do(visit, change, place, verb)
     said = _SAID[verb].format(to=place.to.name)
     if verb == "remove" or visit.request.headers.get("hx-target") != "panel":
-        where = visit.url("audiences", place.of.key)
-        return go(visit, where if verb == "remove" else visit.url("audiences", place.of.key, "destinations", place.to.key), said)
+        where = visit.at(place.of)
+        return go(visit, where if verb == "remove" else visit.at(place.of, "destinations", place.to.key), said)
     return render_panel(visit, said=said)
 
 
@@ -251,7 +244,7 @@ def _ids_form(visit: Visit, place: Place, problems: Problems) -> Response:
     kinds = visit.registry.types[place.to.type].user_address_kinds
     kept = {rule.partition(":")[0]: rule for rule in place.row.options.get("id_sync", [])}
     return render(
-        visit, "ids.html", status=422 if problems else 200, section="audiences", place=place, kinds=kinds, kept=kept, problems=problems
+        visit, "ids.html", status=422 if problems else 200, section=visit.section, place=place, kinds=kinds, kept=kept, problems=problems
     )
 
 
@@ -264,7 +257,7 @@ def set_ids(visit: Visit) -> Response:
         connections.set_ids(change, _space(visit, change), place.row, (place.of, place.to), rules)
     if problems:
         return _ids_form(visit, place, problems)
-    return go(visit, visit.url("audiences", place.of.key), f"Identifiers of {place.to.name} are changed; nothing is sent for it.")
+    return go(visit, visit.at(place.of), f"Identifiers of {place.to.name} are changed; nothing is sent for it.")
 
 
 def chosen_ids(visit: Visit) -> list[str]:

@@ -35,7 +35,7 @@ def of_audience(visit: Visit) -> Response:
     with visit.database.read() as c:
         top = head(c, visit, "deliveries")
         context = _context(c, visit, top.row)
-    return render(visit, "deliveries.html", section="audiences", head=top, **context)
+    return render(visit, "deliveries.html", section=visit.section, head=top, **context)
 
 
 def _context(c: sa.Connection, visit: Visit, of: Row | None) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def _form(
         visit,
         "mapping.html",
         status=422 if problems else 200,
-        section="audiences",
+        section=visit.section,
         place=place,
         row=row,
         type=type_,
@@ -80,7 +80,7 @@ def save(visit: Visit) -> Response:
     if problems:
         return _form(visit, place, row, values, _placed(problems), trials=None)
     said = f"Mapping {values['name']} is {'changed' if row is not None else 'added, switched off'}."
-    return go(visit, visit.url("audiences", place.of.key, "destinations", place.to.key), said)
+    return go(visit, visit.at(place.of, "destinations", place.to.key), said)
 
 
 def _write(visit: Visit, row: Row | None, values: Mapping[str, str], fields: Mapping[str, Any]) -> None:
@@ -126,13 +126,13 @@ def _stale(visit: Visit, place: Place, values: Mapping[str, str], stale: StaleEr
         visit,
         "stale.html",
         status=409,
-        section="audiences",
+        section=visit.section,
         what=stale.what,
         mine=values,
         theirs=theirs,
         stamp=stamp(stale.theirs),
         action=visit.request.url.path,
-        back=visit.url("audiences", place.of.key, "destinations", place.to.key),
+        back=visit.at(place.of, "destinations", place.to.key),
     )
 
 
@@ -145,7 +145,7 @@ def ask_enable(visit: Visit) -> Response:
         place = place_of(c, visit)
         row = find_mapping(c, place.to, visit.param("mapping"))
     now = rehearse(visit, lambda change, there: _switch(visit, change, there, on=True))
-    return render(visit, "mapping_enable.html", section="audiences", place=place, row=row, found=now, words=words)
+    return render(visit, "mapping_enable.html", section=visit.section, place=place, row=row, found=now, words=words)
 
 
 def _switch(visit: Visit, change: Change, place: Place, *, on: bool) -> None:
@@ -164,10 +164,11 @@ def switch(visit: Visit) -> Response:
         place = place_of(change.c, visit)
         _switch(visit, change, place, on=on)
         name = find_mapping(change.c, place.to, visit.param("mapping")).name
+        back = visit.at(place.of, "destinations", place.to.key)
     said = f"Mapping {name} is {'on' if on else 'off'}."
     if visit.is_partial and visit.request.headers.get("hx-target") == "panel":
         return render_panel(visit, said=said)
-    return go(visit, visit.url("audiences", visit.param("key"), "destinations", visit.param("to")), said)
+    return go(visit, back, said)
 
 
 def as_text(fields: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """What a mapping costs per record: ours as a function, ours filled in by the database, and Segment's own mapping kit in Node, in one run.
 
 Run as `python benchmarks/mapping.py [--node FOLDER]`. Five typical mappings are applied to the same records; the figures are CPU
-microseconds a record, up to JSON text (the wire needs it), and in brackets the mapping alone. Node's package is installed into FOLDER, or
+microseconds a record, up to JSON text (the wire needs it), and in brackets the mapping alone: the least of a few rounds, in which both take
+turns, so that what else the machine does meets both. Node's package is installed into FOLDER, or
 into a temporary one, from the npm registry; without Node its column is missing, said aloud.
 """
 
@@ -29,7 +30,8 @@ from engage_pipelines.domain.trigger import parse_trigger
 
 RECORDS = 2_000
 ROWS_IN_SQL = 500_000
-BUDGET_S = 1.0
+ROUNDS = 3
+BUDGET_S = 0.4
 PACKAGE = "@segment/actions-core@3.170.0"
 MAPPINGS: dict[str, dict[str, Any]] = {
     "profile update": {
@@ -93,6 +95,13 @@ class Cost:
 
     to_json_us: float
     alone_us: float | None = None
+
+    def least(self, other: "Cost | None") -> "Cost":
+        """The lesser of each figure."""
+        if other is None:
+            return self
+        alone = None if self.alone_us is None or other.alone_us is None else min(self.alone_us, other.alone_us)
+        return Cost(min(self.to_json_us, other.to_json_us), alone)
 
 
 def _best(work: Callable[[Any], object], records: Sequence[Any]) -> float:
@@ -169,17 +178,27 @@ def main() -> None:
     parser.add_argument("--node", type=Path, help="a folder that holds, or is to hold, Segment's package")
     arguments = parser.parse_args()
     records = [_record(f"user-{n}", f"person.{n}@example.com", f"personas_12:{n}:i0") for n in range(RECORDS)]
-    node: dict[str, Cost] = {}
-    if shutil.which("npm"):
-        with _folder(arguments.node) as folder:
-            node = _in_node(records, folder)
-    else:
-        print("SKIPPED Segment's mapping kit: Node is not on this machine")
+    node, ours = _in_turn(records, arguments.node)
     print(f"{'CPU us a record':18}{'Node':>16}{'function':>16}{'in SQL':>9}{'Node / function':>18}{'Node / SQL':>12}")
     db = _people()
     for name, fields in MAPPINGS.items():
-        print(_line(name, node.get(name), _in_python(fields, records), _in_sql(fields, db)))
+        print(_line(name, node.get(name), ours[name], _in_sql(fields, db)))
     print(f"trigger: {_best(parse_trigger(TRIGGER).matches, records):.2f} us a record (limit 1)")
+
+
+def _in_turn(records: Sequence[Mapping[str, Any]], given: Path | None) -> tuple[dict[str, Cost], dict[str, Cost]]:
+    """What each mapping costs in Node, where there is one, and in Python."""
+    node: dict[str, Cost] = {}
+    ours: dict[str, Cost] = {}
+    has_node = shutil.which("npm") is not None
+    if not has_node:
+        print("SKIPPED Segment's mapping kit: Node is not on this machine")
+    with _folder(given) as folder:
+        for _ in range(ROUNDS):
+            if has_node:
+                node = {name: cost.least(node.get(name)) for name, cost in _in_node(records, folder).items()}
+            ours = {name: _in_python(fields, records).least(ours.get(name)) for name, fields in MAPPINGS.items()}
+    return node, ours
 
 
 def _line(name: str, peer: Cost | None, ours: Cost, sql: Cost | None) -> str:

@@ -16,8 +16,9 @@ from typing import Any, TypeAlias
 from engage_pipelines.domain.errors import EngageError
 from engage_pipelines.domain.mapping.checks import InvalidMappingError, check_mapping
 from engage_pipelines.domain.mapping.compiled import without_undefined
-from engage_pipelines.domain.mapping.directives import compile_object_mapping, flatten
+from engage_pipelines.domain.mapping.directives import compile_object_mapping
 from engage_pipelines.domain.mapping.empty import remove_empty_values
+from engage_pipelines.domain.mapping.flattening import flatten
 from engage_pipelines.domain.mapping.javascript import UNDEFINED, is_true, number_text, type_name
 from engage_pipelines.domain.mapping.membership import computation_membership, row_membership, stated_membership
 from engage_pipelines.domain.mapping.paths import path_keys, step

@@ -10,6 +10,7 @@ from itertools import starmap
 from typing import Any, TypeAlias
 
 from engage_pipelines.domain.mapping.checks import check_mapping
+from engage_pipelines.domain.mapping.flattening import flattener
 from engage_pipelines.domain.mapping.javascript import (
     UNDEFINED,
     entries,
@@ -21,7 +22,8 @@ from engage_pipelines.domain.mapping.javascript import (
     type_name,
     utf16_units,
 )
-from engage_pipelines.domain.mapping.paths import get, getter, without_root
+from engage_pipelines.domain.mapping.objects import Constant, Part, Steps, object_builder
+from engage_pipelines.domain.mapping.paths import get, getter, path_keys, without_root
 from engage_pipelines.domain.mapping.resolver import Build, MappingError, Resolver, failing
 from engage_pipelines.domain.mapping.templates import render, renderer
 from engage_pipelines.domain.mapping.texts import replacer
@@ -53,19 +55,20 @@ def compile_node(node: Any, build: Build) -> Resolver:
 
 
 def _object(node: dict[str, Any], build: Build) -> Resolver:
-    fields = [(key, compile_node(value, build.plain)) for key, value in entries(node)]
-    if build.keep:
-        return lambda payload: {key: field(payload) for key, field in fields}
+    return object_builder([(key, _part(value, build.plain)) for key, value in entries(node)], keep=build.keep)
 
-    def build_object(payload: Any) -> dict[str, Any]:
-        out: dict[str, Any] = {}
-        for key, field in fields:
-            value = field(payload)
-            if value is not UNDEFINED:
-                out[key] = value
-        return out
 
-    return build_object
+def _part(node: Any, build: Build) -> Part:
+    """A field of an object: where it is plain to see, what it is instead of a function."""
+    if not isinstance(node, dict | list):
+        return Constant(node)
+    keys = _constant_path(node)
+    return compile_node(node, build) if keys is None else Steps(keys)
+
+
+def _constant_path(node: Any) -> tuple[str, ...] | None:
+    path = node["@path"] if is_directive(node) and next(key for key in node if key.startswith("@")) == "@path" else None
+    return path_keys(without_root(path)) if isinstance(path, str) else None
 
 
 def _path(value: Any, build: Build) -> Resolver:
@@ -151,7 +154,7 @@ def _replace(options: Any, build: Build) -> Resolver:
     pattern, replacement = options["pattern"], _or_default(options.get("replacement"), "")
     ignore_case, every = _or_default(options.get("ignorecase"), False), _or_default(options.get("global"), True)
     sound = isinstance(pattern, str) and isinstance(replacement, str) and isinstance(ignore_case, bool) and isinstance(every, bool)
-    change = replacer(pattern, replacement, every=every, ignore_case=ignore_case) if sound else _nothing
+    change = replacer(pattern, replacement, every=every, ignore_case=ignore_case) if sound else lambda _: ""
     second, with_second = options.get("pattern2"), _or_default(options.get("replacement2"), "")
     if sound and is_true(second) and isinstance(second, str) and isinstance(with_second, str):
         change = _both(change, replacer(second, with_second, every=every, ignore_case=ignore_case))
@@ -163,10 +166,6 @@ def _replace(options: Any, build: Build) -> Resolver:
         return change(text_of(value)) if isinstance(value, str | int | float) else ""
 
     return replaced
-
-
-def _nothing(_: str) -> str:
-    return ""
 
 
 def _both(first: Callable[[str], str], then: Callable[[str], str]) -> Callable[[str], str]:
@@ -205,36 +204,18 @@ def _flatten(options: Any, build: Build) -> Resolver:
         return failing(
             '@flatten requires a "separator" key' if isinstance(options, dict) else '@flatten requires an object with a "separator" key'
         )
-    separator, value = compile_node(options["separator"], build.plain), compile_node(options.get("value", UNDEFINED), build.plain)
-    omit_arrays = is_true(options.get("omitArrays"))
+    value, omit_arrays = compile_node(options.get("value", UNDEFINED), build.plain), is_true(options.get("omitArrays"))
+    if isinstance(options["separator"], str):
+        return flattener(value, options["separator"], omit_arrays=omit_arrays, keep=build.keep)
+    separator = compile_node(options["separator"], build.plain)
 
     def flattened(payload: Any) -> dict[str, Any]:
         joint = separator(payload)
         if not isinstance(joint, str):
             raise MappingError("@flatten requires a string separator")
-        flat = flatten(value(payload), "", joint, omit_arrays=omit_arrays)
-        return flat if build.keep else _without_undefined(flat)
+        return flattener(value, joint, omit_arrays=omit_arrays, keep=build.keep)(payload)
 
     return flattened
-
-
-def flatten(value: Any, prefix: str, separator: str, *, omit_arrays: bool) -> dict[str, Any]:
-    """Nested objects (and lists, by index) as one flat object; empty ones vanish, a scalar stands under the prefix."""
-    if not isinstance(value, dict) and (omit_arrays or not isinstance(value, list)):
-        return {prefix: value}
-    out: dict[str, Any] = {}
-    _flatten_into(out, value, prefix + separator if prefix else "", separator, {dict} if omit_arrays else {dict, list})
-    return out
-
-
-def _flatten_into(out: dict[str, Any], value: Any, prefix: str, separator: str, nested: set[type[Any]]) -> None:
-    for key, inner in entries(value):
-        if inner.__class__ not in nested:
-            out[prefix + key] = inner
-        elif inner:
-            path = prefix + key
-            # an empty name joins nothing, so what lies in it stands at the front again
-            _flatten_into(out, inner, path + separator if path else "", separator, nested)
 
 
 def _json(options: Any, build: Build) -> Resolver:
@@ -268,16 +249,34 @@ def _merge(options: Any, build: Build) -> Resolver:
         return failing(f"@merge: expected opts.array, got {'object' if isinstance(objects, dict) else type_name(objects)}")
     direction = compile_node(options["direction"], build.plain)
     parts = [compile_node(item, build.keeping) for item in objects]
-    constant = options["direction"] if isinstance(options["direction"], str) else None
+    if isinstance(options["direction"], str) and options["direction"] != "left":
+        return _later_wins(parts, keep=build.keep)
 
     def merged(payload: Any) -> dict[str, Any]:
         values = [part(payload) for part in parts]
-        if (constant or direction(payload)) == "left":
+        if direction(payload) == "left":
             values.reverse()
         out: dict[str, Any] = {}
         for value in values:
             out.update(value if value.__class__ is dict else _own_properties(value))
         return out if build.keep else _without_undefined(out)
+
+    return merged
+
+
+def _later_wins(parts: list[Resolver], *, keep: bool) -> Resolver:
+    """The usual merge, without a list of values."""
+
+    def merged(payload: Any) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for part in parts:
+            value = part(payload)
+            out.update(value if value.__class__ is dict else _own_properties(value))
+        if not keep:
+            for inner in out.values():
+                if inner is UNDEFINED:
+                    return _without_undefined(out)
+        return out
 
     return merged
 

@@ -90,6 +90,18 @@ def test_looking_imports_nothing_heavy(home: Path) -> None:
     assert ended.stdout.split("\n")[-2] == "[] 0", ended.stderr
 
 
+def test_lists_load_neither_an_engine_nor_what_sending_needs(connected: Engage, home: Path) -> None:
+    lists = ("audience", "destination", "source", "space", "trait", "deadletter", "token")
+    heavy = "dagster duckdb pandas numpy pyarrow lark requests rich yaml engage_pipelines.destinations.base"
+    code = (
+        "import sys; from engage_pipelines.cli.app import run\n"
+        f"codes = [run([name, 'list', '--output', 'json']) for name in {lists!r}]\n"
+        f"print(sorted(sys.modules.keys() & set({heavy!r}.split())), codes)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.split("\n")[-2] == f"[] {[0] * len(lists)}", ended.stderr
+
+
 def test_status_is_a_list_of_rows_with_stable_names(connected: Engage) -> None:
     assert connected("status", "--output", "json").json == [
         {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engage_pipelines.cli.opening import open_registry
+from engage_pipelines.cli.opening import open_database, open_registry
 from engage_pipelines.cli.output import instant_text, output_option, show, show_one
 from engage_pipelines.destinations.catalog import destination_types
 from engage_pipelines.domain.errors import UsageError
@@ -30,6 +30,7 @@ from engage_pipelines.registry.sources import find_source
 from engage_pipelines.registry.spaces import ensure_space
 from engage_pipelines.registry.type_settings import masked_settings, secret_fields
 from engage_pipelines.registry.types import find_type
+from engage_pipelines.settings import read_settings
 
 _set = click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="A setting; a secret as env:NAME or file:/path.")
 _ask = click.option("--ask", multiple=True, metavar="NAME", help="Ask for this secret without showing it; needs ENGAGE_KEYS.")
@@ -54,9 +55,9 @@ def destination() -> None:
 @output_option
 def list_(*, output: str) -> None:
     """The destinations of the space."""
-    registry = open_registry()
-    with registry.database.read() as c:
-        rows = [_row(row) for row in list_destinations(c, find_space(c, registry.space).id)]
+    settings = read_settings()
+    with open_database(settings).read() as c:
+        rows = [_row(row) for row in list_destinations(c, find_space(c, settings.space).id)]
     show(rows, output=output, empty="There is no destination. Make one with: engage destination create KEY --type TYPE")
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from engage_pipelines.cli.opening import open_registry
+from engage_pipelines.cli.opening import open_database, open_registry
 from engage_pipelines.cli.output import output_option, show
 from engage_pipelines.domain.errors import InputError, UsageError
 from engage_pipelines.registry.destinations import find_destination
 from engage_pipelines.registry.lookup import find_space
 from engage_pipelines.registry.mappings import NewMapping, add_mapping, disable_mapping, enable_mapping, find_mapping, list_mappings
+from engage_pipelines.settings import read_settings
 
 _LATE = {"test": "mapping_trial"}
 
@@ -39,9 +40,9 @@ def mapping() -> None:
 @output_option
 def list_(destination: str, *, output: str) -> None:
     """The mappings of DESTINATION, presets and those made by hand."""
-    registry = open_registry()
-    with registry.database.read() as c:
-        to = find_destination(c, find_space(c, registry.space).id, destination)
+    settings = read_settings()
+    with open_database(settings).read() as c:
+        to = find_destination(c, find_space(c, settings.space).id, destination)
         rows = [
             {
                 "name": row.name,

@@ -45,6 +45,13 @@ class Patience:
     monotonic: Callable[[], float] = time.monotonic
 
 
+@dataclass(slots=True)
+class _Count:
+    """Shared by the copies of a database; two threads at once may count as one, which is a growth all the same."""
+
+    n: int = 0
+
+
 def _waits() -> Iterator[float]:
     """Seconds between one try and the next."""
     wait_s = 0.1
@@ -64,6 +71,7 @@ class Database:
         self._url = _parse_url(url)
         self._clock = clock
         self._patience: Patience | None = None
+        self._written = _Count()
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         self.name = (
             f"The database {self._url.database}" if self.is_sqlite else f"The database {self._url.render_as_string(hide_password=True)}"
@@ -94,6 +102,12 @@ class Database:
         """A transaction that commits at the end and rolls back on any exception."""
         with self._transaction({"engage_write": True}) as connection:
             yield connection
+        self._written.n += 1
+
+    @property
+    def commits(self) -> int:
+        """How many transactions that write this process has committed with this database: it grows after each, by one or by more."""
+        return self._written.n
 
     def again(self, body: Callable[[], T]) -> T:
         """What the body gives, which is called again while the database goes away in the middle of it, as long as patience lasts.

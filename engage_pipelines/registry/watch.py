@@ -24,6 +24,10 @@ class Watch:
         """Where the database is now."""
         return self._of_sqlite() if self._database.is_sqlite else self._of_postgres()
 
+    def own(self) -> int:
+        """How much this process has committed: it grows with each commit of its own, and with no other's."""
+        return self._database.commits
+
     def close(self) -> None:
         with self._lock:
             if self._connection is not None:

@@ -49,6 +49,23 @@ def test_a_thing_is_made_anew_after_a_commit(kept: Kept, database: Database) -> 
     assert kept.look("key", lambda: "after") == "after"
 
 
+def test_what_may_lag_outlives_the_commit_of_another_process_for_its_time_alone(kept: Kept, database: Database) -> None:
+    another = Database(f"sqlite:///{database.file}")
+    kept.look("key", lambda: "before", lag_s=60)
+    _commit(another)
+    another.close()
+
+    assert kept.look("key", lambda: "after", lag_s=60) == "before"
+    assert kept.look("key", lambda: "after", lag_s=0) == "after"
+
+
+def test_what_may_lag_does_not_outlive_a_commit_of_this_process(kept: Kept, database: Database) -> None:
+    kept.look("key", lambda: "before", lag_s=60)
+    _commit(database)
+
+    assert kept.look("key", lambda: "after", lag_s=60) == "after"
+
+
 def test_a_commit_while_it_is_made_has_it_made_again_by_the_next(kept: Kept, database: Database) -> None:
     def make() -> str:
         _commit(database)

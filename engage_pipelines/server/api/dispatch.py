@@ -21,7 +21,7 @@ from engage_pipelines.server.access import ACTOR, actor_by_bearer, allow, allow_
 from engage_pipelines.server.api.answers import MalformedError, answered, errors, failed, media_type
 from engage_pipelines.server.api.calls import Answer, AtFieldError, Call, Operation, etag
 from engage_pipelines.server.guard import body_of
-from engage_pipelines.server.kept import Kept
+from engage_pipelines.server.kept import LAG_S, Kept
 
 MOST_DEPTH = 40
 _MOST_INT = 2**63
@@ -40,8 +40,9 @@ def endpoint(operation: Operation) -> Callable[[Request], Response]:
             call = _call(operation, request)
             if operation.kept and not timely & call.query.keys():
                 key = (operation.name, tuple(call.path.items()), tuple(call.query.items()), call.actor.space, media)
-                kept = cast(Kept, request.app.state.kept).look(key, lambda: _written(operation.run(call)), size_of=lambda one: len(one[0]))
-                return answered(*kept, media=media)
+                kept = cast(Kept, request.app.state.kept)
+                found = kept.look(key, lambda: _written(operation.run(call)), size_of=lambda one: len(one[0]), lag_s=LAG_S)
+                return answered(*found, media=media)
             return answered(*_written(operation.run(call)), media=media)
         except (EngageError, AtFieldError, MalformedError, ValidationError) as error:
             return failed(error, media=media)

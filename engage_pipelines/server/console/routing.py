@@ -15,7 +15,7 @@ from engage_pipelines.server.access import actor_of, csrf_token, kept_spaces_for
 from engage_pipelines.server.console.pages import SAID_COOKIE
 from engage_pipelines.server.console.visit import Handler, Visit
 from engage_pipelines.server.guard import form_of
-from engage_pipelines.server.kept import Kept
+from engage_pipelines.server.kept import LAG_S, Kept
 
 
 def shows(path: str, handler: Handler, *, role: Role = Role.READER, kept: bool = False) -> Route:
@@ -68,7 +68,7 @@ def _kept(visit: Visit, handler: Handler) -> Response:
         return bytes(page.body), page.status_code, page.media_type
 
     kept: Kept = request.app.state.kept
-    body, status, media = kept.look(key, read, size_of=lambda one: len(one[0]))
+    body, status, media = kept.look(key, read, size_of=lambda one: len(one[0]), lag_s=LAG_S)
     return Response(body, status, media_type=media)
 
 

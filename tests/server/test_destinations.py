@@ -117,7 +117,7 @@ def test_identifiers_and_calls_are_said_when_connecting_and_read_back(world: Wor
     }
     made = world.data("POST", world.connections(audience), body)
     assert (made["idSyncConfiguration"], made["requestId"]) == (rules, None)
-    assert made["connectionSettings"] == {"calls": ["identify", "track"], "backfill": False}
+    assert made["connectionSettings"] == {"calls": ["identify", "track"], "backfill": False, "listSettings": {}, "onDisconnect": "keep"}
     assert world.ask("POST", world.connections(audience), body).status_code == 409
     changed = world.data(
         "PATCH", f"{world.connections(audience)}/{to['id']}", {"idSyncConfiguration": [{"externalId": "user_id", "strategy": "all"}]}
@@ -175,7 +175,7 @@ def test_a_connection_with_activations_is_not_removed_by_the_way(world: World) -
     refused = world.ask("DELETE", path)
     assert refused.status_code == 409
     assert world.ask("DELETE", f"{path}?removeActivations=perhaps").status_code == 422
-    assert world.data("DELETE", f"{path}?removeActivations=true") == {"status": "SUCCESS"}
+    assert world.data("DELETE", f"{path}?removeActivations=true") == {"status": "SUCCESS", "state": "gone"}
     assert world.data("GET", world.connections(audience))["connections"] == []
 
 
@@ -185,7 +185,7 @@ def test_a_connection_whose_activations_are_gone_is_removed(world: World) -> Non
     for one in world.data("GET", activations)["activations"]:
         assert world.data("DELETE", f"{activations}/{one['id']}") == {"status": "SUCCESS"}
     assert world.data("GET", world.connections(audience))["connections"][0]["status"] == "Awaiting mapping"
-    assert world.data("DELETE", f"{world.connections(audience)}/{to['id']}") == {"status": "SUCCESS"}
+    assert world.data("DELETE", f"{world.connections(audience)}/{to['id']}") == {"status": "SUCCESS", "state": "gone"}
 
 
 @pytest.mark.parametrize("kind", ["sync", "backfill", "resync"])

@@ -76,6 +76,8 @@ def erase(id_: str, kind: str, *, yes: bool, wait: bool, without_exits: bool) ->
         _wait_for_exits(one.outstanding, wait=wait)
     done = one.erase()
     click.echo(f"Erased: {done.facts:,} rows of facts, {done.versions:,} of versions, {done.records:,} frozen records.")
+    if done.is_in_warehouse:
+        note("The warehouse still has rows about it: they are yours to delete. It stays suppressed; delete them, then run this again.")
     if done.refused:
         note(f"{done.refused:,} of its records had been refused by destinations: what they hold of it is theirs to take away.")
 

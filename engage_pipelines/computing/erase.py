@@ -5,12 +5,13 @@ followed by the same command again. What destinations hold is theirs; the exits 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 import duckdb
 import sqlalchemy as sa
 
+from engage_pipelines.computing.erase_elsewhere import Elsewhere, find_elsewhere
 from engage_pipelines.domain.connection import State
 from engage_pipelines.domain.errors import BusyError, StateError
 from engage_pipelines.facts.erase import Person, erase_facts, find_person
@@ -33,6 +34,8 @@ class Erased:
     versions: int
     records: int
     refused: int
+    is_in_warehouse: bool = False
+    """Whether a warehouse still has the person: its rows are their owner's to delete, and the profile stays suppressed until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +46,20 @@ class Eraser:
     registry: Registry
     space: Row
     profile: Profile
+    seen: list[Person] = field(default_factory=list[Person])
 
     def outstanding(self) -> list[str]:
         """What is to happen before nobody outside is told that the person is in, in words; nothing when it may be erased."""
-        person = self._person()
+        if not self.seen:
+            # a warehouse is read once, however often this is asked while exits are waited for
+            self.seen.append(self._person()[0])
+        (person,) = self.seen
         with self.registry.database.read() as c, duckdb.connect() as db:
             return list(_Outside(c, db, self.settings.snapshots_dir / self.space.key, person).outstanding(self.space))
 
     def erase(self) -> Erased:
         """Take the person away everywhere. Raises BusyError while records are under way, StateError when a disk refuses."""
-        person = self._person()
+        person, elsewhere = self._person()
         with self.registry.database.read() as c:
             if _is_sending(c, self.space.id):
                 raise BusyError("A sync of the space is under way.", "Let it end, or pause it and remove the connection, then erase again.")
@@ -62,14 +69,26 @@ class Eraser:
         with self.registry.database.write() as c:
             refused = _erase_rows(c, self.space.id, person)
         facts = erase_facts(self.settings.facts_dir, self.space.key, person)
+        if elsewhere is not None:
+            facts += elsewhere.forget()
+        is_in_warehouse = elsewhere is not None and elsewhere.is_there
         with self.registry.change() as change:
-            forget(change.c, self.space.id, self.profile)
+            if not is_in_warehouse:
+                forget(change.c, self.space.id, self.profile)
             change.record("erase", f"profile {self.space.key}/#{self.profile.digest}", after={"facts": facts, "versions": versions})
         self.registry.database.forget_deleted()
-        return Erased(facts, versions, records, refused)
+        return Erased(facts, versions, records, refused, is_in_warehouse)
 
-    def _person(self) -> Person:
-        return find_person(self.settings.facts_dir, self.space.key, self.profile.kind, self.profile.id)
+    def _person(self) -> "tuple[Person, Elsewhere | None]":
+        """The person by every fact that is kept; and how a warehouse knows it, where that has the facts."""
+        ingested = find_person(self.settings.facts_dir, self.space.key, self.profile.kind, self.profile.id)
+        if self.space.facts is None:
+            return ingested, None
+        with self.registry.database.read() as c:
+            now_us = self.registry.database.now_us(c)
+        elsewhere = find_elsewhere(self.settings, self.space, self.profile, at_us=now_us)
+        both = [sorted({*mine, *theirs}) for mine, theirs in zip(astuple(ingested), astuple(elsewhere.person), strict=True)]
+        return Person(tuple(both[0]), tuple(both[1])), elsewhere
 
 
 def eraser(settings: Settings, registry: Registry, profile: Profile) -> Eraser:

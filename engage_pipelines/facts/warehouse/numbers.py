@@ -9,6 +9,8 @@ A key is u: and a user id, a: and an anonymous id, g: and a group id.
 import json
 import os
 import secrets
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import duckdb
 from filelock import FileLock, Timeout
 
 from engage_pipelines.domain.errors import BusyError, StateError
-from engage_pipelines.facts.store import file_rows, quoted, read_manifest
+from engage_pipelines.facts.store import file_rows, open_engine, quoted, read_manifest
 
 _FILE = "numbers.json"
 _FORMAT = 1
@@ -39,14 +41,49 @@ def number_members(db: duckdb.DuckDBPyConnection, keys: str, folder: Path) -> No
     db.execute(f"CREATE TEMP TABLE wanted_keys AS SELECT DISTINCT key FROM ({keys})")
     known = _read(folder)
     if db.execute(f"SELECT 1 FROM wanted_keys ANTI JOIN ({_rows(folder, known)}) USING (key) LIMIT 1").fetchall():
-        lock = FileLock(folder / ".lock", timeout=_LOCK_TIMEOUT_S)
-        try:
-            with lock:
-                known = _add(db, folder)
-        except Timeout as error:
-            raise BusyError("Another process is numbering members.", "Wait until it has ended and do it again.") from error
+        with _alone(folder):
+            known = _add(db, folder)
     db.execute(f"CREATE TEMP TABLE numbers AS SELECT n.key, n.member FROM ({_rows(folder, known)}) n SEMI JOIN wanted_keys USING (key)")
     db.execute("DROP TABLE wanted_keys")
+
+
+def numbers_of(folder: Path, keys: Collection[str]) -> dict[str, int]:
+    """The numbers that these keys have, of those that have any. Raises StateError."""
+    query = f"SELECT key, member FROM ({_rows(folder, _read(folder))}) WHERE key IN (SELECT unnest($1::VARCHAR[]))"
+    with open_engine(None) as db:
+        return dict(db.execute(query, [sorted(keys)]).fetchall())
+
+
+def forget_keys(folder: Path, keys: Collection[str]) -> int:
+    """Take the keys away, with every file that ever held them; how many. Their numbers are not given again.
+
+    Whoever is reading the files just then fails, and reads again. Raises BusyError or StateError.
+    """
+    if not folder.exists():
+        return 0
+    with _alone(folder):
+        known = _read(folder)
+        found = len(numbers_of(folder, keys))
+        if found:
+            path = folder / f"numbers-{secrets.token_hex(8)}.parquet"
+            kept = f"SELECT key, member FROM ({_rows(folder, known)}) WHERE key NOT IN (SELECT unnest($1::VARCHAR[])) ORDER BY key"
+            with open_engine(None) as db:
+                db.execute(f"COPY ({kept}) TO {quoted(str(path))} (FORMAT parquet, COMPRESSION zstd)", [sorted(keys)])
+            known = _Numbered(known.next, (path.name,))
+            _commit(folder, known, path)
+        for path in folder.glob("numbers-*.parquet"):
+            if path.name not in known.files:
+                path.unlink(missing_ok=True)
+    return found
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    try:
+        with FileLock(folder / ".lock", timeout=_LOCK_TIMEOUT_S):
+            yield
+    except Timeout as error:
+        raise BusyError("Another process is numbering members.", "Wait until it has ended and do it again.") from error
 
 
 def _read(folder: Path) -> _Numbered:

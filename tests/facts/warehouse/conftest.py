@@ -1,10 +1,14 @@
 """A PostgreSQL database that plays the warehouse of people: their tables, and a login that may do more than it should."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
+
+from tests.computing.desk import Desk
+from tests.facts.warehouse.shop import TABLES
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +33,14 @@ def cursor(warehouse_url: str) -> Iterator[Any]:
         yield cursor
         cursor.execute("DROP SCHEMA IF EXISTS shop CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     connection.close()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cursor: Any, warehouse_url: str) -> Desk:
+    for name in ("ENGAGE_DATABASE_URL", "ENGAGE_KEYS", "ENGAGE_SPACE", "ENGAGE_FILES_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SHOP_URL", warehouse_url)
+    monkeypatch.chdir(tmp_path)
+    cursor.execute(TABLES)
+    return Desk(tmp_path)

@@ -2,6 +2,10 @@
 
 from typing import Any
 
+import yaml
+
+from tests.computing.desk import Desk
+
 AT_US = 1_772_323_200_000_000
 """2026-03-01T00:00:00Z."""
 
@@ -49,3 +53,22 @@ BY_HAND = """
 SELECT o.customer_no::text FROM shop.order_completed o JOIN shop.customers c USING (customer_no)
 WHERE c.plan_name = 'pro' AND o.sent_at BETWEEN timestamptz '2026-03-01 00:00+00' - interval '720 hours' AND '2026-03-01 00:00+00'
 GROUP BY 1 HAVING sum(o.total_amount) >= 100 ORDER BY 1"""
+
+DOCUMENT: dict[str, Any] = {
+    "space": {"key": "shop", "evaluate_at": "2026-03-01T00:00:00Z", "facts": MAPPING},
+    "audiences": [
+        {"key": "spenders", "definition": SPENDERS, "cadence": "manual"},
+        {
+            "key": "sleeping",
+            "level": "account",
+            "definition": "ALL NOT event('Signed In').within(21 days).count() >= 1",
+            "cadence": "manual",
+        },
+    ],
+}
+
+
+def apply_document(desk: Desk, document: dict[str, Any]) -> int:
+    path = desk.folder / "shop.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return desk.say("apply", str(path))

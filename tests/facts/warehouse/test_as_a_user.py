@@ -1,45 +1,14 @@
 """The whole way as its user goes it: tables in PostgreSQL, YAML, apply, doctor, compute, members, preview."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.computing.desk import Desk
-from tests.facts.warehouse.shop import BY_HAND, MAPPING, SPENDERS, TABLES
+from tests.facts.warehouse.shop import BY_HAND, DOCUMENT, MAPPING, apply_document
 
 pytestmark = pytest.mark.postgres
-DOCUMENT: dict[str, Any] = {
-    "space": {"key": "shop", "evaluate_at": "2026-03-01T00:00:00Z", "facts": MAPPING},
-    "audiences": [
-        {"key": "spenders", "definition": SPENDERS, "cadence": "manual"},
-        {
-            "key": "sleeping",
-            "level": "account",
-            "definition": "ALL NOT event('Signed In').within(21 days).count() >= 1",
-            "cadence": "manual",
-        },
-    ],
-}
-
-
-@pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cursor: Any, warehouse_url: str) -> Desk:
-    for name in ("ENGAGE_DATABASE_URL", "ENGAGE_KEYS", "ENGAGE_SPACE", "ENGAGE_FILES_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("ENGAGE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("SHOP_URL", warehouse_url)
-    monkeypatch.chdir(tmp_path)
-    cursor.execute(TABLES)
-    return Desk(tmp_path)
-
-
-def _apply(desk: Desk, document: dict[str, Any]) -> int:
-    path = desk.folder / "shop.yaml"
-    path.write_text(yaml.safe_dump(document, sort_keys=False))
-    return desk.say("apply", str(path))
 
 
 def _facts(**changes: Any) -> dict[str, Any]:
@@ -55,8 +24,8 @@ def _doctor(desk: Desk) -> int:
 
 
 def test_from_tables_to_members(desk: Desk, cursor: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _apply(desk, DOCUMENT) == 0
-    assert _apply(desk, DOCUMENT) == 0
+    assert apply_document(desk, DOCUMENT) == 0
+    assert apply_document(desk, DOCUMENT) == 0
     assert "3 unchanged" in capsys.readouterr().out
     spenders, sleeping = desk.compute("spenders", "sleeping")
     cursor.execute(BY_HAND)
@@ -79,7 +48,7 @@ def test_from_tables_to_members(desk: Desk, cursor: Any, capsys: pytest.CaptureF
 
 
 def test_what_changes_in_the_warehouse_changes_the_next_version(desk: Desk, cursor: Any) -> None:
-    assert _apply(desk, DOCUMENT) == 0
+    assert apply_document(desk, DOCUMENT) == 0
     (first,) = desk.compute("spenders")
     (again,) = desk.compute("spenders")
     cursor.execute("UPDATE shop.customers SET plan_name = 'free' WHERE customer_no = (SELECT min(customer_no) FROM shop.customers"
@@ -90,7 +59,7 @@ def test_what_changes_in_the_warehouse_changes_the_next_version(desk: Desk, curs
 
 
 def test_a_warehouse_that_fails_publishes_nothing(desk: Desk, cursor: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _apply(desk, DOCUMENT) == 0
+    assert apply_document(desk, DOCUMENT) == 0
     (first,) = desk.compute("spenders")
     cursor.execute("ALTER TABLE shop.order_completed RENAME total_amount TO amount")
     (second,) = desk.compute("spenders")
@@ -106,7 +75,7 @@ def test_a_warehouse_that_fails_publishes_nothing(desk: Desk, cursor: Any, capsy
 
 
 def test_doctor_names_a_secret_that_is_not_there(desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _apply(desk, DOCUMENT) == 0
+    assert apply_document(desk, DOCUMENT) == 0
     monkeypatch.delenv("SHOP_URL")
     assert _doctor(desk) == 1
     assert "Space 'shop': The URL of the facts refers to env:SHOP_URL, which is not set." in capsys.readouterr().out
@@ -128,7 +97,7 @@ def test_doctor_names_a_secret_that_is_not_there(desk: Desk, monkeypatch: pytest
 def test_a_mapping_that_is_wrong_is_told_with_its_line(
     desk: Desk, capsys: pytest.CaptureFixture[str], document: dict[str, Any], said: str
 ) -> None:
-    assert _apply(desk, document) != 0
+    assert apply_document(desk, document) != 0
     told = capsys.readouterr().err
     assert said in told
     assert "shop.yaml:" in told
@@ -146,7 +115,7 @@ def test_members_that_no_table_could_tell_are_refused_when_saved(
     desk: Desk, capsys: pytest.CaptureFixture[str], options: dict[str, Any], said: str
 ) -> None:
     audience = {"key": "seen", "definition": "event('Signed In').count() >= 1", "options": options}
-    assert _apply(desk, {**DOCUMENT, "audiences": [audience]}) != 0
+    assert apply_document(desk, {**DOCUMENT, "audiences": [audience]}) != 0
     assert said in " ".join(capsys.readouterr().err.split())
 
 
@@ -155,7 +124,7 @@ def test_visitors_are_told_by_their_anonymous_ids(desk: Desk, cursor: Any, capsy
     events = [*MAPPING["tables"]["events"][:1], {**MAPPING["tables"]["events"][1], "anonymous_id": "visitor"}]
     document = _facts(tables={**MAPPING["tables"], "events": events})
     audience = {"key": "today", "definition": "event('Signed In').within(1 hour).count() >= 1", "options": {"include_anonymous": True}}
-    assert _apply(desk, {**document, "audiences": [audience]}) == 0
+    assert apply_document(desk, {**document, "audiences": [audience]}) == 0
     desk.compute("today")
     assert "anonymous_id:v-1" in desk.addresses("today")
     capsys.readouterr()

@@ -1,6 +1,7 @@
 """LinkedIn matched audiences: an audience as a DMP segment of an ad account.
 
-A request adds and removes 5,000 people at most, and an application makes 600 a minute for one member. A segment is there five seconds after
+An application makes 600 requests a minute for one member. A request holds 5,000 people here, a number that the documents do not name; one
+that LinkedIn finds too large is halved. A segment is there five seconds after
 it was made, and takes an ad when 300 of its people are matched, which takes up to two days. LinkedIn gives a status to every person of a
 request. Versions of the API live for a year: raise `api_version` before that.
 Source: https://learn.microsoft.com/en-us/linkedin/marketing/matched-audiences/create-and-manage-segment-users (November 2026)

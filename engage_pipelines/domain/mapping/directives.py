@@ -67,7 +67,7 @@ def _part(node: Any, build: Build) -> Part:
 
 
 def _constant_path(node: Any) -> tuple[str, ...] | None:
-    path = node["@path"] if is_directive(node) and next(key for key in node if key.startswith("@")) == "@path" else None
+    path = node["@path"] if is_directive(node) and next(key for key in node if key[:1] == "@") == "@path" else None
     return path_keys(without_root(path)) if isinstance(path, str) else None
 
 
@@ -154,7 +154,7 @@ def _replace(options: Any, build: Build) -> Resolver:
     pattern, replacement = options["pattern"], _or_default(options.get("replacement"), "")
     ignore_case, every = _or_default(options.get("ignorecase"), False), _or_default(options.get("global"), True)
     sound = isinstance(pattern, str) and isinstance(replacement, str) and isinstance(ignore_case, bool) and isinstance(every, bool)
-    change = replacer(pattern, replacement, every=every, ignore_case=ignore_case) if sound else lambda _: ""
+    change: Callable[[str], str] = replacer(pattern, replacement, every=every, ignore_case=ignore_case) if sound else lambda _: ""
     second, with_second = options.get("pattern2"), _or_default(options.get("replacement2"), "")
     if sound and is_true(second) and isinstance(second, str) and isinstance(with_second, str):
         change = _both(change, replacer(second, with_second, every=every, ignore_case=ignore_case))

@@ -1,8 +1,8 @@
 """Display & Video 360: an audience as a Customer Match audience of an advertiser, by contact data or by devices.
 
 A request holds 10,000 people; Segment's own sends up to 500,000. A project may write 700 times a minute, and a change of members counts as
-five writes, so 140 requests a minute are left; nobody gets more. One consent holds for all that a request adds. A postal address counts as a
-whole alone: both names, country and postal code. People fall off after the days that the audience was made with, 540 at most: a resync
+five writes, so 140 requests a minute are left; nobody gets more. One consent holds for all that a request adds. A postal address counts
+as a whole alone: both names, country and postal code. People fall off after the days that the audience was made with, 540 at most: a resync
 enters them anew. An audience takes an ad when it holds 100 active people.
 Source: https://developers.google.com/display-video/api/guides/audiences/upload-customer-match,
 https://developers.google.com/display-video/api/reference/rest/v4/firstPartyAndPartnerAudiences and, for the pace,

@@ -1,8 +1,9 @@
 """Iterable: membership and traits as fields of users.
 
-One user goes to `/api/users/update`, several to `/api/users/bulkUpdate`, five times a second. What it takes at once is a matter of size (4 MB):
-1,600 users have gone through, and 1,000 are known to work well (https://github.com/carter-j-h/iterable-python-wrapper/issues/8). It answers
-200 and names under `failedUpdates` whom it did not take. Dates with a time are sent as Iterable writes them (`2026-03-01 10:00:00 +00:00`).
+One user goes to `/api/users/update`, several to `/api/users/bulkUpdate`, five times a second. What it takes at once is a matter of size
+(4 MB): 1,600 users have gone through, and 1,000 are known to work well (https://github.com/carter-j-h/iterable-python-wrapper/issues/8).
+It answers 200 and names under `failedUpdates` whom it did not take.
+Dates with a time are sent as Iterable writes them (`2026-03-01 10:00:00 +00:00`).
 Source: https://api.iterable.com/api/docs#users_bulkUpdateUser (November 2026)
 """
 

@@ -2,7 +2,8 @@
 
 People are matched by hashes of their e-mail address, phone number and advertising id, in that order in every row; what is missing is an
 empty place. A request holds 1,000 rows and a megabyte: the documents name no number, Tealium's connector for the same endpoint takes these
-(https://docs.tealium.com/server-side-connectors/tiktok-audiences-connector-setup-guide/). An audience takes an ad when it holds 1,000 matched people.
+(https://docs.tealium.com/server-side-connectors/tiktok-audiences-connector-setup-guide/). An audience takes an
+ad when it holds 1,000 matched people.
 TikTok answers 200 to everything; the code in the answer says what became of the request as a whole.
 Source: https://ads.tiktok.com/marketing_api/docs?id=1739940585975809 (mapping) and ...?id=1739940583739393 (segments) (November 2026)
 """

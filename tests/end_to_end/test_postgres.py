@@ -15,7 +15,7 @@ from engage_pipelines.testing.faults import Rates
 from engage_pipelines.testing.receiver import Receiver
 from tests.end_to_end.product import WRITE_KEY, Product
 
-pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.postgres]
+pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.postgres, pytest.mark.long]
 
 QUERY = "trait('plan') = 'paid'"
 PEOPLE = 6_000

@@ -114,6 +114,7 @@ def test_previews_of_purchases_agree_with_plain_python(tmp_path: Path):
         assert preview == {"count": len(members), "members": sorted(members)}, query
 
 
+@pytest.mark.long
 def test_an_account_audience_reaches_the_receiver_and_only_changes_travel_afterwards(baseball: Product):
     product, teams = baseball, slugging_teams()
     players = set().union(*teams.values())

@@ -16,6 +16,7 @@
 
 import getpass
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,9 @@ VARIABLES = (
     "ENGAGE_KEYS",
     "ENGAGE_ACTOR",
 )
+
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+_WAYS_FOR_HTTP = (*_PROXIES, *(name.upper() for name in _PROXIES), "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 CONSOLE_PORT = 4000
 CONSOLE_URL = f"http://127.0.0.1:{CONSOLE_PORT}"
@@ -97,6 +101,11 @@ def variables_set() -> list[str]:
 def secret_from_environment(name: str) -> str | None:
     """The value behind a secret reference `env:NAME`, or None when it is not set."""
     return os.environ.get(name)
+
+
+def names_a_way_for_http() -> bool:
+    """Whether the environment, or the system where that keeps them, may name proxies or authorities for requests over HTTP."""
+    return sys.platform in {"darwin", "win32"} or any(os.environ.get(name) for name in _WAYS_FOR_HTTP)
 
 
 def child_environment(**values: str) -> dict[str, str]:

@@ -244,7 +244,7 @@ class ApiDestination(DestinationType):
         return settings.tokens.renew(used, fetch)
 
     def _perform(self, request: Request, settings: Settings, until: float) -> Answer | Verdict:
-        from engage_pipelines.destinations.sending.transport import perform  # noqa: PLC0415 (requests is heavy, and most commands send nothing)
+        from engage_pipelines.destinations.sending.transport import perform  # noqa: PLC0415 (most commands send nothing)
 
         left_s = max(until - time.monotonic(), 0.001)
         packed = compressed_request(request) if self.compressed and request.body else request

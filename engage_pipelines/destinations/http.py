@@ -109,7 +109,7 @@ class HttpDestination(DestinationType):
 
     def exchange(self, request: Request, records: Sequence[Record], *, settings: Settings, deadline_s: float) -> Verdict:
         """Send a request and read its answer: never longer than the deadline, never more in a reason than may be shown."""
-        from engage_pipelines.destinations.sending.transport import perform  # noqa: PLC0415 (requests is heavy, and most commands send nothing)
+        from engage_pipelines.destinations.sending.transport import perform  # noqa: PLC0415 (most commands send nothing)
 
         answer = perform(compressed_request(request) if self.compressed else request, deadline_s=deadline_s, reach=self.reach(settings))
         verdict = self.read(answer, records, place=request.place, now_s=time.time()) if isinstance(answer, Answer) else answer

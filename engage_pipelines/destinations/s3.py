@@ -190,7 +190,7 @@ class _Store:
         return _failed(answer) or Accepted()
 
     def _ask(self, method: str, path: str, body: bytes, query: str = "") -> Answer | Verdict:
-        from engage_pipelines.destinations.sending.transport import perform  # noqa: PLC0415 (requests is heavy, and most commands send nothing)
+        from engage_pipelines.destinations.sending.transport import perform  # noqa: PLC0415 (most commands send nothing)
 
         url = self.settings.url(path) + (f"?{query}" if query else "")
         now_s = time.time()

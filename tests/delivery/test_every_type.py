@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet
 
 from engage_pipelines.destinations.base import DestinationType
 from engage_pipelines.destinations.catalog import destination_types
-from engage_pipelines.destinations.sending.sessions import close_idle_connections
+from engage_pipelines.destinations.sending.transport import close_idle_connections
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.registry import computations, connections, destinations
 from engage_pipelines.registry import tables as t

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engage_pipelines.destinations.sending.sessions import close_idle_connections
+from engage_pipelines.destinations.sending.transport import close_idle_connections
 
 
 @pytest.fixture(autouse=True)

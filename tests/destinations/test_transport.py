@@ -15,8 +15,9 @@ from cryptography.x509.oid import NameOID
 
 from engage_pipelines.destinations.base import Accepted, Backoff, Stop
 from engage_pipelines.destinations.http import Answer, Reach, Request
-from engage_pipelines.destinations.sending import transport
+from engage_pipelines.destinations.sending import direct
 from engage_pipelines.destinations.sending.connections import AddressRefusedError, check_address
+from engage_pipelines.destinations.sending.exchange import MAX_ANSWER_BYTES
 from engage_pipelines.destinations.sending.transport import perform
 from engage_pipelines.destinations.webhook import Webhook
 from engage_pipelines.testing.bench import Bench
@@ -92,7 +93,7 @@ def test_an_endless_answer_is_cut_at_its_cap_and_in_time() -> None:
         answer = post(server.url)
     assert isinstance(answer, Answer)
     assert not answer.whole
-    assert len(answer.body) == transport.MAX_ANSWER_BYTES
+    assert len(answer.body) == MAX_ANSWER_BYTES
 
 
 def test_a_name_service_that_hangs_does_not_outlast_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +226,8 @@ def test_a_certificate_that_nobody_vouches_for_stops_with_a_remedy(tls_port: int
 def test_a_certificate_that_fits_is_taken_and_one_for_another_host_is_not(
     tls_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(tmp_path / "cert.pem"))
+    monkeypatch.setattr("certifi.where", lambda: str(tmp_path / "cert.pem"))
+    direct.tls_context.cache_clear()
     answer = post(f"https://localhost:{tls_port}/")
     assert isinstance(answer, Answer)
     assert answer.status == 200

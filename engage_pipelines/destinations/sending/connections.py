@@ -1,4 +1,4 @@
-"""Connections under a deadline, to allowed addresses only: what `transport` puts below `requests`.
+"""Connections under a deadline, to allowed addresses only: what everything that leaves by HTTP goes through.
 
 A deadline holds for everything that a thread does inside `deadline(...)`: each wait on a socket is cut to what is left of it, so that
 neither a slow name service nor an answer that trickles byte by byte outlives it. The address that is checked is the address that is
@@ -8,21 +8,13 @@ connected to, so a name that changes its mind in between gains nothing.
 import ipaddress
 import socket
 import ssl
-import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
-
-from requests.adapters import HTTPAdapter
-from urllib3 import PoolManager, Retry
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import NewConnectionError
-from urllib3.util.ssl_ import create_urllib3_context
 
 from engage_pipelines.destinations.http import Reach
 
@@ -31,6 +23,8 @@ _until: ContextVar[float] = ContextVar("until", default=float("inf"))
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "192.0.0.192")))
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _AddressInfo = tuple[int, int, int, str, Any]
+SocketOption = tuple[int, int, int | bytes]
+AT_ONCE: Sequence[SocketOption] = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 
 
 @contextmanager
@@ -43,7 +37,8 @@ def deadline(until: float) -> Generator[None]:
         _until.reset(token)
 
 
-def _left_s(at_most: float | None = None) -> float:
+def left_s(at_most: float | None = None) -> float:
+    """Seconds until the deadline of this thread. Raises TimeoutError when it has passed."""
     left = _until.get() - time.monotonic()
     if left <= 0:
         raise TimeoutError("the deadline of the request has passed")
@@ -93,7 +88,7 @@ def look_up(host: str, port: int) -> list[_AddressInfo]:
 
     Thread(target=ask, daemon=True, name="engage-look-up").start()
     try:
-        answer = answers.get(timeout=_left_s())
+        answer = answers.get(timeout=left_s())
     except Empty:
         raise TimeoutError(f"{host} was not looked up in time") from None
     if isinstance(answer, OSError):
@@ -104,96 +99,59 @@ def look_up(host: str, port: int) -> list[_AddressInfo]:
 class _Deadlined(socket.socket):
     """A socket whose every wait ends at the deadline."""
 
+    def recv(self, *args: Any, **kwargs: Any) -> bytes:
+        self.settimeout(left_s())
+        return super().recv(*args, **kwargs)
+
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self.settimeout(_left_s())
+        self.settimeout(left_s())
         return super().recv_into(*args, **kwargs)
 
+    def sendmsg(self, *args: Any, **kwargs: Any) -> int:
+        self.settimeout(left_s())
+        return super().sendmsg(*args, **kwargs)
+
     def sendall(self, *args: Any, **kwargs: Any) -> None:
-        self.settimeout(_left_s())
+        self.settimeout(left_s())
         super().sendall(*args, **kwargs)
 
 
-class _DeadlinedTls(ssl.SSLSocket):
+class DeadlinedTls(ssl.SSLSocket):
     """The same under TLS, the handshake included."""
 
+    def recv(self, *args: Any, **kwargs: Any) -> bytes:
+        self.settimeout(left_s())
+        return super().recv(*args, **kwargs)
+
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self.settimeout(_left_s())
+        self.settimeout(left_s())
         return super().recv_into(*args, **kwargs)
 
     def send(self, *args: Any, **kwargs: Any) -> int:
-        self.settimeout(_left_s())
+        self.settimeout(left_s())
         return super().send(*args, **kwargs)
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002, RUF100 (the signature is the standard library's)
-        self.settimeout(_left_s())
+        self.settimeout(left_s())
         super().do_handshake(block)
 
 
-def _connect(connection: HTTPConnection, reach: Reach) -> socket.socket:
-    """A connected socket, to the first of the host's addresses that takes it; all of them must be allowed."""
-    found = look_up(connection.host, connection.port or 80)
+def connect(host: str, port: int, reach: Reach, *, at_most_s: float | None, options: Sequence[SocketOption] = AT_ONCE) -> socket.socket:
+    """A connected socket, to the first of the host's addresses that takes it; all of them must be allowed. Raises OSError."""
+    found = look_up(host, port)
     for info in found:
         check_address(info[4][0], reach)
-    problem: OSError = OSError("the name has no address")
+    problem = OSError("the name has no address")
     for family, kind, protocol, _, address in found:
         sock = _Deadlined(family, kind, protocol)
         try:
-            for option in connection.socket_options or ():
+            for option in options:
                 sock.setsockopt(*option)
-            sock.settimeout(_left_s(connection.timeout if isinstance(connection.timeout, int | float) else None))
+            sock.settimeout(left_s(at_most_s))
             sock.connect(address)
         except OSError as error:
             sock.close()
             problem = error
         else:
-            sys.audit("http.client.connect", connection, connection.host, connection.port)
             return sock
-    if isinstance(problem, TimeoutError):
-        raise problem
-    raise NewConnectionError(connection, "no address of the host takes the connection") from problem
-
-
-def _pool_classes(reach: Reach) -> dict[str, Any]:
-    """Pools whose connections are made by `_connect`."""
-
-    class Plain(HTTPConnection):
-        def _new_conn(self) -> socket.socket:
-            return _connect(self, reach)
-
-    class Tls(HTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            return _connect(self, reach)
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain  # pyright: ignore[reportAssignmentType] (urllib3's own classes do not fit its protocol either)
-
-    class TlsPool(HTTPSConnectionPool):
-        ConnectionCls = Tls  # pyright: ignore[reportAssignmentType]
-
-    return {"http": PlainPool, "https": TlsPool}
-
-
-class DeadlineAdapter(HTTPAdapter):
-    """Hands requests to connections under a deadline; retries nothing by itself."""
-
-    def __init__(self, reach: Reach) -> None:
-        self._pools = _pool_classes(reach)
-        super().__init__(pool_connections=16, pool_maxsize=4, max_retries=Retry(0, read=False))
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=_tls_context(), **kwargs)
-        self._use_pools(self.poolmanager)
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, ssl_context=_tls_context(), **kwargs)
-        self._use_pools(manager)
-        return manager
-
-    def _use_pools(self, manager: PoolManager) -> None:
-        manager.pool_classes_by_scheme = self._pools
-
-
-def _tls_context() -> ssl.SSLContext:
-    context = create_urllib3_context()
-    context.sslsocket_class = _DeadlinedTls
-    return context
+    raise problem

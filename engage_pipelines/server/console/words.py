@@ -78,6 +78,15 @@ def sending(found: Rehearsal) -> str:
     return f"{listed(part for part in (entered, exited) if part)}, about {counted(found.requests, 'request')}."
 
 
+def leaving(found: Rehearsal) -> str:
+    """What everyone's exit comes to."""
+    if found.whole_list:
+        return "the list is written once more, empty"
+    if not found.exited:
+        return "nobody is in any more, so that is nothing"
+    return f"{'' if found.is_exact else 'about '}{calls_in_words(found.exited)}, about {counted(found.requests, 'request')}"
+
+
 def _rows(found: Rehearsal) -> str:
     """Of a first writing how many rows; later who came and went since."""
     entered, exited = sum(found.entered.values()), sum(found.exited.values())

@@ -196,7 +196,10 @@ def test_identifiers_of_a_connection_are_changed_and_nothing_is_sent_for_it(proj
     imported(project)
     project.connect("buyers", "crm")
     before = project.rows("select count(*) from sync_request")
-    answer = admin.post(f"{BUYERS}/destinations/crm/ids", {"ids.anonymous_id": "last", "as.anonymous_id": "visitor"})
+    stamp = re.search(r'name="stamp" value="([0-9a-f]+)"', admin.text(f"{BUYERS}/destinations/crm/ids"))
+    assert stamp
+    chosen = {"ids.anonymous_id": "last", "as.anonymous_id": "visitor", "stamp": stamp[1]}
+    answer = admin.post(f"{BUYERS}/destinations/crm/ids", chosen)
     assert answer.status_code == 303
     assert "anonymous_id:last:visitor" in admin.text(f"{BUYERS}/destinations/crm")
     assert project.rows("select count(*) from sync_request") == before

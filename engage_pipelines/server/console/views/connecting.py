@@ -14,6 +14,7 @@ from engage_pipelines.domain.errors import EngageError
 from engage_pipelines.registry.computations import connected_destinations
 from engage_pipelines.registry.connections import NewConnection, connect
 from engage_pipelines.registry.destinations import find_destination, find_on_source, import_configuration, list_destinations
+from engage_pipelines.registry.leaving import KEEP
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.sources import list_sources
 from engage_pipelines.registry.spaces import ONE_PER_SPACE
@@ -22,10 +23,13 @@ from engage_pipelines.registry.tokens import Role
 from engage_pipelines.registry.type_settings import masked_settings
 from engage_pipelines.registry.types import find_type, supported_calls
 from engage_pipelines.server.console import words
-from engage_pipelines.server.console.forms import WHOLE, Problems
+from engage_pipelines.server.console.forms import WHOLE, Problems, check_bounds
+from engage_pipelines.server.console.model_fields import place_beside
 from engage_pipelines.server.console.pages import go, render
 from engage_pipelines.server.console.slow import within
-from engage_pipelines.server.console.views.connections import chosen_ids, imported_from
+from engage_pipelines.server.console.views.connection_settings import LIST_PREFIX, list_fields, list_names, read_ending, read_list
+from engage_pipelines.server.console.views.connections import imported_from
+from engage_pipelines.server.console.views.identifiers import chosen_ids
 from engage_pipelines.server.console.visit import Visit
 
 INTAKE = {
@@ -42,6 +46,8 @@ CALL_WORDS = {
     "identify": ("Identify", "one call per user, with the membership as a trait"),
     "track": ("Track", "Audience Entered and Audience Exited, one event per user"),
 }
+
+_FIELDS = ("calls", "ids", "as", "backfill", "confirmed", "on_disconnect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +198,7 @@ def options(visit: Visit) -> Response:
 
 
 def _options_form(visit: Visit, problems: Problems, chosen: NewConnection | None) -> Response:
+    """`chosen` is what a form said that cannot be used as it is, None for the first look."""
     with visit.database.read() as c:
         of = visit.computation(c)
         to = find_destination(c, visit.space.id, visit.param("to"))
@@ -216,22 +223,25 @@ def _options_form(visit: Visit, problems: Problems, chosen: NewConnection | None
         kinds=type_.user_address_kinds,
         chosen_ids=dict(rule.split(":", 1) for rule in (chosen.ids or ())) if chosen else {},
         backfill=history if chosen is None else chosen.backfill,
+        list_fields=list_fields(type_, {}, None if chosen is None else visit.form),
+        on_disconnect=KEEP if chosen is None else chosen.on_disconnect,
         problems=problems,
     )
 
 
 def review(visit: Visit) -> Response:
     """What the connection would make and send, to the call; a second form connects."""
-    new = _wanted(visit)
-    problems = Problems()
+    problems = check_bounds(visit.form, visit.several, (*_FIELDS, *list_names(_type_of(visit))))
+    new = _wanted(visit, problems)
     if not new.calls:
         problems.add("calls", "No call is chosen.", "Choose at least one.")
+    if problems:
         return _options_form(visit, problems, new)
     try:
         found = within(lambda _watch: rehearse(visit.runtime(), new))
     except EngageError as error:
         problems.found[WHOLE] = error
-        return _options_form(visit, problems, new)
+        return _options_form(visit, _placed(visit, problems), new)
     with visit.database.read() as c:
         of = visit.computation(c)
         to = find_destination(c, visit.space.id, new.destination)
@@ -241,20 +251,43 @@ def review(visit: Visit) -> Response:
 def do_connect(visit: Visit) -> Response:
     if visit.form.get("confirmed") != "yes":
         return review(visit)
-    new = _wanted(visit)
-    problems = Problems()
+    problems = check_bounds(visit.form, visit.several, (*_FIELDS, *list_names(_type_of(visit))))
+    new = _wanted(visit, problems)
+    if problems:
+        return _options_form(visit, problems, new)
     made = None
     with problems.within(WHOLE), visit.registry.change() as change:
         made = connect(change, visit.space, new)
     if made is None:
-        return _options_form(visit, problems, new)
+        return _options_form(visit, _placed(visit, problems), new)
     said = "The backfill is under way." if made.request_id else "Only later changes are sent."
     with visit.database.read() as c:
         of, to = visit.computation(c), find_destination(c, visit.space.id, new.destination)
     return go(visit, visit.at(of), f"Connected to {to.name}. {said}")
 
 
-def _wanted(visit: Visit) -> NewConnection:
+def _wanted(visit: Visit, problems: Problems) -> NewConnection:
     calls = [call for call in CALLS if call in visit.several.get("calls", ())]
     backfill = visit.form.get("backfill", "yes") != "no"
-    return NewConnection(visit.param("key"), visit.param("to"), calls, backfill, chosen_ids(visit) or None)
+    type_ = _type_of(visit)
+    return NewConnection(
+        visit.param("key"),
+        visit.param("to"),
+        calls,
+        backfill,
+        chosen_ids(visit) or None,
+        read_list(visit, type_, problems),
+        read_ending(visit, problems),
+    )
+
+
+def _type_of(visit: Visit) -> DestinationType:
+    with visit.database.read() as c:
+        to = find_destination(c, visit.space.id, visit.param("to"))
+    return find_type(visit.registry.types, to.type)
+
+
+def _placed(visit: Visit, problems: Problems) -> Problems:
+    if model := _type_of(visit).list_settings_model:
+        place_beside(problems, model, prefix=LIST_PREFIX)
+    return problems

@@ -11,19 +11,20 @@ from engage_pipelines.delivery.dead_letters import Wanted, list_dead_letters
 from engage_pipelines.delivery.progress import Progress, progress_of
 from engage_pipelines.delivery.rehearsal import Rehearsal, rehearse_act
 from engage_pipelines.domain.connection import RequestKind, State
-from engage_pipelines.domain.errors import NotFoundError
-from engage_pipelines.registry import connections
+from engage_pipelines.domain.errors import NotFoundError, UsageError
+from engage_pipelines.registry import connections, leaving
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.connections import Connected, NewConnection, find_connection
 from engage_pipelines.registry.destinations import find_destination, list_destinations
+from engage_pipelines.registry.list_settings import OPTION as LIST
 from engage_pipelines.registry.lookup import Row
-from engage_pipelines.registry.matching import Match, count_matches, matches_of
+from engage_pipelines.registry.matching import Match, count_matches, live_connections, matches_of
+from engage_pipelines.registry.requests import told_replicas
 from engage_pipelines.registry.spaces import find_space
 from engage_pipelines.registry.status import StatusRow, list_status
-from engage_pipelines.registry.tables import destination
+from engage_pipelines.registry.tables import connection, destination
 from engage_pipelines.registry.type_settings import masked_settings, secret_fields
 from engage_pipelines.server.console import words
-from engage_pipelines.server.console.forms import Problems
 from engage_pipelines.server.console.pages import go, render
 from engage_pipelines.server.console.slow import within
 from engage_pipelines.server.console.visit import Visit
@@ -128,6 +129,8 @@ def _panel_context(c: sa.Connection, visit: Visit, place: Place) -> dict[str, An
         "settings": {name: value for name, value in settings.items() if name not in secret},
         "rules": rules,
         "usual_ids": type_.user_address_kinds if type_ is not None else (),
+        "list_settings": place.row.options.get(LIST, {}),
+        "exits_first": place.row.options.get(leaving.OPTION) == leaving.EXIT_ALL,
         "imported_from": imported_from(c, place.to),
         "dagster": visit.dagster("sync", place.of.key, view="partitions", partition=place.to.key),
         "nothing_matches": status.status in {"Connected", "Awaiting mapping"} and not any(match.mapping.enabled for match in matches),
@@ -179,6 +182,8 @@ def _space(visit: Visit, change: Change) -> Row:
 def ask(visit: Visit) -> Response:
     """The question before an action, with what it would send."""
     verb = _verb(visit)
+    if verb == "remove":
+        return _ask_remove(visit)
     with visit.database.read() as c:
         place = place_of(c, visit)
     found = None
@@ -187,16 +192,52 @@ def ask(visit: Visit) -> Response:
     return render(visit, "connection_ask.html", section=visit.section, place=place, verb=verb, found=found, words=words)
 
 
+def _ask_remove(visit: Visit) -> Response:
+    """Ending it as it is, or with everyone's exit: how many exits that would be, or why there can be none."""
+    with visit.database.read() as c:
+        place = place_of(c, visit)
+        is_told = bool(told_replicas(c, place.row.id))
+        can_tell = any(match.mapping.enabled and match.sends(entered=False) for match in matches_of(c, place.row))
+    is_leaving = place.row.leaves_since is not None
+    found = None
+    if is_told and can_tell and not is_leaving:
+        found = rehearse(visit, lambda change, there: _leave(visit, change, there))
+    return render(
+        visit,
+        "connection_remove.html",
+        section=visit.section,
+        place=place,
+        found=found,
+        is_told=is_told,
+        is_leaving=is_leaving,
+        exits_first=place.row.options.get(leaving.OPTION) == leaving.EXIT_ALL,
+        words=words,
+    )
+
+
+def exits_first(c: sa.Connection, space_id: str, of: Row) -> list[str]:
+    """Names of the destinations to which everyone's exit is sent when `of` is disabled or deleted, as people said."""
+    names = {row.id: row.name for row in list_destinations(c, space_id)}
+    rows = live_connections(c, connection.c.computation_id == of.id)
+    told = [row for row in rows if leaving.leaves_first(row) and told_replicas(c, row.id)]
+    sending = [row for row in told if any(match.mapping.enabled and match.sends(entered=False) for match in matches_of(c, row))]
+    return [names[row.destination_id] for row in sending]
+
+
+def _leave(visit: Visit, change: Change, place: Place) -> str | None:
+    return connections.leave(change, _space(visit, change), place.of, place.to).request_id
+
+
 def act(visit: Visit) -> Response:
     """Pause, resume, resync, sync or remove."""
     verb = _verb(visit)
     with visit.registry.change() as change:
         place = place_of(change.c, visit)
         _do(visit, change, place, verb)
-    said = _SAID[verb].format(to=place.to.name)
+        leaves = verb == "remove" and bool(live_connections(change.c, connection.c.id == place.row.id))
+    said = (_LEAVES if leaves else _SAID[verb]).format(to=place.to.name, of=place.of.kind)
     if verb == "remove" or visit.request.headers.get("hx-target") != "panel":
-        where = visit.at(place.of)
-        return go(visit, where if verb == "remove" else visit.at(place.of, "destinations", place.to.key), said)
+        return go(visit, visit.at(place.of) if verb == "remove" else visit.at(place.of, "destinations", place.to.key), said)
     return render_panel(visit, said=said)
 
 
@@ -205,8 +246,9 @@ _SAID = {
     "resume": "{to} is connected again; what changed meanwhile is sent.",
     "sync": "Asked for a sync of {to}.",
     "resync": "Asked for a resync: every member is sent to {to} again.",
-    "remove": "{to} is removed from this audience.",
+    "remove": "{to} is removed from this {of}.",
 }
+_LEAVES = "Everyone's exit is sent to {to}; then it is gone."
 
 
 def _verb(visit: Visit) -> str:
@@ -221,7 +263,7 @@ def _do(visit: Visit, change: Change, place: Place, verb: str) -> str | None:
     if verb == "pause":
         connections.pause(change, space, place.of, place.to)
     elif verb == "remove":
-        connections.remove(change, space, place.of, place.to)
+        _remove(visit, change, space, place)
     elif verb == "resume":
         return (
             connections.connect(change, space, NewConnection(place.of.key, place.to.key)).request_id
@@ -233,39 +275,14 @@ def _do(visit: Visit, change: Change, place: Place, verb: str) -> str | None:
     return None
 
 
-def ask_ids(visit: Visit) -> Response:
-    """Which identifiers people are entered by."""
-    with visit.database.read() as c:
-        place = place_of(c, visit)
-    return _ids_form(visit, place, Problems())
-
-
-def _ids_form(visit: Visit, place: Place, problems: Problems) -> Response:
-    kinds = visit.registry.types[place.to.type].user_address_kinds
-    kept = {rule.partition(":")[0]: rule for rule in place.row.options.get("id_sync", [])}
-    return render(
-        visit, "ids.html", status=422 if problems else 200, section=visit.section, place=place, kinds=kinds, kept=kept, problems=problems
-    )
-
-
-def set_ids(visit: Visit) -> Response:
-    rules = chosen_ids(visit)
-    problems = Problems()
-    with visit.database.read() as c:
-        place = place_of(c, visit)
-    with problems.within(""), visit.registry.change() as change:
-        connections.set_ids(change, _space(visit, change), place.row, (place.of, place.to), rules)
-    if problems:
-        return _ids_form(visit, place, problems)
-    return go(visit, visit.at(place.of), f"Identifiers of {place.to.name} are changed; nothing is sent for it.")
-
-
-def chosen_ids(visit: Visit) -> list[str]:
-    """The rules that a form says: `ids.email` is first, last or all, and empty for an identifier that is not used."""
-    chosen: list[str] = []
-    for name, strategy in visit.form.items():
-        if name.startswith("ids.") and strategy:
-            kind = name.removeprefix("ids.")
-            mapped = visit.form.get(f"as.{kind}", "").strip()
-            chosen.append(":".join(part for part in (kind, strategy, mapped) if part))
-    return chosen
+def _remove(visit: Visit, change: Change, space: Row, place: Place) -> None:
+    """As the form says, whatever was said when connecting; a connection that leaves already ends as it is."""
+    exits = visit.form.get("exits", "as_said")
+    if exits not in {"yes", "no", "as_said"}:
+        raise UsageError(f"{exits[:40]!r} is neither yes nor no.", "Open the question again.")
+    if exits == "yes":
+        connections.leave(change, space, place.of, place.to)
+        return
+    if exits == "no" and place.row.leaves_since is None:
+        connections.set_on_disconnect(change, space, place.row, (place.of, place.to), leaving.KEEP)
+    connections.remove(change, space, place.of, place.to)

@@ -1,14 +1,9 @@
 """Destinations of the space and configurations on sources: made, changed with secrets that are written only, tried, removed."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 from starlette.responses import Response
 
 from engage_pipelines.destinations.base import Accepted, Backoff, DestinationType, Pause, Stop
@@ -31,23 +26,14 @@ from engage_pipelines.registry.tables import computation, connection
 from engage_pipelines.registry.type_settings import masked_settings, secret_fields
 from engage_pipelines.registry.types import find_type
 from engage_pipelines.server.console.forms import WHOLE, Problems, StaleError, check_bounds, check_stamp, stamp
+from engage_pipelines.server.console.model_fields import SettingField, fields_of, place_beside, read_fields
 from engage_pipelines.server.console.pages import go, render
 from engage_pipelines.server.console.slow import within
 from engage_pipelines.server.console.views.connecting import EFFECTS, INTAKE
 from engage_pipelines.server.console.views.connections import imported_from
 from engage_pipelines.server.console.visit import PER_PAGE, Visit
 
-
-@dataclass(frozen=True, slots=True)
-class SettingField:
-    """One setting as a form shows it: `kind` is text, secret, truth, number, choice or json."""
-
-    name: str
-    kind: str
-    hint: str
-    required: bool
-    value: str
-    choices: Sequence[str] = ()
+PREFIX = "s."
 
 
 def listing(visit: Visit) -> Response:
@@ -110,7 +96,7 @@ def _new_form(visit: Visit, type_: DestinationType, values: Mapping[str, str], g
         section="destinations",
         row=None,
         type=type_,
-        fields=fields_of(type_, {}, given),
+        fields=_fields(type_, {}, given),
         values=values,
         stamp="",
         problems=problems,
@@ -125,7 +111,7 @@ def do_new(visit: Visit) -> Response:
     values = {name: visit.form.get(name, "").strip() for name in ("key", "name")}
     with problems.within("key"):
         check_key(values["key"], "destination key")
-    settings = read_settings(visit, type_, problems)
+    settings = _read(visit, type_, problems)
     row: Row | None = None
     if not problems:
         with problems.within(WHOLE), visit.registry.change() as change:
@@ -163,7 +149,7 @@ def _edit_form(
         section="destinations",
         row=row,
         type=type_,
-        fields=fields_of(type_, masked_settings(type_, row.settings), given),
+        fields=_fields(type_, masked_settings(type_, row.settings), given),
         values=values,
         stamp=shown_stamp,
         problems=problems,
@@ -183,7 +169,7 @@ def save(visit: Visit) -> Response:
     values = {"key": row.key, "name": visit.form.get("name", "").strip(), "enabled": visit.form.get("enabled", "")}
     if not values["name"]:
         problems.add("name", "A destination needs a name.", "Write what people call it.")
-    settings = read_settings(visit, type_, problems)
+    settings = _read(visit, type_, problems)
     if not problems:
         try:
             with problems.within(WHOLE), visit.registry.change() as change:
@@ -206,7 +192,7 @@ def _stale(visit: Visit, type_: DestinationType) -> Response:
     theirs = {
         "name": row.name,
         "enabled": "on" if row.enabled else "",
-        **{f"s.{each.name}": each.value for each in fields_of(type_, masked, None)},
+        **{f"s.{each.name}": each.value for each in _fields(type_, masked, None)},
     }
     secret = secret_fields(type_)
     mine = {name: visit.form.get(name, "") for name in theirs}
@@ -269,84 +255,24 @@ def do_remove(visit: Visit) -> Response:
 # ---- settings as fields
 
 
-def fields_of(type_: DestinationType, masked: Mapping[str, Any], given: Mapping[str, str] | None) -> list[SettingField]:
-    """The settings of a type: with what someone typed, secrets left out of that, or as they are stored, secrets masked."""
-    secret = secret_fields(type_)
-    return [
-        _field(name, info, masked, given, is_secret=name in secret)
-        for name, info in type_.settings_model.model_fields.items()
-        if name != "files_dir"
-    ]
+def _fields(type_: DestinationType, masked: Mapping[str, Any], given: Mapping[str, str] | None) -> list[SettingField]:
+    return fields_of(type_.settings_model, masked, given, prefix=PREFIX, secret=secret_fields(type_))
 
 
-def _field(name: str, info: FieldInfo, masked: Mapping[str, Any], given: Mapping[str, str] | None, *, is_secret: bool) -> SettingField:
-    kind, choices = _kind(info, is_secret=is_secret)
-    value = masked.get(name, "" if info.default is PydanticUndefined else info.default)
-    text = _as_text(value, kind)
-    if given is not None and not is_secret:
-        text = given.get(f"s.{name}", "")
-    return SettingField(name, kind, info.description or "", info.is_required(), text, choices)
-
-
-def _kind(info: FieldInfo, *, is_secret: bool) -> tuple[str, Sequence[str]]:
-    schema = _plain_schema(info)
-    if is_secret and schema.get("type", "string") == "string":
-        return "secret", ()
-    if "enum" in schema:
-        return "choice", [str(each) for each in schema["enum"]]
-    kinds = {"boolean": "truth", "integer": "number", "number": "number", "string": "text"}
-    return kinds.get(str(schema.get("type")), "json"), ()
-
-
-def _plain_schema(info: FieldInfo) -> Mapping[str, Any]:
-    kind: Any = info.annotation
-    schema: dict[str, Any] = TypeAdapter(kind).json_schema()
-    options = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
-    return options[0] if len(options) == 1 else schema
-
-
-def _as_text(value: Any, kind: str) -> str:
-    if value is None:
-        return ""
-    if kind == "truth":
-        return "on" if value else ""
-    return json.dumps(value, ensure_ascii=False, default=str) if kind == "json" else str(value)
-
-
-def read_settings(visit: Visit, type_: DestinationType, problems: Problems) -> dict[str, Any]:
-    """The settings that a form says; an empty field is left out, so that its default holds."""
-    settings: dict[str, Any] = {}
-    for each in fields_of(type_, {}, visit.form):
-        text = visit.form.get(f"s.{each.name}", "").strip()
-        if each.kind == "truth":
-            settings[each.name] = bool(text)
-        elif text and each.kind == "json":
-            try:
-                settings[each.name] = json.loads(text)
-            except ValueError:
-                problems.add(f"s.{each.name}", "It is not JSON.", "Lists are written in brackets, objects in braces.")
-        elif text:
-            settings[each.name] = text
-        elif each.required:
-            problems.add(f"s.{each.name}", "It is missing.", each.hint)
-    return settings
+def _read(visit: Visit, type_: DestinationType, problems: Problems) -> dict[str, Any]:
+    return read_fields(visit.form, _fields(type_, {}, visit.form), problems, prefix=PREFIX)
 
 
 def _bounds(visit: Visit, type_: DestinationType) -> Problems:
-    known = (*("key", "name", "enabled", "stamp", "overwrite"), *(f"s.{name}" for name in type_.settings_model.model_fields))
+    known = (*("key", "name", "enabled", "stamp", "overwrite"), *(f"{PREFIX}{name}" for name in type_.settings_model.model_fields))
     return check_bounds(visit.form, visit.several, known)
 
 
 def _placed(problems: Problems, type_: DestinationType) -> Problems:
     """What the type says of a setting, beside that setting."""
+    place_beside(problems, type_.settings_model, prefix=PREFIX)
     error = problems.found.get(WHOLE)
-    if error is None:
-        return problems
-    for name in type_.settings_model.model_fields:
-        if f" {name}:" in error.what or error.what.startswith((f"{name} ", f"{name}:")):
-            problems.found[f"s.{name}"] = problems.found.pop(WHOLE)
-            return problems
-    if "destination key" in error.what or ("has a destination" in error.what and "of type" not in error.what):
+    if error is not None and ("destination key" in error.what or ("has a destination" in error.what and "of type" not in error.what)):
         problems.found["key"] = problems.found.pop(WHOLE)
     return problems
 

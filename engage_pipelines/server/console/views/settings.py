@@ -10,13 +10,15 @@ from engage_pipelines.domain.errors import ConflictError, NotFoundError
 from engage_pipelines.registry.audience_options import MOST_DAYS, external_ids
 from engage_pipelines.registry.cadence import NAMED, check_cadence
 from engage_pipelines.registry.computations import clone_audience, connected_destinations, delete_audience, update_audience, used_by
-from engage_pipelines.registry.connections import remove_all
+from engage_pipelines.registry.connections import leave_where_said, remove_all
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.tokens import Role
 from engage_pipelines.server.console.forms import WHOLE, Problems, StaleError, check_bounds, check_stamp, number_in, stamp
 from engage_pipelines.server.console.pages import go, render
 from engage_pipelines.server.console.views.audiences import head
+from engage_pipelines.server.console.views.connections import exits_first
 from engage_pipelines.server.console.visit import Visit
+from engage_pipelines.server.console.words import listed
 
 _FIELDS = ("name", "description", "cadence", "history", "backfill_days", "compute_without_destinations", "empty_accounts")
 
@@ -141,6 +143,7 @@ def ask_verb(visit: Visit) -> Response:
         top = head(c, visit, "settings")
         connected = connected_destinations(c, top.row.id)
         users = used_by(c, visit.space.id, top.row.key)
+        exits = exits_first(c, visit.space.id, top.row)
     return render(
         visit,
         "audience_ask.html",
@@ -148,6 +151,7 @@ def ask_verb(visit: Visit) -> Response:
         head=top,
         verb=visit.param("verb"),
         connected=connected,
+        exits=exits,
         users=users,
         problems=Problems(),
         key="",
@@ -172,8 +176,10 @@ def do_verb(visit: Visit) -> Response:
                 )
             delete_audience(change, visit.space, row.key)
             return go(visit, visit.url("audiences"), f"Audience {row.name} is deleted; what destinations hold stays there.")
-        update_audience(change, visit.space, row.key, enabled=verb == "enable")
-    return go(visit, visit.url("audiences", row.key, "settings"), f"Audience {row.name} is {verb}d.")
+        updated = update_audience(change, visit.space, row.key, enabled=verb == "enable")
+        leaving = leave_where_said(change, visit.space, updated) if verb == "disable" else []
+    said = f" Exits are sent to {listed(leaving)}, as was said." if leaving else ""
+    return go(visit, visit.url("audiences", row.key, "settings"), f"Audience {row.name} is {verb}d.{said}")
 
 
 def _check_verb(visit: Visit, verb: str) -> None:
@@ -205,6 +211,7 @@ def _clone(visit: Visit) -> Response:
             head=top,
             verb="clone",
             connected=[],
+            exits=[],
             users=[],
             problems=problems,
             key=new_key,

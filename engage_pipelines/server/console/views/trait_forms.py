@@ -13,7 +13,7 @@ from engage_pipelines.domain.query import parse_trait
 from engage_pipelines.domain.query.values import Json
 from engage_pipelines.registry.cadence import NAMED, check_cadence
 from engage_pipelines.registry.computations import connected_destinations
-from engage_pipelines.registry.connections import remove_all
+from engage_pipelines.registry.connections import leave_where_said, remove_all
 from engage_pipelines.registry.definitions import type_of_trait, users_of
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.tokens import Role
@@ -22,7 +22,9 @@ from engage_pipelines.server.console.forms import WHOLE, Problems, StaleError, c
 from engage_pipelines.server.console.pages import excerpt, go, render
 from engage_pipelines.server.console.slow import WITHIN_S, Watch, within
 from engage_pipelines.server.console.views.audiences import head
+from engage_pipelines.server.console.views.connections import exits_first
 from engage_pipelines.server.console.visit import Visit
+from engage_pipelines.server.console.words import listed
 
 _NEW_FIELDS = ("key", "name", "description", "level", "language", "definition", "cadence")
 _SHOWN = 10
@@ -254,7 +256,16 @@ def ask_verb(visit: Visit) -> Response:
     with visit.database.read() as c:
         top = head(c, visit, "settings")
         connected, users = connected_destinations(c, top.row.id), users_of(c, visit.space.id, top.row.key)
-    context: dict[str, Any] = {"verb": verb, "connected": connected, "users": users, "problems": Problems(), "key": "", "name": ""}
+        exits = exits_first(c, visit.space.id, top.row)
+    context: dict[str, Any] = {
+        "verb": verb,
+        "connected": connected,
+        "exits": exits,
+        "users": users,
+        "problems": Problems(),
+        "key": "",
+        "name": "",
+    }
     return render(visit, "audience_ask.html", section="traits", head=top, **context)
 
 
@@ -270,8 +281,10 @@ def do_verb(visit: Visit) -> Response:
                 return go(visit, visit.at(row, "settings"), f"Exits are sent to {', '.join(leaving)} first; delete it then.")
             delete_trait(change, visit.space, row.key)
             return go(visit, visit.url("traits"), f"Trait {row.name} is deleted; what destinations hold stays there.")
-        update_trait(change, visit.space, row.key, enabled=verb == "enable")
-    return go(visit, visit.at(row, "settings"), f"Trait {row.name} is {verb}d.")
+        updated = update_trait(change, visit.space, row.key, enabled=verb == "enable")
+        leaving = leave_where_said(change, visit.space, updated) if verb == "disable" else []
+    said = f" Exits are sent to {listed(leaving)}, as was said." if leaving else ""
+    return go(visit, visit.at(row, "settings"), f"Trait {row.name} is {verb}d.{said}")
 
 
 def _verb(visit: Visit) -> str:

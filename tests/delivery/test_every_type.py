@@ -6,13 +6,14 @@ make the payloads, and the engine cuts them into batches and reads its answers.
 
 import hashlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 
+import duckdb
 import pytest
 from cryptography.fernet import Fernet
 
+from engage_pipelines.delivery import generation
 from engage_pipelines.destinations.base import DestinationType
 from engage_pipelines.destinations.catalog import destination_types
 from engage_pipelines.destinations.sending.transport import close_idle_connections
@@ -60,50 +61,78 @@ KNOWN_BY: dict[str, Callable[[int], str]] = {
 """What a vendor knows people as, where it is not the user id."""
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[World]:
-    """The world with every type of the catalogue, and a vault that encrypts."""
-    made = make_world(tmp_path)
+class Standing:
+    """The world of all types of a run, with one audience: each type is connected to it, sees one change of its members, and is let go."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.first = 0
+        with world.registry.change() as change:
+            new = computations.NewAudience(KEY, Level.USER, "trait('plan') = 'business'", name="Big spenders")
+            computations.create_audience(change, world.space, new)
+        self._publish()
+
+    def members(self) -> range:
+        """The numbers of those who are in."""
+        return range(self.first, self.first + 3)
+
+    def one_leaves_and_one_enters(self) -> None:
+        self.first += 1
+        self._publish()
+
+    def connect(self, kind: DestinationType, settings: Mapping[str, object]) -> str:
+        """The audience at a new destination of that type; gives the connection's id."""
+        with self.world.registry.change() as change:
+            new = destinations.NewDestination(kind.key, kind.key, dict(settings))
+            destinations.create_destination(change, self.world.space, new)
+            made = connections.connect(change, self.world.space, connections.NewConnection(KEY, kind.key, ("identify",)))
+        return made.connection.id
+
+    def disconnect(self, kind: DestinationType) -> None:
+        """Let go of it, so that it owes nothing of the versions that others will see."""
+        with self.world.registry.change() as change:
+            audience = computations.find_audience(change.c, self.world.space.id, KEY)
+            to = destinations.find_destination(change.c, self.world.space.id, kind.key)
+            connections.remove(change, self.world.space, audience, to)
+
+    def sync(self, connection: str) -> None:
+        """A day later, so that no vendor is asked too soon."""
+        self.world.time.now_us += DAY_US
+        self.world.sync_until_done(connection)
+        assert self.world.rows(t.exception) == []
+        assert self.world.owed() == []
+
+    def _publish(self) -> None:
+        known = {n: [f"user_id:u-{n}", f"email:{by_email(n)}"] for n in self.members()}
+        assert self.world.publish(known, key=KEY) == "published"
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+    """Every type of the catalogue, a vault that encrypts, and a planning database that is opened once for all of them."""
+    made = make_world(tmp_path_factory.mktemp("home"))
     made.registry = replace(made.registry, types=TYPES, desk=SettingsDesk(VAULT, made.runtime.settings.files_dir))
     made.runtime = replace(made.runtime, registry=made.registry, max_changes=1_000)
-    yield made
+    with pytest.MonkeyPatch.context() as patch, duckdb.connect(config={"threads": 1}) as planning:
+        patch.setattr(generation, "connect", lambda _scratch: planning.cursor())
+        yield Standing(made)
     close_idle_connections()
     made.registry.database.close()
 
 
-def connected(world: World, kind: DestinationType, fake: FakeApi, url: str) -> str:
-    """An audience at a destination of that type; gives the connection's id."""
-    with world.registry.change() as change:
-        new = computations.NewAudience(KEY, Level.USER, "trait('plan') = 'business'", name="Big spenders")
-        computations.create_audience(change, world.space, new)
-        destinations.create_destination(change, world.space, destinations.NewDestination("vendor", kind.key, dict(fake.settings(url))))
-        made = connections.connect(change, world.space, connections.NewConnection(KEY, "vendor", ("identify",)))
-    return made.connection.id
-
-
-def publish(world: World, *numbers: int) -> None:
-    assert world.publish({n: [f"user_id:u-{n}", f"email:{by_email(n)}"] for n in numbers}, key=KEY) == "published"
-
-
-def sync(world: World, connection: str) -> None:
-    """A day later, so that no vendor is asked too soon."""
-    world.time.now_us += DAY_US
-    world.sync_until_done(connection)
-    assert world.rows(t.exception) == []
-    assert world.owed() == []
-
-
 @pytest.mark.parametrize("key", WITH_A_FAKE)
-def test_a_vendor_holds_who_is_a_member_after_the_first_sync_and_after_the_next(home: World, key: str):
+def test_a_vendor_holds_who_is_a_member_after_the_first_sync_and_after_the_next(standing: Standing, key: str):
     fake, known_by = fake_vendor(key), KNOWN_BY.get(key, by_user_id)
     with Switchboard(fake).server as server:
-        connection = connected(home, TYPES[key], fake, server.url)
-        publish(home, 0, 1, 2, 3, 4)
-        sync(home, connection)
-        assert members(fake) == {known_by(n) for n in range(5)}
-        publish(home, 1, 2, 3, 4, 5)
-        sync(home, connection)
-        assert members(fake) == {known_by(n) for n in range(1, 6)}
+        connection = standing.connect(TYPES[key], fake.settings(server.url))
+        try:
+            standing.sync(connection)
+            assert members(fake) == {known_by(n) for n in standing.members()}
+            standing.one_leaves_and_one_enters()
+            standing.sync(connection)
+            assert members(fake) == {known_by(n) for n in standing.members()}
+        finally:
+            standing.disconnect(TYPES[key])
 
 
 def members(fake: FakeApi) -> set[str]:

@@ -107,7 +107,7 @@ def show_(key: str, *, output: str) -> None:
 @click.option("--type", "level", default="USERS", show_default=True, help="USERS or ACCOUNTS.")
 @click.option("--name", default="", help="What people read; the key unless said.")
 @click.option("--description", default="", help="What it is for.")
-@click.option("--cadence", default=DEFAULT_CADENCE, show_default=True, help="A cron line in UTC, or hourly, daily or manual.")
+@click.option("--cadence", default=DEFAULT_CADENCE, show_default=True, help="A cron line in UTC, or hourly, daily, manual or live.")
 @all_options
 def create(key: str, *, query: str, level: str, **words: Any) -> None:
     """Make the audience KEY; it is computed at once, connected or not, unless it says otherwise."""
@@ -123,7 +123,7 @@ def create(key: str, *, query: str, level: str, **words: Any) -> None:
 @click.option("--query", "definition", help="The definition, in the query language.")
 @click.option("--name", help="What people read.")
 @click.option("--description", help="What it is for.")
-@click.option("--cadence", help="A cron line in UTC, or hourly, daily or manual.")
+@click.option("--cadence", help="A cron line in UTC, or hourly, daily, manual or live.")
 @click.option("--enable/--disable", "enabled", default=None, help="Disabled: it is neither computed nor sent.")
 @changeable_options
 def update(key: str, **given: Any) -> None:

@@ -84,7 +84,9 @@ def show_(key: str, *, output: str) -> None:
 @click.option("--type", "level", default="USERS", show_default=True, help="USERS or ACCOUNTS.")
 @click.option("--name", default="", help="What people read; the key unless said.")
 @click.option("--description", default="", help="What it is for.")
-@click.option("--cadence", default="", help="A cron line in UTC, or hourly, daily or manual; hourly, of a SELECT twice a day, unless said.")
+@click.option(
+    "--cadence", default="", help="A cron line in UTC, hourly, daily, manual or live; hourly, of a SELECT twice a day, unless said."
+)
 def create(key: str, *, query: str | None, sql: str | None, level: str, **words: Any) -> None:
     """Make the trait KEY; it is computed at once."""
     definition, how = read_definition(query, sql)
@@ -99,7 +101,7 @@ def create(key: str, *, query: str | None, sql: str | None, level: str, **words:
 @click.option("--sql", metavar="SELECT", help="The SELECT of a trait that is one; @FILE reads it from a file.")
 @click.option("--name", help="What people read.")
 @click.option("--description", help="What it is for.")
-@click.option("--cadence", help="A cron line in UTC, or hourly, daily or manual.")
+@click.option("--cadence", help="A cron line in UTC, or hourly, daily, manual or live.")
 def update(key: str, *, query: str | None, sql: str | None, **given: Any) -> None:
     """Change the trait KEY; what is not named stays. Its key, type and level never change."""
     fields: TraitFields = {name: value for name, value in given.items() if value is not None}  # pyright: ignore[reportAssignmentType]

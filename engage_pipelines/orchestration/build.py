@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import dagster as dg
 
 from engage_pipelines.orchestration import work
+from engage_pipelines.orchestration.arrivals import Arrivals, arrivals_sensor
 from engage_pipelines.orchestration.catalog import Catalog, read_catalog
 from engage_pipelines.orchestration.computations import computations_asset, facts_spec
 from engage_pipelines.orchestration.launcher import Launcher, launcher_sensor
@@ -24,7 +25,7 @@ def build_definitions(settings: Settings, database: Database, resource: dg.Resou
     return dg.Definitions(
         assets=list(_assets(catalog, Mount())),
         schedules=list(schedules(catalog)),
-        sensors=[launcher_sensor(launcher)],
+        sensors=[launcher_sensor(launcher), arrivals_sensor(Arrivals(settings, database))],
         resources={work.RESOURCE: resource},
         executor=dg.in_process_executor,
     )
@@ -48,7 +49,7 @@ def build_mounted(settings: Settings, database: Database, resource: dg.ResourceD
     return dg.Definitions(
         assets=assets,
         schedules=list(schedules(catalog)),
-        sensors=[launcher_sensor(launcher, dg.AssetSelection.assets(*keys))],
+        sensors=[launcher_sensor(launcher, dg.AssetSelection.assets(*keys)), arrivals_sensor(Arrivals(settings, database))],
         resources={work.RESOURCE: resource},
     )
 

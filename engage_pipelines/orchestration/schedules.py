@@ -6,14 +6,14 @@ import dagster as dg
 
 from engage_pipelines.orchestration import translator
 from engage_pipelines.orchestration.catalog import Catalog
-from engage_pipelines.registry.cadence import MANUAL
+from engage_pipelines.registry.cadence import UNSCHEDULED
 
 
 def schedules(catalog: Catalog) -> Iterator[dg.ScheduleDefinition]:
     """Running from the first start on; disabled computations and those computed on request alone have none."""
     due: dict[tuple[str, str], list[dg.AssetKey]] = {}
     for entry in catalog.entries:
-        if entry.enabled and entry.cadence != MANUAL and dg_accepts(entry.cadence):
+        if entry.enabled and entry.cadence not in UNSCHEDULED and dg_accepts(entry.cadence):
             due.setdefault((entry.space, entry.cadence), []).append(
                 translator.computation_key(entry.space, entry.kind, entry.key, catalog.prefix)
             )

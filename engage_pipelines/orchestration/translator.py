@@ -12,7 +12,7 @@ import dagster as dg
 from engage_pipelines.orchestration.catalog import Entry
 from engage_pipelines.orchestration.work import TOLD, Counts, Run
 from engage_pipelines.registry.attempts import OwedCompute, OwedSync
-from engage_pipelines.registry.cadence import MANUAL
+from engage_pipelines.registry.cadence import LIVE, MANUAL
 
 REQUEST_TAG = "engage/request"
 ATTEMPT_TAG = "engage/attempt"
@@ -28,6 +28,7 @@ DOUBTFUL_TAG = "engage/doubtful"
 """Names the space that a run computes in; dagster.yaml lets one such run at a time through."""
 
 LAUNCHER = "launch_what_is_owed"
+ARRIVALS = "ask_for_what_is_live"
 PUBLISHED_CHECK = "published"
 ACCEPTED_CHECK = "all_records_accepted"
 
@@ -112,7 +113,7 @@ def console_metadata(console_url: str, entry: Entry) -> dict[str, Any]:
 
 
 def cadence_words(cadence: str) -> str:
-    return "on request" if cadence == MANUAL else f"{cadence} (cron, UTC)"
+    return {MANUAL: "on request", LIVE: "when facts arrive"}.get(cadence, f"{cadence} (cron, UTC)")
 
 
 def sync_tags(owed: OwedSync) -> dict[str, str]:

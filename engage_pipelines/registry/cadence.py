@@ -1,11 +1,14 @@
-"""Cadence: how often a computation is evaluated, a cron line in UTC or `manual`."""
+"""Cadence: how often a computation is evaluated, a cron line in UTC, `manual`, or `live`: whenever facts arrive."""
 
 import re
 
 from engage_pipelines.domain.errors import ConfigurationError
 
 MANUAL = "manual"
-NAMED = {"hourly": "0 * * * *", "daily": "0 4 * * *", "manual": MANUAL}
+LIVE = "live"
+UNSCHEDULED = (MANUAL, LIVE)
+"""Cadences that are no cron lines: nothing falls due by the clock alone."""
+NAMED = {"hourly": "0 * * * *", "daily": "0 4 * * *", "manual": MANUAL, "live": LIVE}
 """Words that people may write instead of a cron line."""
 
 DEFAULT_CADENCE = NAMED["hourly"]

@@ -16,6 +16,7 @@ from engage_pipelines.registry.audience_options import check_admitted, check_opt
 from engage_pipelines.registry.cadence import DEFAULT_CADENCE, check_cadence
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.definitions import check_definition, users_of
+from engage_pipelines.registry.live import check_live
 from engage_pipelines.registry.lookup import Row, find_audience, list_audiences
 from engage_pipelines.registry.tables import computation, compute_request, connection, destination
 
@@ -80,6 +81,7 @@ def create_audience(change: Change, space: Row, new: NewAudience) -> Row:
         "options": check_options(new.options, new.level),
     }
     check_admitted(space.facts, new.options, new.level)
+    check_live(change.c, space, check_cadence(new.cadence), Audience("", new.key, new.level, new.definition))
     row = change.insert(computation, "aud", {**values, "space_id": space.id, "kind": "audience"})
     change.record("create", f"audience {space.key}/{new.key}", after=values)
     if is_computing(change.c, row):
@@ -103,6 +105,9 @@ def update_audience(change: Change, space: Row, key: str, **fields: Unpack[Audie
         return row
     if "definition" in new:
         check_definition(change.c, space.id, Audience(row.id, key, Level(row.level), new["definition"]))
+    if new.keys() & {"definition", "cadence"}:
+        meant = Audience(row.id, key, Level(row.level), new.get("definition", row.definition))
+        check_live(change.c, space, new.get("cadence", row.cadence), meant)
     change.record("update", f"audience {space.key}/{key}", before={name: getattr(row, name) for name in new}, after=new)
     updated = change.update(computation, row.id, new)
     if new.keys() & {"definition", "options", "enabled"} and is_computing(change.c, updated):

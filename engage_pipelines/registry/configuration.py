@@ -96,7 +96,7 @@ class AudienceEntry(Entry):
     definition: str = Field(description="In the query language, like: event('Signed In').within(14 days).count() >= 3")
     name: str = Field("", description="What people read; the key unless said.")
     description: str = ""
-    cadence: str = Field(DEFAULT_CADENCE, description="A cron line in UTC, or hourly, daily, manual.")
+    cadence: str = Field(DEFAULT_CADENCE, description="A cron line in UTC, or hourly, daily, manual, live.")
     options: dict[str, JsonValue] = Field(default_factory=dict, description="See docs/configuration.md, options of audiences.")
     enabled: bool = Field(True, description="false: not computed, nothing enters or leaves.")
 
@@ -110,7 +110,7 @@ class TraitEntry(Entry):
     definition: str = Field(description="Like: event('Order Completed').within(90 days).sum(property('total'))")
     name: str = Field("", description="What people read; the key unless said.")
     description: str = ""
-    cadence: str = Field("", description="A cron line in UTC, or hourly, daily, manual; hourly, of a SELECT twice a day, unless said.")
+    cadence: str = Field("", description="A cron line in UTC, hourly, daily, manual, live; hourly, of a SELECT twice a day, unless said.")
     enabled: bool = Field(True, description="false: not computed.")
 
 

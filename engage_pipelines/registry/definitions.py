@@ -1,6 +1,6 @@
 """Definitions of audiences and traits beside each other: what each refers to, and that none leads back to itself."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any
 
@@ -38,6 +38,28 @@ def check_definition(c: sa.Connection, space_id: str, new: Computation) -> None:
         if last not in seen:
             seen.add(last)
             paths.extend((*path, referred) for referred in sorted(_among(_references(known[last]), kinds)))
+
+
+def reached(c: sa.Connection, space_id: str, new: Computation) -> Iterator[tuple[str, Definition | TraitDefinition | None]]:
+    """The computation and all that its definition refers to, however far, with what they mean; None is a SELECT."""
+    known = {row.key: row for row in _list(c, space_id) if row.key != new.key}
+    kinds = {key: row.kind for key, row in known.items()}
+    own = None if isinstance(new, TraitComputation) and new.type is TraitType.SQL else _parsed(new)
+    yield new.key, own
+    seen = set[str]()
+    waiting = sorted(_among(_references_of(own), kinds)) if own is not None else []
+    while waiting:
+        row = known[waiting.pop()]
+        if row.key not in seen:
+            seen.add(row.key)
+            yield row.key, _parsed_row(row)
+            waiting += sorted(_among(_references(row), kinds))
+
+
+def _parsed_row(row: Row) -> Definition | TraitDefinition | None:
+    if row.kind == "audience":
+        return parse(row.definition, Level(row.level))
+    return None if type_of_trait(row) is TraitType.SQL else parse_trait(row.definition, Level(row.level))
 
 
 def users_of(c: sa.Connection, space_id: str, key: str) -> list[str]:

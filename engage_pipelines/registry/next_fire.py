@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from engage_pipelines.registry.cadence import MANUAL
+from engage_pipelines.registry.cadence import UNSCHEDULED
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LEAST = (0, 0, 1, 1, 0)
@@ -12,8 +12,8 @@ _DAYS_AHEAD = 366 * 8
 
 
 def next_fire(cadence: str, after_us: int) -> int | None:
-    """In UTC microseconds; None for a computation that is evaluated by hand alone, or a date that never comes."""
-    if cadence == MANUAL:
+    """In UTC microseconds; None for a computation that has no cron line, or a date that never comes."""
+    if cadence in UNSCHEDULED:
         return None
     minutes, hours, days, months, weekdays = (_values(field, index) for index, field in enumerate(cadence.split(" ")))
     any_day, any_weekday = (cadence.split(" ")[index].startswith("*") for index in (2, 4))

@@ -12,6 +12,7 @@ from engage_pipelines.registry.cadence import DEFAULT_CADENCE, check_cadence
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.computations import as_audience, cancel_computing, check_key_is_free
 from engage_pipelines.registry.definitions import check_definition, type_of_trait, users_of
+from engage_pipelines.registry.live import check_live
 from engage_pipelines.registry.lookup import Row, computation_or_none
 from engage_pipelines.registry.nearest import did_you_mean
 from engage_pipelines.registry.tables import computation
@@ -108,6 +109,7 @@ def create_trait(change: Change, space: Row, new: NewTrait) -> Row:
         "options": {"type": str(new.type)},
         "enabled": new.enabled,
     }
+    check_live(change.c, space, values["cadence"], TraitComputation("", new.key, new.level, new.definition, new.type))
     row = change.insert(computation, "trt", {**values, "space_id": space.id, "kind": "trait"})
     change.record("create", f"trait {space.key}/{new.key}", after=values)
     if row.enabled:
@@ -127,6 +129,9 @@ def update_trait(change: Change, space: Row, key: str, **fields: Unpack[TraitFie
         return row
     if "definition" in new:
         check_definition(change.c, space.id, TraitComputation(row.id, key, Level(row.level), new["definition"], type_of_trait(row)))
+    if new.keys() & {"definition", "cadence"}:
+        meant = TraitComputation(row.id, key, Level(row.level), new.get("definition", row.definition), type_of_trait(row))
+        check_live(change.c, space, new.get("cadence", row.cadence), meant)
     change.record("update", f"trait {space.key}/{key}", before={name: getattr(row, name) for name in new}, after=new)
     updated = change.update(computation, row.id, new)
     if new.keys() & {"definition", "enabled"} and updated.enabled:

@@ -76,14 +76,15 @@ def test_groups_owners_kinds_and_checks(furnished: Any) -> None:
     ]
 
 
-def test_one_schedule_per_cadence_and_one_sensor_all_running_from_the_start(furnished: Any) -> None:
+def test_one_schedule_per_cadence_and_two_sensors_all_running_from_the_start(furnished: Any) -> None:
     repository = furnished.definitions().get_repository_def()
     assert {(s.cron_schedule, s.execution_timezone, s.default_status.value) for s in repository.schedule_defs} == {
         ("0 * * * *", "UTC", "RUNNING"),
         ("0 4 * * *", "UTC", "RUNNING"),
     }
     assert [(s.name, s.minimum_interval_seconds, s.default_status.value) for s in repository.sensor_defs] == [
-        ("launch_what_is_owed", 1, "RUNNING")
+        ("ask_for_what_is_live", 1, "RUNNING"),
+        ("launch_what_is_owed", 1, "RUNNING"),
     ]
     assert [job.name for job in repository.get_all_jobs() if not job.name.startswith("__")] == []
 
@@ -95,10 +96,10 @@ def test_a_schedule_computes_what_has_its_cadence_and_is_enabled(furnished: Any)
     assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == {"b2b/audience/lapsed"}
 
 
-def test_an_empty_registry_loads_with_the_sensor_alone(world: Any) -> None:
+def test_an_empty_registry_loads_with_the_sensors_alone(world: Any) -> None:
     world.write(sa.delete(t.space))
     repository = world.definitions().get_repository_def()
-    assert [sensor.name for sensor in repository.sensor_defs] == ["launch_what_is_owed"]
+    assert [sensor.name for sensor in repository.sensor_defs] == ["ask_for_what_is_live", "launch_what_is_owed"]
     assert not repository.schedule_defs
 
 

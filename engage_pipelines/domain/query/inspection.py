@@ -88,9 +88,11 @@ def events_of(condition: Condition) -> frozenset[str]:
     return frozenset(source.name for source in sources if isinstance(source, Events))
 
 
-def needs_batch(definition: Definition) -> bool:
+def needs_batch(definition: Definition | TraitDefinition) -> bool:
     """Whether it has a window, a funnel, a parent reference, or is about accounts; otherwise each new row alone decides."""
-    return definition.level is Level.ACCOUNT or any(_forces_batch(each) for each in all_comparisons(definition.condition))
+    if definition.level is Level.ACCOUNT or any(_forces_batch(each) for each in comparisons_of(definition)):
+        return True
+    return isinstance(definition, TraitDefinition) and _has_window(definition.scalar)
 
 
 def reads_traits(scalar: Scalar) -> bool:
@@ -112,4 +114,11 @@ def _forces_batch(comparison: Comparison) -> bool:
         return True
     if any(isinstance(each, Duration) or (isinstance(each, Property) and each.parent) for each in comparison.arguments):
         return True
-    return isinstance(source, Events) and any(isinstance(each, Within | Between) for each in source.filters)
+    return _has_window(comparison.scalar)
+
+
+def _has_window(scalar: Scalar) -> bool:
+    source = scalar.source
+    if not isinstance(source, Events):
+        return False
+    return source.expires_after is not None or any(isinstance(each, Within | Between) for each in source.filters)

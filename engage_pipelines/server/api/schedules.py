@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from engage_pipelines.domain.errors import NotFoundError, UsageError
-from engage_pipelines.registry.cadence import MANUAL
+from engage_pipelines.registry.cadence import MANUAL, UNSCHEDULED
 from engage_pipelines.registry.computations import update_audience
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.next_fire import next_fire
@@ -49,7 +49,7 @@ class UpdateSchedule(Body):
 
 def schedules_of(row: Row, now_us: int) -> list[dict[str, Any]]:
     """The schedule of an audience as a list of one, or of none."""
-    if row.cadence == MANUAL:
+    if row.cadence in UNSCHEDULED:
         return []
     strategy, config = _strategy(row.cadence)
     told = {

@@ -1,15 +1,17 @@
 """Salesforce: membership and traits as fields of contacts, leads and accounts, one by one or in bulk.
 
-One by one, the record is looked for by its matchers (a query), then updated or made. In bulk (API 2.0) a job upserts up to 5,000 rows by an
-external id field; it is worked on after the upload, so what Salesforce refuses of it is listed there alone (Setup, Bulk Data Load Jobs).
+One by one, the record is looked for by its matchers (a query), then updated or made. In bulk, 200 records in a request are upserted by an
+external id field, and each has an outcome of its own (sObject collections). As jobs (API 2.0), 5,000 rows are: a job is worked on after the
+upload, so what Salesforce refuses of it is listed there alone (Setup, Bulk Data Load Jobs).
 The membership is in a custom field, `<key>__c` unless the mapping says otherwise, which must be there. What an organization may ask in a
 day depends on its edition; when it is used up the answer is 403.
 Source: https://developer.salesforce.com/docs/platform/api-rest/guide/resources-list.html,
+https://developer.salesforce.com/docs/platform/api-rest/guide/resources-composite-sobjects-collections-upsert.html,
 https://developer.salesforce.com/docs/platform/api-asynch/guide/bulk-api-2-0-ingest.html (November 2026)
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 from pydantic import Field as Setting
@@ -24,8 +26,10 @@ from engage_pipelines.destinations.api import (
     Endpoint,
     Talk,
     failure,
+    json_of,
     json_request,
     object_of,
+    placed,
     query_url,
 )
 from engage_pipelines.destinations.authentication import OAuth2
@@ -49,6 +53,7 @@ from engage_pipelines.destinations.salesforce_text import field_name, queries_am
 _VERSION = "v53.0"
 _MODES = {"add": "create"}
 _USED_UP_S = 900.0
+_COLLECTION = Limits(max_batch_records=200, max_batch_bytes=3_000_000)
 _COMMON = (
     Field("operation", description="What may happen to records.", default="upsert", choices=("create", "update", "upsert")),
     Field("recordMatcherOperator", description="Whether any or all matchers must fit.", default="OR", choices=("OR", "AND")),
@@ -119,8 +124,9 @@ class SalesforceSettings(ApiSettings):
     client_secret: SecretStr = Setting(min_length=1, description="Consumer secret of the connected app.")
     refresh_token: SecretStr = Setting(min_length=1, description="Refresh token of a user who may edit these objects.")
     sandbox: bool = Setting(False, description="On: tokens come from test.salesforce.com.")
-    bulk: bool = Setting(
-        False, description="On: bulk jobs of API 2.0 by an external id; rows refused later are listed in Salesforce alone."
+    bulk: bool = Setting(False, description="On: 200 records in a request, told apart by an external id.")
+    jobs: bool = Setting(
+        False, description="On, with bulk: jobs of 5,000 rows (Bulk API 2.0); what is refused of them is listed in Salesforce alone."
     )
     placeholder: str = Setting(
         "[not provided]", description="What stands for a name that Salesforce demands; empty: such records are refused."
@@ -159,7 +165,9 @@ class Salesforce(ApiDestination):
         return {ours.get(name, name): value for name, value in values.items() if ours.get(name, name) in known}
 
     def limits_with(self, settings: Any) -> Limits:
-        return Limits(max_batch_records=5_000, max_batch_bytes=50_000_000) if settings.bulk else self.limits
+        if not settings.bulk:
+            return self.limits
+        return Limits(max_batch_records=5_000, max_batch_bytes=50_000_000) if settings.jobs else _COLLECTION
 
     def token_url(self, settings: Any) -> str:
         return settings.at(f"https://{'test' if settings.sandbox else 'login'}.salesforce.com/services/oauth2/token")
@@ -203,10 +211,10 @@ def _membership(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 def _external_id(payload: Mapping[str, Any], mode: str) -> dict[str, str]:
     if mode == "create":
-        raise UnusableError("a bulk job can be repeated only as an upsert or update (operation)")
+        raise UnusableError("what goes in bulk can be repeated only as an upsert or update (operation)")
     given = payload.get("bulkUpsertExternalId", {})
     if not (given.get("externalIdName") and given.get("externalIdValue")):
-        raise UnusableError("a bulk job needs an external id field and its value (bulkUpsertExternalId)")
+        raise UnusableError("what goes in bulk needs an external id field and its value (bulkUpsertExternalId)")
     return {"field": field_name(given["externalIdName"]), "value": given["externalIdValue"]}
 
 
@@ -219,11 +227,15 @@ def _failed(answer: Answer, count: int) -> Verdict | None:
     if answer.status == 400 and b"INVALID_FIELD" in answer.body:
         verdict = failure(answer, 1)
         reason = verdict.rejected[0] if isinstance(verdict, Accepted) else "Salesforce has no such field"
-        return Stop(
-            f"a field is missing in Salesforce, or this user may not see it: {reason}",
-            "Make the field (Setup, Object Manager; a checkbox for a membership), or name another in the mapping (membership_field).",
-        )
+        return _no_such_field(reason)
     return failure(answer, count)
+
+
+def _no_such_field(reason: str) -> Stop:
+    return Stop(
+        f"a field is missing in Salesforce, or this user may not see it: {reason}",
+        "Make the field (Setup, Object Manager; a checkbox for a membership), or name another in the mapping (membership_field).",
+    )
 
 
 def _cannot_be_made(one: Mapping[str, Any]) -> str | None:
@@ -266,6 +278,7 @@ def _alone(batch: Batch) -> Conversation:
 
 
 def _in_bulk(batch: Batch) -> Conversation:
+    """Nobody is made only to say that they are not in, so who is not surely to be made is looked up before."""
     first = batch.payloads[0]
     refused: dict[int, str] = {}
     unsure = [at for at, item in enumerate(batch.items) if item.payload["new"] or item.payload["mode"] == "update" or not item.entered]
@@ -277,7 +290,7 @@ def _in_bulk(batch: Batch) -> Conversation:
         one = item.payload
         row = {**one["sent"], one["field"]: one["value"]}
         if one["field"] != first["field"]:
-            refused[at] = "a bulk job is about one external id field"
+            refused[at] = "what goes in bulk together is about one external id field"
         elif at not in unsure or one["value"].lower() in known:
             records[one["value"]] = row
         elif item.entered:
@@ -286,8 +299,40 @@ def _in_bulk(batch: Batch) -> Conversation:
                 records[one["value"]] = {**row, **one["new"]}
             else:
                 refused[at] = reason
-    failed = (yield from _job(batch, first, list(records.values()))) if records else None
-    return failed or Accepted(refused)
+    if not records:
+        return Accepted(refused)
+    positions = {item.payload["value"]: at for at, item in enumerate(batch.items) if at not in refused}
+    send = _job if batch.settings.jobs else _collection
+    verdict = yield from send(batch, first, list(records.values()))
+    if not isinstance(verdict, Accepted):
+        return verdict
+    of_rows = placed(verdict, [positions[value] for value in records])
+    return Accepted({**refused, **cast(Accepted, of_rows).rejected})
+
+
+def _collection(batch: Batch, first: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> Conversation:
+    """Up to 200 records of one object in a request, each with its own outcome, in their order."""
+    place = f"composite/sobjects/{first['object']}/{quote(first['field'], safe='')}"
+    sent = [{"attributes": {"type": first["object"]}, **record} for record in records]
+    answer = yield json_request("PATCH", batch.settings.api(place), {"allOrNone": False, "records": sent})
+    failed = _failed(answer, len(records))
+    if failed is not None:
+        return failed
+    results = json_of(answer)
+    if not isinstance(results, list) or len(cast("list[Any]", results)) != len(records):
+        return Backoff(f"{answer.place} answered {answer.status} without an outcome for each record")
+    outcomes = cast("list[dict[str, Any]]", results)
+    problems = {at: _problem(outcome) for at, outcome in enumerate(outcomes) if not outcome.get("success")}
+    if any("UNABLE_TO_LOCK_ROW" in problem for problem in problems.values()):
+        return Backoff("Salesforce is writing the same record for somebody else")
+    lacking = next((problem for problem in problems.values() if problem.startswith("INVALID_FIELD:")), None)
+    return Accepted(problems) if lacking is None else _no_such_field(lacking)
+
+
+def _problem(outcome: Mapping[str, Any]) -> str:
+    """Why a record of a collection was refused, in Salesforce's words."""
+    told = [f"{one.get('statusCode')}: {one.get('message')}" for one in outcome.get("errors") or []]
+    return "; ".join(told) or "Salesforce refuses it and does not say why"
 
 
 def _known(batch: Batch, first: Mapping[str, Any], values: Sequence[str]) -> Talk[set[str] | Verdict]:
@@ -302,8 +347,8 @@ def _known(batch: Batch, first: Mapping[str, Any], values: Sequence[str]) -> Tal
     return found
 
 
-def _job(batch: Batch, first: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> Talk[Verdict | None]:
-    """A job of these rows, None when Salesforce has taken them; one whose upload fails is given up."""
+def _job(batch: Batch, first: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> Conversation:
+    """A job of these rows, which Salesforce takes as a whole; one whose upload fails is given up."""
     jobs = batch.settings.api("jobs/ingest")
     made = {"object": first["object"], "contentType": "CSV", "operation": "upsert", "externalIdFieldName": first["field"]}
     answer = yield json_request("POST", jobs, made)
@@ -318,4 +363,4 @@ def _job(batch: Batch, first: Mapping[str, Any], records: Sequence[Mapping[str, 
         yield json_request("PATCH", url, {"state": "Aborted"})
         return failed
     answer = yield json_request("PATCH", url, {"state": "UploadComplete"})
-    return _failed(answer, 0)
+    return _failed(answer, 0) or Accepted()

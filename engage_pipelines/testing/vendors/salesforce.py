@@ -74,6 +74,20 @@ class Fake(FakeApi):
         self.records[name][number].update(sent)
         return Reply(204)
 
+    @route("PATCH", f"{_BASE}/composite/sobjects/(Contact|Lead|Account)/([^/]+)")
+    def upsert_many(self, request: Received, name: str, field: str) -> Reply:
+        """Records by an external id, each with its outcome; what is not well formed is refused as a whole."""
+        sent = sent_json(request)["records"]
+        if len(sent) > 200 or any(record.get("attributes") != {"type": name} or field not in record for record in sent):
+            return _errors("INVALID_INPUT", "The request is not well formed", 400)
+        outcomes: list[dict[str, Any]] = []
+        for record in sent:
+            values = {key: value for key, value in record.items() if key != "attributes"}
+            number, problem = self._taken(name, field, values)
+            errors = [{"statusCode": problem[0], "message": problem[1], "fields": []}] if problem else []
+            outcomes.append({"id": number, "success": not problem, "errors": errors})
+        return reply_json(outcomes)
+
     # ------------------------------------------------------------------ bulk
 
     @route("POST", f"{_BASE}/jobs/ingest")
@@ -97,14 +111,20 @@ class Fake(FakeApi):
 
     def _upsert(self, job: dict[str, Any], row: Mapping[str, str]) -> None:
         """A row of a job: an empty cell leaves a field as it is, #N/A empties it."""
-        name, field = job["object"], job["externalIdFieldName"]
-        known = next((number for number, one in self.records[name].items() if _equal(one.get(field), row[field])), None)
         values = {key: {"true": True, "false": False, "#N/A": None}.get(value, value) for key, value in row.items() if value != ""}
-        problem = self._refused(name, values, new=known is None)
+        _, problem = self._taken(job["object"], job["externalIdFieldName"], values)
         if problem:
             job.setdefault("failed", []).append({"sf__Error": ":".join(problem), **row})
-        else:
-            self.records[name].setdefault(known or self._new(name), {}).update(values)
+
+    def _taken(self, name: str, field: str, values: Mapping[str, Any]) -> tuple[str | None, tuple[str, str] | None]:
+        """Update or make the record with that external id; its id, or why it is refused."""
+        known = next((number for number, one in self.records[name].items() if _equal(one.get(field), values[field])), None)
+        problem = self._refused(name, values, new=known is None)
+        if problem:
+            return None, problem
+        number = known or self._new(name)
+        self.records[name].setdefault(number, {}).update(values)
+        return number, None
 
     def _new(self, name: str) -> str:
         return f"{name[0]}{len(self.records[name]) + 1}"

@@ -2,12 +2,13 @@ import csv
 import io
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, ClassVar, cast
 
 import orjson
 import pytest
 
-from engage_pipelines.destinations.base import Accepted, Pause, Record, Stop, Verdict
+from engage_pipelines.destinations.base import Accepted, Action, Backoff, Pause, Record, Stop, Verdict
 from engage_pipelines.destinations.fields import UnusableError
 from engage_pipelines.destinations.salesforce import Salesforce
 from engage_pipelines.destinations.salesforce_text import field_name, queries_among, query_for
@@ -128,8 +129,9 @@ class TestSalesforce(VendorConformance):
         assert isinstance(verdict, Accepted)
         assert "operation must be one of create, update, upsert" in verdict.rejected[0]
 
-    def test_a_bulk_job_makes_updates_and_takes_out_but_makes_nobody_for_an_exit(self, bench: Bench) -> None:
-        bulk = _in_bulk(bench)
+    @pytest.mark.parametrize("jobs", [pytest.param(True, id="as jobs"), pytest.param(False, id="as collections")])
+    def test_bulk_makes_updates_and_takes_out_but_makes_nobody_for_an_exit(self, bench: Bench, *, jobs: bool) -> None:
+        bulk = _in_bulk(bench, jobs=jobs)
         contacts = _fake(bench).records["Contact"]
         contacts["C1"] = {"LastName": "Muster", "Outside_Id__c": "U-1", "Email": "old@example.test"}
         assert _send(bulk, "upsert_contact", [_row("u-1"), _row("u-2", email="b@example.test")]) == Accepted()
@@ -147,11 +149,35 @@ class TestSalesforce(VendorConformance):
         assert [row["Outside_Id__c"] for row in _fake(bench).records["Contact"].values()] == ["u-1"]
 
     def test_a_job_whose_upload_fails_is_given_up(self, bench: Bench, board: Switchboard) -> None:
-        assert _send(_in_bulk(bench), "upsert_contact", [_row("u-0")]) == Accepted()
+        assert _send(_in_bulk(bench, jobs=True), "upsert_contact", [_row("u-0")]) == Accepted()
         known = reply_json({"totalSize": 0, "records": []})
         board.reply_with(known, reply_json({"id": "7500"}), Reply(503))
-        _send(_in_bulk(bench), "upsert_contact", [_row("u-1")])
+        _send(_in_bulk(bench, jobs=True), "upsert_contact", [_row("u-1")])
         assert _fake(bench).jobs["7500"]["state"] == "Aborted"
+
+    def test_a_record_that_salesforce_refuses_of_many_is_told_alone(self, bench: Bench) -> None:
+        assert _fake(bench).refuse("u-2")
+        sent = [_tells(entered=True), _row("u-1"), _row("u-2"), _row("u-3")]
+        verdict = _send(_in_bulk(bench), "upsert_contact", sent)
+        assert isinstance(verdict, Accepted)
+        assert sorted(verdict.rejected) == [0, 2]
+        assert "FIELD_CUSTOM_VALIDATION_EXCEPTION: it is not valid" in verdict.rejected[2]
+        assert [row["Outside_Id__c"] for row in _fake(bench).records["Contact"].values()] == ["u-1", "u-3"]
+
+    @pytest.mark.parametrize(
+        ("reply", "expected"),
+        [
+            pytest.param([{"success": False, "errors": [{"statusCode": "UNABLE_TO_LOCK_ROW", "message": "-"}]}], Backoff, id="a lock"),
+            pytest.param([{"success": False, "errors": [{"statusCode": "INVALID_FIELD", "message": "-"}]}], Stop, id="no such field"),
+            pytest.param([], Backoff, id="outcomes that are missing"),
+            pytest.param([{"success": False}], Accepted, id="no reason"),
+        ],
+    )
+    def test_an_outcome_of_one_of_many_is_read_for_what_it_means(
+        self, bench: Bench, board: Switchboard, reply: list[Any], expected: type[Verdict]
+    ) -> None:
+        board.reply_with(reply_json({"totalSize": 0, "records": []}), reply_json(reply))
+        assert isinstance(_send(_in_bulk(bench), "upsert_contact", [_row("u-1")]), expected)
 
     @pytest.mark.parametrize("name", ["", "a b", "Id FROM Contact", "1a", "a..b", "Name'"])
     def test_what_names_no_field_is_refused(self, name: str) -> None:
@@ -169,12 +195,35 @@ class TestSalesforce(VendorConformance):
         assert max(map(len, queries)) < 5_000
 
 
+_BY_ID = {"bulkUpsertExternalId": {"externalIdName": "Outside_Id__c", "externalIdValue": {"@path": "$.traits.email"}}}
+
+
+class ManyAtOnce(Salesforce):
+    """With the mapping that many at once need."""
+
+    actions: ClassVar[tuple[Action, ...]] = tuple(replace(one, fields={**one.fields, **_BY_ID}) for one in Salesforce.actions)
+
+
+class TestSalesforceManyAtOnce(VendorConformance):
+    destination = ManyAtOnce()
+    emails = True
+
+    def identity(self, user_id: str, email: str | None) -> str:
+        return str(email)
+
+    def settings(self, url: str, folder: Path) -> Mapping[str, object]:
+        return {**super().settings(url, folder), "bulk": True}
+
+    def _cases(self) -> None:
+        """The peer has no such way of sending."""
+
+
 def _fake(bench: Bench) -> Fake:
     return cast(Fake, bench.fake)
 
 
-def _in_bulk(bench: Bench) -> Bench:
-    settings = bench.settings.model_copy(update={"bulk": True})
+def _in_bulk(bench: Bench, *, jobs: bool = False) -> Bench:
+    settings = bench.settings.model_copy(update={"bulk": True, "jobs": jobs})
     settings.keep_tokens_in(bench.settings.tokens)
     return replace(bench, settings=settings)
 

@@ -12,13 +12,12 @@ from engage_pipelines.destinations.catalog import destination_type
 from engage_pipelines.domain.connection import CALLS
 from engage_pipelines.domain.errors import UsageError
 from engage_pipelines.registry.change import Change, Registry
-from engage_pipelines.registry.computations import find_audience
 from engage_pipelines.registry.connections import Connected, NewConnection, find_connection, leave, pause, remove
 from engage_pipelines.registry.connections import connect as connect_in
 from engage_pipelines.registry.destinations import find_destination
 from engage_pipelines.registry.leaving import EXIT_ALL, OPTION, leaves_first
 from engage_pipelines.registry.list_settings import parse_list_settings
-from engage_pipelines.registry.lookup import find_space
+from engage_pipelines.registry.lookup import find_computation, find_space
 
 
 @click.command()
@@ -135,7 +134,7 @@ def disconnect(audience: str, destination: str, *, how: str | None, yes: bool, d
         return
     with registry.change() as change:
         space = find_space(change.c, registry.space)
-        of, to = find_audience(change.c, space.id, audience), find_destination(change.c, space.id, destination)
+        of, to = find_computation(change.c, space.id, audience), find_destination(change.c, space.id, destination)
         if how == "pause":
             pause(change, space, of, to)
         else:
@@ -146,7 +145,7 @@ def disconnect(audience: str, destination: str, *, how: str | None, yes: bool, d
 def _leaves_first(registry: Registry, audience: str, destination: str) -> bool:
     with registry.database.read() as c:
         space = find_space(c, registry.space)
-        row = find_connection(c, find_audience(c, space.id, audience), find_destination(c, space.id, destination))
+        row = find_connection(c, find_computation(c, space.id, audience), find_destination(c, space.id, destination))
     return leaves_first(row)
 
 
@@ -155,7 +154,7 @@ def _leave(registry: Registry, audience: str, destination: str, *, yes: bool, dr
 
     def act(change: Change) -> Connected:
         space = find_space(change.c, registry.space)
-        return leave(change, space, find_audience(change.c, space.id, audience), find_destination(change.c, space.id, destination))
+        return leave(change, space, find_computation(change.c, space.id, audience), find_destination(change.c, space.id, destination))
 
     exits = exits_of(registry, act)
     if dry_run:

@@ -13,7 +13,7 @@ from engage_pipelines.delivery.dead_letters import DeadLetter, Wanted, find_dead
 from engage_pipelines.delivery.dead_letters import discard as discard_in
 from engage_pipelines.domain.errors import NotFoundError, UsageError
 from engage_pipelines.domain.query.instants import read_instant
-from engage_pipelines.registry.lookup import Row, find_audience, find_space
+from engage_pipelines.registry.lookup import Row, find_computation, find_space
 from engage_pipelines.registry.nearest import did_you_mean
 from engage_pipelines.registry.tables import destination as destinations
 from engage_pipelines.settings import read_settings
@@ -152,7 +152,7 @@ def _chosen(ids: Sequence[str], filters: dict[str, str | None], *, everything: b
 def _wanted(c: sa.Connection, space: Row, filters: dict[str, str | None]) -> Wanted:
     audience, to = filters["audience"], filters["destination"]
     return Wanted(
-        audience_id=None if audience is None else find_audience(c, space.id, audience).id,
+        audience_id=None if audience is None else find_computation(c, space.id, audience).id,
         destination_id=None if to is None else _destination_id(c, space, to),
         reason=filters["reason"],
         after_us=_instant(filters["after"]),

@@ -16,7 +16,7 @@ from engage_pipelines.domain.errors import NotFoundError, UsageError
 from engage_pipelines.registry.access_tokens import settings_for_sending
 from engage_pipelines.registry.change import Registry
 from engage_pipelines.registry.destinations import find_destination
-from engage_pipelines.registry.lookup import Row, find_audience, find_space
+from engage_pipelines.registry.lookup import Row, find_computation, find_space
 from engage_pipelines.registry.mappings import NewMapping, find_mapping
 from engage_pipelines.registry.matching import live_connections
 from engage_pipelines.registry.tables import computation, connection, space
@@ -60,7 +60,7 @@ def _connection(c: sa.Connection, to: Row, row: Row, audience: str | None) -> Ro
     if row.connection_id is not None:
         wanted = [connection.c.id == row.connection_id]
     elif audience is not None:
-        wanted.append(connection.c.computation_id == find_audience(c, to.space_id, audience).id)
+        wanted.append(connection.c.computation_id == find_computation(c, to.space_id, audience).id)
     found = live_connections(c, *wanted)
     if not found:
         raise NotFoundError(

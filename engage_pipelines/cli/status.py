@@ -10,7 +10,7 @@ import click
 from engage_pipelines.cli.opening import open_database
 from engage_pipelines.cli.output import instant_text, note, output_option, show
 from engage_pipelines.registry.database import Database
-from engage_pipelines.registry.lookup import find_audience, find_space, list_spaces
+from engage_pipelines.registry.lookup import find_computation, find_space, list_spaces
 from engage_pipelines.registry.status import Progress, StatusRow, list_status
 from engage_pipelines.settings import read_settings
 
@@ -47,7 +47,7 @@ def _rows(database: Database, space_key: str | None, audience: str | None) -> Se
             return []
         space = find_space(c, space_key)
         if audience is not None:
-            find_audience(c, space.id, audience)
+            find_computation(c, space.id, audience)
         return list_status(c, space.id, audience=audience, now_us=database.now_us(c))
 
 

@@ -8,10 +8,9 @@ from engage_pipelines.cli.waiting import wait_for_sync
 from engage_pipelines.domain.connection import RequestKind
 from engage_pipelines.domain.errors import NotFoundError
 from engage_pipelines.registry.change import Change
-from engage_pipelines.registry.computations import find_audience
 from engage_pipelines.registry.connections import request_sync
 from engage_pipelines.registry.destinations import find_destination, list_destinations
-from engage_pipelines.registry.lookup import Row, find_space
+from engage_pipelines.registry.lookup import Row, find_computation, find_space
 from engage_pipelines.registry.matching import live_connections
 from engage_pipelines.registry.tables import connection
 
@@ -40,7 +39,7 @@ def _ask(kind: RequestKind, audience: str, destination: str | None, *, wait: boo
     registry = open_registry()
     with registry.change() as change:
         space = find_space(change.c, registry.space)
-        of = find_audience(change.c, space.id, audience)
+        of = find_computation(change.c, space.id, audience)
         asked = {to.key: request_sync(change, space, of, to, kind=kind) for to in _destinations(change, space, of, destination)}
     for key in asked:
         click.echo(f"Asked for a {kind} of {audience} -> {key}.")

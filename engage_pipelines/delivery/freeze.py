@@ -18,9 +18,10 @@ import pyarrow as pa
 
 from engage_pipelines.delivery import columns as arrow
 from engage_pipelines.delivery import generation_file
+from engage_pipelines.delivery.digest import digest_of
 from engage_pipelines.delivery.generation_file import ROWS_PER_GROUP, GenerationWriter
 from engage_pipelines.delivery.patterns import FIRST, SECOND, Patterned, json_sql, patterns, variant_sql
-from engage_pipelines.delivery.render import CompiledMapping, Renderer
+from engage_pipelines.delivery.render import CompiledMapping, Renderer, Told
 from engage_pipelines.delivery.rows import FrozenRecord, Numbers
 from engage_pipelines.delivery.state import ExceptionRow, LedgerRow
 from engage_pipelines.domain.protocol import Change, ExceptionState, keeps_message_id
@@ -33,7 +34,7 @@ def write(
 ) -> list[LedgerRow]:
     """Write the records of the planned changes; gives ledger rows for those that are frozen but not to be sent."""
     unsent: list[LedgerRow] = []
-    copies, only_parts = _take_copies(db, exceptions, folder)
+    copies, only_parts = _take_copies(db, exceptions, folder, renderer.said)
     renderer = replace(renderer, only_parts=only_parts)
     for entered in (False, True):
         for record in (copy for copy in copies if copy.entered is entered):
@@ -52,11 +53,11 @@ class _Changes:
     entered: bool
     superseded: str
 
-    def one_by_one(self) -> Iterator[tuple[str, bool, str | None]]:
+    def one_by_one(self, said: str) -> Iterator[Told]:
+        """`said` is the column with their values, or null."""
         cursor = self.db.cursor()
-        cursor.execute(
-            "select address, value, email from owed where value = ? and superseded = ? order by address", [self.entered, self.superseded]
-        )
+        columns = f"address, value, email, {said}"
+        cursor.execute(f"select {columns} from owed where value = ? and superseded = ? order by address", [self.entered, self.superseded])
         while rows := cursor.fetchmany(CHUNK):
             yield from rows
 
@@ -79,7 +80,7 @@ def _write(renderer: Renderer, mapping: CompiledMapping, changes: _Changes, writ
         is_unsent = changes.superseded and writer.count > first
         return [LedgerRow(first, writer.count - 1, changes.superseded, None, 0)] if is_unsent else []
     unsent: list[LedgerRow] = []
-    for record, problem in renderer.records(mapping, changes.one_by_one(), writer.count):
+    for record, problem in renderer.records(mapping, changes.one_by_one(renderer.said), writer.count):
         writer.add(record)
         if changes.superseded or problem:
             unsent.append(LedgerRow(record.seq, record.seq, changes.superseded or "rejected", problem or None, 0))
@@ -109,7 +110,7 @@ class _Kinds:
 def _kinds(renderer: Renderer, mapping: CompiledMapping, entered: bool) -> _Kinds | None:
     """None when some record has to be looked at by itself."""
     calls = renderer.calls_of(mapping)
-    if renderer.only_parts or not calls:
+    if renderer.only_parts or renderer.has_values or not calls:
         return None
     found: list[list[Patterned | None]] = []
     for call in calls:
@@ -151,7 +152,7 @@ def _few(codes: Numbers, values: Sequence[str]) -> pa.DictionaryArray:
 
 
 def _take_copies(
-    db: duckdb.DuckDBPyConnection, exceptions: Sequence[ExceptionRow], folder: Path
+    db: duckdb.DuckDBPyConnection, exceptions: Sequence[ExceptionRow], folder: Path, said: str
 ) -> tuple[list[FrozenRecord], dict[str, set[str]]]:
     """The records that are tried again as they were, and by address the parts that are tried again but have to be rendered anew.
 
@@ -159,11 +160,13 @@ def _take_copies(
     """
     if not exceptions:
         return [], {}
-    owed = db.execute("select address, value, again from owed where superseded = '' and address in (select address from known)").fetchall()
-    changes = {address: Change(address, value, again) for address, value, again in owed}
-    tried = [
-        e for e in exceptions if e.address in changes and keeps_message_id(changes[e.address], ExceptionState(e.kind, e.value, e.retry_at))
-    ]
+    columns = f"address, value, again, {said}"
+    owed = db.execute(f"select {columns} from owed where superseded = '' and address in (select address from known)").fetchall()
+    changes = {
+        address: Change(address, value, again, None if text is None or not value else digest_of(text))
+        for address, value, again, text in owed
+    }
+    tried = [e for e in exceptions if e.address in changes and keeps_message_id(changes[e.address], _state(e))]
     by_file: dict[int, list[int]] = {}
     for e in tried:
         by_file.setdefault(e.generation, []).append(e.seq)
@@ -176,3 +179,7 @@ def _take_copies(
     for address in (address for address, parts in anew.items() if not parts):
         db.execute("delete from owed where address = ?", [address])
     return copies, anew
+
+
+def _state(row: ExceptionRow) -> ExceptionState:
+    return ExceptionState(row.kind, row.value, row.retry_at, row.digest)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -83,7 +84,7 @@ def start(hands: Hands, replica: ReplicaState, step: Step) -> GenerationRow | No
             mappings=work.mappings,
             group_needs_a_user=work.type.group_needs_a_user,
         )
-        with GenerationWriter(work.path(generation.id)) as writer:
+        with GenerationWriter(work.path(generation.id), has_values=work.chain.has_values) as writer:
             unsent = write(renderer, planner.db, writer, exceptions, work.folder)
     state.open_generation(lease, generation.id, writer.count, unsent)
     hands.log(
@@ -97,13 +98,20 @@ def adopt(hands: Hands, generation: GenerationRow, level: str) -> None:
     work = hands.work
     if not is_behind(generation.current_when_planned, work.connection.current):
         return
-    entries = [rows.where(rows.entered) for rows in pending_rows(hands, generation, ["seq", "address", "entered"])]
+    entries = [rows.where(rows.entered) for rows in pending_rows(hands, generation, ["seq", "address", "entered", "digest"])]
+    columns = [_column(entries, name) for name in ("address", "digest")]
     with hands.planner(work, level) as planner:
-        gone = planner.overtaken(pa.chunked_array([one.batch.column("address") for one in entries], pa.string()), work.connection.current)
+        gone = planner.overtaken(columns[0], work.connection.current, columns[1] if work.chain.has_values else None)
     rows = [LedgerRow(lo, hi, "overtaken", None, 0) for one in entries for lo, hi in runs_of(one.seqs[one.is_in("address", gone)])]
     if rows:
         state.acknowledge(hands.lease, generation.id, rows)
         hands.log(f"generation={generation.id} overtaken={sum(row.hi - row.lo + 1 for row in rows)}")
+
+
+def _column(stretches: Sequence[Rows], name: str) -> Any:
+    """A column of text of all of them; of nobody where they have none."""
+    found = [one.batch.column(name) for one in stretches if name in one.batch.schema.names]
+    return pa.chunked_array(found, pa.string())
 
 
 def deliver(hands: Hands, generation: GenerationRow, level: str) -> None:

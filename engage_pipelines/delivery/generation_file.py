@@ -11,6 +11,7 @@
 | message_id | never changes, also when the record is tried again in a later generation; null where the pattern says it |
 | body | the payload, JSON in UTF-8, the same bytes on every try; null where there is a pattern |
 | pattern, first, second | the body as text with holes (`patterns`), and what fills them with the seq: most records differ in these alone |
+| digest | of traits alone: of the value that the record says, null where it says that there is none |
 """
 
 # pyarrow has no types of its own
@@ -48,7 +49,10 @@ SCHEMA = pa.schema(
         (SECOND, pa.string()),
     ]
 )
-FATES = ("seq", "address", "entered", "part", "call", "message_id", "pattern")
+OF_VALUES = SCHEMA.append(pa.field("digest", pa.string()))
+"""Of traits."""
+
+FATES = ("seq", "address", "entered", "part", "call", "message_id", "pattern", "digest")
 """The columns that tell what a record's fate means, without its payload."""
 
 ROWS_PER_GROUP = 20_480
@@ -60,8 +64,9 @@ _ENCODED = [field.name for field in SCHEMA if field.type == _FEW_VALUES]
 class GenerationWriter:
     """Writes the file aside and puts it in place by rename when the block ends well; otherwise nothing stays."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, has_values: bool = False) -> None:
         self._path = path
+        self._schema = OF_VALUES if has_values else SCHEMA
         self._aside = path.with_suffix(".writing")
         self._rows: list[FrozenRecord] = []
         self._bytes = 0
@@ -71,7 +76,7 @@ class GenerationWriter:
         with self._on_disk():
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = pq.ParquetWriter(
-                self._aside, SCHEMA, compression="zstd", use_dictionary=_ENCODED, write_statistics=["seq", "address"]
+                self._aside, self._schema, compression="zstd", use_dictionary=_ENCODED, write_statistics=["seq", "address"]
             )
         return self
 
@@ -87,9 +92,9 @@ class GenerationWriter:
         """Many records at once, numbered here; columns that are left out are null, one value stands for all rows."""
         self._flush()
         known = {**columns, "seq": np.arange(self.count, self.count + rows, dtype=np.int64)}
-        arrays = [_column(known.get(field.name), field.type, rows) for field in SCHEMA]
+        arrays = [_column(known.get(field.name), field.type, rows) for field in self._schema]
         with self._on_disk():
-            self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA))
+            self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
         self.count += rows
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -107,9 +112,11 @@ class GenerationWriter:
 
     def _flush(self) -> None:
         if self._rows:
-            columns = [_column([getattr(row, field.name, None) for row in self._rows], field.type, len(self._rows)) for field in SCHEMA]
+            columns = [
+                _column([getattr(row, field.name, None) for row in self._rows], field.type, len(self._rows)) for field in self._schema
+            ]
             with self._on_disk():
-                self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
+                self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
             self._rows.clear()
             self._bytes = 0
 

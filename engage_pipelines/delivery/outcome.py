@@ -39,6 +39,8 @@ class Told(Protocol):
     def call(self) -> str: ...
     @property
     def message_id(self) -> str: ...
+    @property
+    def digest(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class _Record:
     part: str
     call: str
     message_id: str
+    digest: str | None
 
 
 @dataclass(slots=True)
@@ -89,7 +92,7 @@ def outcome(
         address = addresses.setdefault(record.address, _Address())
         old = address.before.get(record.part)
         # one that was to be rendered anew has another id in the same state, and the other parts were not tried
-        anew = old is not None and old.seq < 0 and old.value == record.entered
+        anew = old is not None and old.seq < 0 and (old.value, old.digest) == (record.entered, record.digest)
         address.is_new_state |= not anew and (old is None or old.message_id != record.message_id)
         if row.answer == "delivered":
             address.acknowledged.add(record.part)
@@ -134,7 +137,7 @@ def _count(counts: Counter[tuple[str, bool]], rows: Rows, plain: Flags) -> None:
 
 def _records(rows: Rows) -> Iterator[Told]:
     columns = [rows.batch.column(name).to_pylist() for name in ("address", "entered", "part", "call")]
-    return map(_Record, rows.seqs.tolist(), *columns, rows.message_ids())
+    return map(_Record, rows.seqs.tolist(), *columns, rows.message_ids(), rows.digests())
 
 
 def _answered(records: Iterable[Told], ledger: Sequence[LedgerRow]) -> Iterator[tuple[Told, LedgerRow]]:
@@ -167,8 +170,9 @@ def _exception(record: Told, row: LedgerRow, old: ExceptionRow | None, *, genera
         retry_at = now_us
     reason = row.reason or "It left before it was sent."
     return ExceptionRow(
-        record.address, record.part, kind, record.entered, record.message_id, generation, record.seq, reason, attempts, retry_at
-    )
+        record.address, record.part, kind, record.entered, record.message_id, generation, record.seq, reason, attempts, retry_at,
+        record.digest,
+    )  # fmt: skip
 
 
 def idle(exceptions: Iterable[ExceptionRow], span: Range, now_us: int) -> list[tuple[str, str]]:

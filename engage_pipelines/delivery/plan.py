@@ -1,8 +1,8 @@
 """What a step owes, worked out by SQL over the versions' files: the same meaning as `domain.protocol.owed`, at any size.
 
 The plan lies in tables of one in-memory DuckDB database: `owed` has a row per change, in order of address (address, value, again, member,
-email, superseded: empty or why it is not sent). Only addresses that the versions' changes or the exceptions touch are looked at, unless
-everyone is sent.
+email, superseded: empty or why it is not sent; of a trait `said` too, its value as JSON text, of who has left the last one). Only addresses
+that the versions' changes or the exceptions touch are looked at, unless everyone is sent.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,9 +14,10 @@ import duckdb
 import pyarrow as pa
 
 from engage_pipelines.delivery import columns as arrow
+from engage_pipelines.delivery.counted import Counted, Tables
+from engage_pipelines.delivery.digest import DIGEST_LENGTH, digest_of
 from engage_pipelines.delivery.state import ExceptionRow
-from engage_pipelines.delivery.stretches import RowGroup, rows_within, stretches
-from engage_pipelines.domain.id_sync import IdRule, Strategy
+from engage_pipelines.delivery.stretches import rows_within, stretches
 from engage_pipelines.domain.protocol import (
     ExceptionKind,
     ExceptionState,
@@ -39,72 +40,6 @@ FEWEST_CHANGES = 200_000
 
 PLANNED_TO_COUNT = 100_000
 """Up to so many rows a step is planned to say how many changes it has."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """Which rows of a version count as addresses of a replica; `kinds` in order of preference.
-
-    With `rules` of ID sync entries go to the rows that they pick. Where there are or were rules, `told` are all kinds that were ever
-    entered: exits go to every address of these that left, whatever the rules pick now.
-    """
-
-    level: str
-    kinds: tuple[str, ...]
-    with_former: bool
-    rules: tuple[IdRule, ...] = ()
-    told: tuple[str, ...] = ()
-
-    def where(self) -> str:
-        """The condition on a version's row; where user ids are preferred, other identifiers count only for members without one."""
-        return self.touched() if self.told else self._usual()
-
-    def _usual(self) -> str:
-        first, *others = self.kinds
-        needs_sole = "sole and " if first == "user_id" else ""
-        tests = [f"starts_with(address, '{first}:')", *(f"({needs_sole}starts_with(address, '{kind}:'))" for kind in others)]
-        former = "" if self.with_former else " and current"
-        return f"level = '{self.level}'{former} and ({' or '.join(tests)})"
-
-    def picks(self) -> str:
-        """The condition on a version's row that is to be entered."""
-        if not self.rules:
-            return self._usual()
-        return f"level = '{self.level}' and ({' or '.join(_picked(rule) for rule in self.rules)})"
-
-    def may_count(self, group: RowGroup) -> bool:
-        """Whether some of these rows may be addresses of the replica."""
-        kinds = (*self.kinds, *self.told, *(rule.kind for rule in self.rules))
-        if not (self.told or self.rules) and self.kinds[0] == "user_id" and not group.has_sole:
-            kinds = self.kinds[:1]
-        return group.has_level(self.level) and any(group.last >= f"{kind}:" and group.first < f"{kind};" for kind in kinds)
-
-    @property
-    def tables(self) -> "_Tables":
-        return _Tables(stays="stays", told="told") if self.told else _Tables()
-
-    def touched(self) -> str:
-        """The condition on a change: any row of these kinds, whatever else it says."""
-        tests = " or ".join(f"starts_with(address, '{kind}:')" for kind in self.told or self.kinds)
-        return f"level = '{self.level}' and ({tests})"
-
-
-@dataclass(frozen=True, slots=True)
-class _Tables:
-    """Addresses by what they are looked at for: entered at the target or the base, and there to be told of at the target or the base."""
-
-    want: str = "want"
-    had: str = "had"
-    stays: str = "want"
-    told: str = "had"
-
-
-def _picked(rule: IdRule) -> str:
-    """What a member no longer has counts for `all` alone, but e-mail addresses: a profile keeps every one it ever had."""
-    of_kind = f"starts_with(address, '{rule.kind}:')"
-    if rule.strategy is Strategy.ALL:
-        return of_kind
-    return f"({of_kind} and {rule.strategy}_order = 1{'' if rule.kind == 'email' else ' and current'})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +102,9 @@ class Planner:
                 f"select coalesce(sum(sign), 0) from ({self._chain.changes(0, step.target)}) where {self._counted.where()} and {within}"
             )
         changes = self._chain.changes(_first_version(step), step.target)
-        return self._one(f"select count(*) from ({changes}) where {self._counted.touched()} and {within}")
+        # another value is a row that goes and one that comes
+        each = "distinct address" if self._chain.has_values else "*"
+        return self._one(f"select count({each}) from ({changes}) where {self._counted.touched()} and {within}")
 
     def _files(self, replica: ReplicaState, step: Step) -> list[Path]:
         """The files whose rows say which addresses may be owed."""
@@ -182,17 +119,21 @@ class Planner:
             entered = self._picked(step.target, _within(step.range))
             self._fill_with(
                 step,
-                f"select address, true as value, {_sql(resends(replica, step))} as again, member from ({entered})",
+                f"select address, true as value, {_sql(resends(replica, step))} as again, member{self._said} from ({entered})",
                 replica.sends_entries,
             )
             return
         self._load_sets(replica, step)
-        self._fill_with(step, _owed(replica, step, self._counted.tables), True)
+        self._fill_with(step, _owed(replica, step, self._counted.tables, has_values=self._chain.has_values), True)
 
     def mark_superseded(self, current: int) -> None:
         """Mark entries that the current version no longer has, as `protocol.superseded` says; for steps that aim lower than it."""
+        present = self._chain.rows(current, self._among("owed"))
+        if self._chain.has_values:
+            present = self._each_once(present)
+        state = self._state
         self.db.execute(f"""update owed set superseded = case when again then 'overtaken' else 'left_out' end
-            where value and address not in (select address from ({self._chain.rows(current, self._among("owed"))}))""")
+            where value and {state} not in (select {state} from ({present}))""")
 
     def stale_left_out(self, exceptions: Sequence[ExceptionRow], settled: Settled) -> list[tuple[str, str]]:
         """Addresses that were left out on the way and that the target lacks: nothing is owed for them any more."""
@@ -204,9 +145,14 @@ class Planner:
         kept = {row[0] for row in present}
         return [(e.address, e.part) for e in left_out if e.address not in kept]
 
-    def overtaken(self, addresses: Any, current: int) -> set[str]:
-        """Those of the addresses (a column of text) that the current version no longer has."""
+    def overtaken(self, addresses: Any, current: int, digests: Any = None) -> set[str]:
+        """Those of the addresses (a column of text) that the current version no longer has, of a trait with the value of that digest."""
         name = self._addresses("asked_addresses", addresses)
+        if digests is not None:
+            present = self._each_once(self._chain.rows(current, self._among(name)))
+            held = dict(self.db.execute(f"select address, said from ({present})").fetchall())
+            asked = zip(addresses.to_pylist(), digests.to_pylist(), strict=True)
+            return {address for address, digest in asked if address not in held or digest_of(held[address]) != digest}
         rows = self.db.execute(
             f"select address from {name} where address not in (select address from ({self._chain.rows(current, self._among(name))}))"
         ).fetchall()
@@ -236,10 +182,14 @@ class Planner:
             "value": arrow.flags([e.value for e in exceptions]),
             "retry": arrow.flags([_is_due(e, now_us) for e in exceptions]),
         }
+        said = ""
+        if self._chain.has_values:
+            columns["digest"] = arrow.texts([e.digest or "" for e in exceptions])
+            said = ", min(digest) as least, max(digest) as greatest"
         table = pa.Table.from_arrays(list(columns.values()), names=list(columns))
         self.db.register("exception_rows", table)
-        self.db.execute("""create or replace table known as select address, bool_or(left_out) as left_out,
-            bool_or(value) as value_true, bool_or(not value) as value_false, bool_or(retry) as retry
+        self.db.execute(f"""create or replace table known as select address, bool_or(left_out) as left_out,
+            bool_or(value) as value_true, bool_or(not value) as value_false, bool_or(retry) as retry{said}
             from exception_rows group by address""")
         self.db.unregister("exception_rows")
 
@@ -262,13 +212,15 @@ class Planner:
         tables = self._counted.tables
         for table in {tables.had, tables.told}:
             self.db.execute(f"delete from {table} where address in (select address from known where left_out)")
-        past = f"select address, member from {tables.told}"
+        columns = f"address, member{self._said}"
+        past = f"select {columns} from {tables.told}"
         if first < base.version:
             gained = self._chain.changes(first, base.version - 1)
             past += f" union all {self._rows(first, within)}"
-            past += f" union all select address, member from ({gained}) where sign > 0 and {self._counted.where()}"
-            past += f" and {within}"
-        self.db.execute(f"create or replace table past as select address, min(member) as member from ({past}) group by address")
+            gained = f"select *{', value as said' if self._said else ''} from ({gained})"
+            past += f" union all select {columns} from ({gained}) where sign > 0 and {self._counted.where()} and {within}"
+        said = ", arg_min(said, member) as said" if self._said else ""
+        self.db.execute(f"create or replace table past as select address, min(member) as member{said} from ({past}) group by address")
 
     def _rows(self, n: int, within: str) -> str:
         return self._addresses_where(n, f"{self._counted.where()} and {within}")
@@ -277,8 +229,22 @@ class Planner:
         return self._addresses_where(n, f"{self._counted.picks()} and {within}")
 
     def _addresses_where(self, n: int, condition: str) -> str:
-        """Each address once, with the smallest of its members."""
-        return f"select address, min(member) as member from ({self._chain.rows(n, condition)}) group by address"
+        return self._each_once(self._chain.rows(n, condition))
+
+    def _each_once(self, rows: str) -> str:
+        """Each address once, with the smallest of its members; of a trait with the value of that one."""
+        said = ", arg_min(value, member) as said" if self._chain.has_values else ""
+        return f"select address, min(member) as member{said} from ({rows}) group by address"
+
+    @property
+    def _said(self) -> str:
+        """The column of values, where there are any."""
+        return ", said" if self._chain.has_values else ""
+
+    @property
+    def _state(self) -> str:
+        """What tells an address in the state that it has."""
+        return f"(address{self._said})" if self._chain.has_values else "address"
 
     def _cut(self, span: Range, limit: int | None) -> tuple[Range, int]:
         """At most `limit` changes stay; gives the range that they cover, and how many they are."""
@@ -294,7 +260,8 @@ class Planner:
         self.db.execute(f"create or replace table without_email as {changes} {'' if is_any else 'limit 0'}")
         now, before = (self._emails(n) for n in (step.target, step.base.version))
         self.db.execute(f"""create or replace table owed as
-            select o.address, o.value, o.again, o.member, coalesce(n.email, b.email) as email, '' as superseded from without_email o
+            select o.address, o.value, o.again, o.member, coalesce(n.email, b.email) as email, '' as superseded{self._said}
+            from without_email o
             left join ({now}) n on n.member = o.member left join ({before}) b on b.member = o.member order by o.address""")
         self.db.execute("drop table without_email")
 
@@ -329,6 +296,7 @@ def _first_version(step: Step) -> int:
 
 
 def _is_due(exception: ExceptionRow, now_us: int) -> bool:
+    """Whether its time has come, whatever the value is now."""
     return is_due(ExceptionState(exception.kind, exception.value, exception.retry_at), exception.value, now_us)
 
 
@@ -338,18 +306,24 @@ def _within(span: Range) -> str:
     return f"address >= '{lo}'{upper}"
 
 
-def _owed(replica: ReplicaState, step: Step, tables: _Tables) -> str:
+def _owed(replica: ReplicaState, step: Step, tables: Tables, *, has_values: bool) -> str:
     everyone = "true" if resends(replica, step) else "false"
-    due_true = "(k.address is not null and not k.left_out and (k.value_false or k.retry))"
-    due_false = "(k.address is not null and not k.left_out and (k.value_true or k.retry))"
     want, had, stays, told = (f"{name}.address" for name in (tables.want, tables.had, tables.stays, tables.told))
-    entry = f"{want} is not null and {_sql(replica.sends_entries)} and ({had} is null or {everyone} or {due_true})"
+    differs, not_had, said = "k.value_false", f"{had} is null", ""
+    if has_values:
+        value = f"left(sha256({tables.want}.said), {DIGEST_LENGTH})"
+        differs = f"(k.value_false or k.least <> {value} or k.greatest <> {value})"
+        not_had = f"({had} is null or {tables.had}.said <> {tables.want}.said)"
+        said = f", coalesce({tables.want}.said, {tables.told}.said, p.said) as said"
+    due_true = f"(k.address is not null and not k.left_out and ({differs} or k.retry))"
+    due_false = "(k.address is not null and not k.left_out and (k.value_true or k.retry))"
+    entry = f"{want} is not null and {_sql(replica.sends_entries)} and ({not_had} or {everyone} or {due_true})"
     leave = f"{stays} is null and {_sql(replica.sends_exits)} and (p.address is not null or {due_false})"
-    told_before = f"p.address is not null and case when {want} is not null then {had} else {told} end is null"
+    told_before = f"p.address is not null and case when {want} is not null then {not_had} else {told} is null end"
     joins = " ".join(f"left join {name} using (address)" for name in dict.fromkeys((tables.want, tables.had, tables.stays, tables.told)))
     return f"""select t.address, {want} is not null as value,
             ({told_before}) or ({want} is not null and {everyone}) as again,
-            coalesce({tables.want}.member, {tables.told}.member, p.member) as member
+            coalesce({tables.want}.member, {tables.told}.member, p.member) as member{said}
         from touched t {joins} left join past p using (address) left join known k using (address)
         where ({entry}) or ({leave})"""
 

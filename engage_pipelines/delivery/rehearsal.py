@@ -18,7 +18,7 @@ from engage_pipelines.delivery.plan import Planner, connect
 from engage_pipelines.delivery.render import CompiledMapping, Renderer, compile_mappings
 from engage_pipelines.delivery.runtime import Runtime
 from engage_pipelines.delivery.state import ExceptionRow
-from engage_pipelines.delivery.work import Work
+from engage_pipelines.delivery.work import Work, chain_of
 from engage_pipelines.destinations.base import Limits
 from engage_pipelines.domain.protocol import ReplicaState, steps
 from engage_pipelines.registry import connections
@@ -26,7 +26,6 @@ from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.connections import Connected, NewConnection
 from engage_pipelines.registry.lookup import find_space
 from engage_pipelines.registry.versions import published_versions
-from engage_pipelines.snapshots.rows import Chain, EmptiedChain
 
 SAMPLE = 2_000
 
@@ -139,9 +138,7 @@ def look_at(runtime: Runtime, change: Change, connection_id: str) -> Look:
         type_,
         runtime.registry.desk.describe(type_, row.settings),
         compile_mappings(state.load_mappings(c, row), {action.key: (action.calls, action.batch_keys) for action in type_.actions}),
-        (EmptiedChain if row.leaves else Chain).of(
-            runtime.settings.snapshots_dir / row.space_key / row.computation_key, published_versions(c, row.computation_id)
-        ),
+        chain_of(runtime, row, published_versions(c, row.computation_id)),
         state.load_resync_numbers(c, row.id),
     )
     replicas = work.replicas(c)
@@ -192,7 +189,7 @@ class _Sends:
 def _add_calls(rehearsal: Rehearsal, db: duckdb.DuckDBPyConnection, sends: _Sends, *, entered: bool) -> int:
     """Count what one mapping would send of the planned changes in one direction; the requests that takes."""
     total = int(db.execute("select count(*) from owed where value = ?", [entered]).fetchall()[0][0])
-    query = f"select address, value, email from owed where value = ? order by address limit {SAMPLE}"
+    query = f"select address, value, email, {sends.renderer.said} from owed where value = ? order by address limit {SAMPLE}"
     sample = db.execute(query, [entered]).fetchall()
     records = [record for record, problem in sends.renderer.records(sends.mapping, iter(sample), 0) if not problem]
     if not records:

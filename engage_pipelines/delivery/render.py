@@ -7,15 +7,19 @@ from typing import Any
 
 import orjson
 
+from engage_pipelines.delivery.digest import digest_of
 from engage_pipelines.delivery.rows import FrozenRecord
 from engage_pipelines.delivery.state import MappingRow
 from engage_pipelines.domain.connection import Sample
 from engage_pipelines.domain.mapping import MappingError, compile_mapping
-from engage_pipelines.domain.records import CALL_LETTERS, RENDER, Envelope, Subject
+from engage_pipelines.domain.records import CALL_LETTERS, RENDER, TRAIT, Envelope, Subject
 from engage_pipelines.domain.trigger import parse_trigger
 
 CALLS_OF_LEVEL = {"account": ("group",), "user": ("identify", "track")}
 CHUNK = 10_000
+Told = tuple[str, bool, str | None, str | None]
+"""One change: address, whether it enters, its e-mail address, and the value of a trait as JSON text, of who has left the last one."""
+
 _NAMESPACE = uuid.UUID("6f7a0c0e-7a9b-5d0c-9a53-0c1c3f1c8b1e")
 
 
@@ -59,6 +63,15 @@ class Renderer:
     only_parts: Mapping[str, Collection[str]] = field(default_factory=dict[str, Collection[str]])
     """Addresses that are owed some of their parts alone: the others were acknowledged in this very state."""
 
+    @property
+    def has_values(self) -> bool:
+        return self.envelope.computation.computation_class == TRAIT
+
+    @property
+    def said(self) -> str:
+        """SQL for the values of planned changes."""
+        return "said" if self.has_values else "null"
+
     def subject(self, address: str, email: str | None) -> Subject:
         """Whom an address names."""
         kind, _, value = address.partition(":")
@@ -80,25 +93,24 @@ class Renderer:
         """What stands before and after the seq in a message id."""
         return f"personas_{self.generation}:", f":{mapping.part(call)}"
 
-    def records(
-        self, mapping: CompiledMapping, changes: Iterator[tuple[str, bool, str | None]], first_seq: int
-    ) -> Iterator[tuple[FrozenRecord, str]]:
+    def records(self, mapping: CompiledMapping, changes: Iterator[Told], first_seq: int) -> Iterator[tuple[FrozenRecord, str]]:
         """The payloads that one mapping makes of the changes, from `first_seq` on; each with why it cannot be sent, or nothing."""
         seq = first_seq
-        for address, entered, email in changes:
-            subject = self.subject(address, email)
+        for address, entered, email, said in changes:
+            subject, value = self.subject(address, email), None if said is None else orjson.loads(said)
+            digest = digest_of(said) if said is not None and entered else None
             for call in self.calls_of(mapping):
                 part = mapping.part(call)
                 if address in self.only_parts and part not in self.only_parts[address]:
                     continue
                 message_id = f"{seq}".join(self.message_id(mapping, call))
-                record = RENDER[call](subject, self.envelope, message_id=message_id, entered=entered)
+                record = RENDER[call](subject, self.envelope, message_id=message_id, entered=entered, value=value)
                 if not mapping.matches(record):
                     continue
                 payload, problem = _applied(mapping, record)
                 lane = _lane(mapping, entered, payload)
                 body = orjson.dumps(payload)
-                yield FrozenRecord(seq, address, entered, part, call, lane, mapping.row.action, message_id, body), problem
+                yield FrozenRecord(seq, address, entered, part, call, lane, mapping.row.action, message_id, body, digest), problem
                 seq += 1
 
 

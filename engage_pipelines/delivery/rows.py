@@ -39,6 +39,8 @@ class FrozenRecord:
     action: str
     message_id: str
     body: bytes
+    digest: str | None = None
+    """Of the value that it says, where it is one of a trait."""
 
 
 @lru_cache(maxsize=256)
@@ -129,7 +131,7 @@ class Rows:
     def records(self) -> Iterator[FrozenRecord]:
         """The records one by one."""
         columns = [self.batch.column(name).to_pylist() for name in ("seq", "address", "entered", "part", "call", "lane", "action")]
-        return map(FrozenRecord, *columns, self.message_ids(), self.bodies())
+        return map(FrozenRecord, *columns, self.message_ids(), self.bodies(), self.digests())
 
     def message_ids(self) -> list[str]:
         """The message ids one by one."""
@@ -140,6 +142,10 @@ class Rows:
                 before, after = _loaded(pattern).message_id
                 kept[at] = f"{before}{seqs[at]}{after}"
         return kept
+
+    def digests(self) -> list[str | None]:
+        """The digests of the values one by one; of audiences there are none."""
+        return self.batch.column("digest").to_pylist() if "digest" in self.batch.schema.names else [None] * len(self)
 
     def _bodies(self, separator: bytes) -> pa.BinaryArray:
         """The bodies in order, each with the separator behind it."""

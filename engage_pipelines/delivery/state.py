@@ -54,6 +54,9 @@ class ConnectionRow:
     leaves: bool = False
     note: str | None = None
     skipped: "Skipped | None" = None
+    kind: str = "audience"
+    is_sql: bool = False
+    """A trait that a SELECT computes: its columns are traits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ class ExceptionRow:
     reason: str
     attempts: int
     retry_at: int | None
+    digest: str | None = None
+    """Of the value of a trait that was tried, None where that it has none was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,8 @@ def load_connection(c: sa.Connection, connection_id: str) -> ConnectionRow:
             con.id, con.state, con.calls, con.options, con.computation_id, com.key.label("computation_key"), com.level,
             com.current_version, com.space_id, spa.key.label("space_key"), con.destination_id, dst.key.label("destination_key"),
             dst.name.label("destination_name"), dst.type, dst.enabled, dst.settings, dst.paused_until,
-            com.name.label("computation_name"), con.external_id, con.list_seen_at, con.rest_until, con.leaves_since, con.note,
+            com.name.label("computation_name"), com.kind, com.options.label("computation_options"),
+            con.external_id, con.list_seen_at, con.rest_until, con.leaves_since, con.note,
             con.skipped, con.skipped_of,
         )
         .select_from(t.connection.join(t.computation).join(t.destination, con.destination_id == dst.id))
@@ -127,7 +133,7 @@ def load_connection(c: sa.Connection, connection_id: str) -> ConnectionRow:
         aim, row.space_id, row.space_key, row.destination_id, row.destination_key, row.destination_name,
         row.type, row.enabled, row.settings, row.paused_until or 0, row.computation_name, row.external_id, row.list_seen_at or 0,
         row.rest_until, row.leaves_since is not None, row.note,
-        Skipped(row.skipped, row.skipped_of) if row.skipped_of else None,
+        Skipped(row.skipped, row.skipped_of) if row.skipped_of else None, row.kind, row.computation_options.get("type") == "sql",
     )  # fmt: skip
 
 
@@ -198,7 +204,9 @@ def load_exceptions(c: sa.Connection, connection_id: str, replica: str) -> list[
     e = t.exception.c
     rows = c.execute(sa.select(t.exception).where(e.connection_id == connection_id, e.replica == replica).order_by(e.address, e.part))
     return [
-        ExceptionRow(r.address, r.part, ExceptionKind(r.kind), r.value, r.message_id, r.generation, r.seq, r.reason, r.attempts, r.retry_at)
+        ExceptionRow(
+            r.address, r.part, ExceptionKind(r.kind), r.value, r.message_id, r.generation, r.seq, r.reason, r.attempts, r.retry_at, r.digest
+        )
         for r in rows
     ]
 
@@ -381,7 +389,7 @@ def _keep_exception(c: sa.Connection, connection_id: str, replica: str, row: Exc
         sa.insert(t.exception).values(
             connection_id=connection_id, replica=replica, address=row.address, part=row.part, kind=row.kind.value, value=row.value,
             message_id=row.message_id, generation=row.generation, seq=row.seq, reason=row.reason, attempts=row.attempts,
-            retry_at=row.retry_at, created_at=now_us,
+            retry_at=row.retry_at, created_at=now_us, digest=row.digest,
         )
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ import orjson
 import sqlalchemy as sa
 
 from engage_pipelines.delivery import state
-from engage_pipelines.delivery.plan import Counted
+from engage_pipelines.delivery.counted import Counted
 from engage_pipelines.delivery.render import CompiledMapping, compile_mappings, directions
 from engage_pipelines.delivery.runtime import Runtime
 from engage_pipelines.delivery.send import Outside
@@ -21,7 +21,7 @@ from engage_pipelines.domain.connection import Sample, sample_records
 from engage_pipelines.domain.id_sync import rules_in
 from engage_pipelines.domain.instants import to_iso
 from engage_pipelines.domain.protocol import Aim, ReplicaState
-from engage_pipelines.domain.records import Envelope
+from engage_pipelines.domain.records import TRAIT, Envelope
 from engage_pipelines.registry.access_tokens import settings_for_sending
 from engage_pipelines.registry.tables import destination as destinations
 from engage_pipelines.registry.type_settings import masked_settings
@@ -54,7 +54,9 @@ class Work:
     def reference(self) -> ComputationRef:
         """What every record says about where it comes from."""
         of = self.connection
-        return ComputationRef(of.computation_id, of.computation_key, of.space_id, audience_settings=dict(self.list_settings))
+        return ComputationRef(
+            of.computation_id, of.computation_key, of.space_id, of.kind, spreads=of.is_sql, audience_settings=dict(self.list_settings)
+        )
 
     @property
     def list_settings(self) -> Mapping[str, Any]:
@@ -109,7 +111,13 @@ class Work:
     def samples(self) -> Iterator[Sample]:
         """An entry and an exit for each call, as the connection would send them."""
         of = self.connection
-        return sample_records(self.reference, calls=of.calls, destination_name=of.destination_name, external_audience_id=of.external_id)
+        return sample_records(
+            self.reference,
+            calls=of.calls,
+            destination_name=of.destination_name,
+            external_audience_id=of.external_id,
+            triggers=[mapping.trigger for mapping in self.mappings],
+        )
 
     @property
     def made_with(self) -> Mapping[str, Any]:
@@ -138,7 +146,12 @@ def open_work(runtime: Runtime, connection_id: str) -> Work:
     destination_type = runtime.type_of(connection.destination_type)
     settings: Settings = settings_for_sending(runtime.registry, destination_type, destination)
     actions = {action.key: (action.calls, action.batch_keys) for action in destination_type.actions}
-    chain = (EmptiedChain if connection.leaves else Chain).of(
-        runtime.settings.snapshots_dir / connection.space_key / connection.computation_key, versions
-    )
+    chain = chain_of(runtime, connection, versions)
     return Work(runtime, connection, destination_type, settings, compile_mappings(rows, actions), chain, resync_numbers)
+
+
+def chain_of(runtime: Runtime, connection: ConnectionRow, versions: Iterable[tuple[int, bool]]) -> Chain:
+    """The versions of what the connection sends; one that leaves has an empty one at its end."""
+    kind = EmptiedChain if connection.leaves else Chain
+    folder = runtime.settings.snapshots_dir / connection.space_key / connection.computation_key
+    return kind.of(folder, versions, has_values=connection.kind == TRAIT)

@@ -270,6 +270,10 @@ class DestinationType(ABC):
         """How this destination takes membership, where a setting decides."""
         return self.membership_as
 
+    def takes_values(self, settings: Settings) -> bool:
+        """Whether this destination takes values of traits, and not membership alone."""
+        return self.takes_membership_as(settings) is MembershipAs.USER_PROPERTY
+
     def limits_with(self, settings: Settings) -> Limits:
         """What one request of this destination may carry, where a setting decides."""
         return self.limits

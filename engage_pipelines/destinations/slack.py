@@ -78,6 +78,9 @@ class Slack(ApiDestination):
     segment_slugs = ("slack", "actions-slack")
     segment_actions = (("postToChannel", "post_message"),)
 
+    def takes_values(self, settings: Settings) -> bool:
+        return False  # its messages say who entered and who left
+
     def prepare(self, payload: dict[str, Any], record: Record, *, action: Action, settings: Any) -> dict[str, Any]:
         message = {name: payload[name] for name in ("channel", "text", "username", "icon_url") if payload.get(name)}
         if "text" not in message:

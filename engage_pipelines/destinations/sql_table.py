@@ -79,6 +79,9 @@ class SqlTable(DestinationType):
     def takes_membership_as(self, settings: Settings) -> MembershipAs:
         return MembershipAs.USER_LIST if _mine(settings).mode == "list" else MembershipAs.USER_PROPERTY
 
+    def takes_values(self, settings: Settings) -> bool:
+        return False  # its columns hold true and false
+
     def external_target(self, settings: Settings, target: Target) -> str | None:
         mine = _mine(settings)
         column = "" if mine.mode == "list" else f" column {target.computation}"

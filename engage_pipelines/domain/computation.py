@@ -84,6 +84,8 @@ class ComputationRef:
     key: str
     space_id: str
     computation_class: str = "audience"
+    spreads: bool = False
+    """Its values are objects whose members are traits of their own: those of a SELECT's columns."""
     audience_settings: dict[str, object] = field(default_factory=dict)
 
 

@@ -16,7 +16,9 @@ from typing import Any
 
 from engage_pipelines.domain.computation import ComputationRef, Level
 from engage_pipelines.domain.errors import UsageError
-from engage_pipelines.domain.records import RENDER, Envelope, Subject
+from engage_pipelines.domain.records import RENDER, TRAIT, Envelope, Subject
+from engage_pipelines.domain.trigger.grammar import parse_tree
+from engage_pipelines.domain.trigger.tree import Node, Path, Value, children
 
 
 class State(StrEnum):
@@ -52,17 +54,17 @@ def choose_calls(*, level: Level, chosen: Collection[str], supported: Collection
         if call not in CALLS:
             raise UsageError(f"{call!r} is no call.", f"Choose from {', '.join(CALLS)}.")
         if call not in _LEVEL_CALLS[level]:
-            raise UsageError("A user audience has no accounts to send Group calls about.", "Choose identify or track.")
+            raise UsageError("Users have no accounts to send Group calls about.", "Choose identify or track.")
         if call not in possible:
             raise UsageError(f"Destination {destination!r} does not take {call} calls.", f"It takes {_listed(possible)}.")
     if not possible:
-        raise UsageError(f"Destination {destination!r} takes nothing that a {level} audience can send.", "Connect another type.")
+        raise UsageError(f"Destination {destination!r} takes nothing that can be sent of {level}s.", "Connect another type.")
     usual = chosen or [call for call in _DEFAULT_CALLS[level] if call in possible] or possible
     return tuple(call for call in CALLS if call in usual)
 
 
 def _listed(calls: Collection[str]) -> str:
-    return " and ".join(calls) or "no call of this kind of audience"
+    return " and ".join(calls) or "no call of this kind"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +95,14 @@ class Sample:
 
 
 def sample_records(
-    computation: ComputationRef, *, calls: Collection[str], destination_name: str, external_audience_id: str | None = None
+    computation: ComputationRef,
+    *,
+    calls: Collection[str],
+    destination_name: str,
+    external_audience_id: str | None = None,
+    triggers: Collection[str] = (),
 ) -> Iterator[Sample]:
-    """An entry and an exit for each call."""
+    """An entry and an exit for each call; of a trait several entries, with values that tell what the triggers ask for."""
     envelope = Envelope(
         computation=computation,
         timestamp="2026-01-01T00:00:00.000Z",
@@ -105,12 +112,35 @@ def sample_records(
     )
     person = Subject(user_id="sample-user", email="sample@example.com")
     company = Subject(anonymous_id="sample-account", group_id="sample-account")
-    for call in CALLS:
-        if call in calls:
-            for entered in (True, False):
-                subject = company if call == "group" else person
-                record = RENDER[call](subject, envelope, message_id="personas_sample", entered=entered)
-                yield Sample(call, entered, record)
+    said = _sample_values(computation, triggers)
+    for call in (one for one in CALLS if one in calls):
+        subject = company if call == "group" else person
+        for entered, value in (*((True, value) for value in said), (False, said[0])):
+            record = RENDER[call](subject, envelope, message_id="personas_sample", entered=entered, value=value)
+            yield Sample(call, entered, record)
+
+
+def _sample_values(computation: ComputationRef, triggers: Collection[str]) -> list[Any]:
+    """Values of a trait that tell apart what triggers ask for: a number, a text, and around every constant that one compares with."""
+    if computation.computation_class != TRAIT:
+        return [None]
+    nodes = [node for trigger in triggers for node in _nodes(parse_tree(trigger))]
+    values: list[Any] = [1, "sample"]
+    for constant in (node.value for node in nodes if isinstance(node, Value)):
+        if isinstance(constant, int | float) and not isinstance(constant, bool):
+            values += [constant, constant - 1, constant + 1]
+        elif constant is not None:
+            values.append(constant)
+    if not computation.spreads:
+        return values
+    columns = {node.segments[1] for node in nodes if isinstance(node, Path) and len(node.segments) > 1}
+    return [dict.fromkeys(sorted(columns), value) for value in values]
+
+
+def _nodes(node: Node) -> Iterator[Node]:
+    yield node
+    for child in children(node):
+        yield from _nodes(child)
 
 
 _BACK_OFF_S = (60, 300, 900, 3600)

@@ -52,7 +52,7 @@ def parse_rules(texts: Sequence[str], *, possible: Collection[str], audience: st
     for rule in rules:
         if rule.kind not in possible:
             raise UsageError(f"Destination {destination!r} cannot match people by {rule.kind!r}.", f"It can by {' and '.join(possible)}.")
-        if rule.map_to in (audience, "audience_key", "email"):
+        if rule.map_to in (audience, "audience_key", "trait_key", "email"):
             raise UsageError(f"{rule.map_to!r} in {rule.as_text()!r} is taken in the records.", "Choose another name.")
     if len({rule.kind for rule in rules}) < len(rules) or len(rules) > MOST_RULES:
         raise UsageError("An identifier is named twice.", "Name each once.")

@@ -24,12 +24,17 @@ are in `ownership`.
     rounds         While a newer version waits, a run stops after one step of a backfill or resync, so that neither starves the other.
     own_number     A generation's number is planned once; one that is found before it was opened is given up.
 
+The state of an address is that it is in, or not; of a trait also which value it has. Versions of traits give their addresses as a mapping
+to the text of the value, those of audiences as a mere collection, and `said` is that text, None of audiences and of who is not in.
+Another value is another state: everything that holds of entering and leaving holds of it.
+
 Everything here is over plain values: `owed` and `superseded` are the reference that the SQL of delivery.plan is held to.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import cast
 
 FIRST_ADDRESS = ""
 EMPTIED = 2**31 - 1
@@ -74,6 +79,7 @@ class ExceptionState:
     kind: ExceptionKind
     value: bool
     retry_at_us: int | None = None
+    said: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,17 @@ class Change:
     address: str
     value: bool
     again: bool
+    said: str | None = None
+
+
+def said_in(ids: Collection[str], address: str) -> str | None:
+    """The value that an address has in a version of a trait; None in those of audiences, and where the address is not in."""
+    return cast("Mapping[str, str]", ids).get(address) if isinstance(ids, Mapping) else None
+
+
+def _is_in(ids: Collection[str], address: str, said: str | None) -> bool:
+    """Whether the address is in with that value."""
+    return address in ids and said_in(ids, address) == said
 
 
 def floor(leader: ReplicaState | None, current: int) -> int:
@@ -211,26 +228,31 @@ class Known:
 def owed(replica: ReplicaState, step: Step, known: Known) -> list[Change]:
     """The changes that the step owes, by address: the reference meaning, over whole sets."""
     never = {a for a, parts in known.exceptions.items() if any(e.kind is ExceptionKind.LEFT_OUT for e in parts)}
-    want = frozenset(known.ids(step.target))
-    had = frozenset(known.ids(step.base.version)) - never
-    past = had.union(*(known.ids(v) for v in range(step.base.exits_version, min(step.base.version, known.newest + 1))))
+    want, held = known.ids(step.target), known.ids(step.base.version)
+    past = (
+        frozenset(held)
+        .difference(never)
+        .union(*(known.ids(v) for v in range(step.base.exits_version, min(step.base.version, known.newest + 1))))
+    )
     everyone = resends(replica, step)
     changes: list[Change] = []
-    for address in sorted(past | want | set(known.exceptions)):
+    for address in sorted(past.union(want, known.exceptions)):
         if address not in step.range:
             continue
-        value = address in want
-        due = address not in never and any(is_due(e, value, known.now_us) for e in known.exceptions.get(address, ()))
-        if value and replica.sends_entries and (address not in had or everyone or due):
-            changes.append(Change(address, True, everyone or address in past - had))
+        value, said = address in want, said_in(want, address)
+        due = address not in never and any(is_due(e, value, known.now_us, said) for e in known.exceptions.get(address, ()))
+        had = address not in never and (_is_in(held, address, said) if value else address in held)
+        again = address in past and not had
+        if value and replica.sends_entries and (not had or everyone or due):
+            changes.append(Change(address, True, everyone or again, said))
         elif not value and replica.sends_exits and (address in past or due):
-            changes.append(Change(address, False, address in past - had))
+            changes.append(Change(address, False, again))
     return changes
 
 
-def is_due(exception: ExceptionState, value: bool, now_us: int) -> bool:
+def is_due(exception: ExceptionState, value: bool, now_us: int, said: str | None = None) -> bool:
     """Rule `refused_waits`: a refused record waits for a new value; one of unknown fate is also tried again at its time."""
-    if exception.value != value:
+    if exception.value != value or exception.said != said:
         return True
     return exception.kind is ExceptionKind.RETRYABLE and exception.retry_at_us is not None and exception.retry_at_us <= now_us
 
@@ -248,6 +270,7 @@ def keeps_message_id(change: Change, exception: ExceptionState | None) -> bool:
         exception is not None
         and exception.kind is ExceptionKind.RETRYABLE
         and exception.value == change.value
+        and exception.said == change.said
         and not change.again
     )  # fmt: skip
 
@@ -270,14 +293,17 @@ def superseded(changes: Iterable[Change], target: int, current: int, ids: Callab
     """The entries of a step that are not sent, since the current version no longer has them (rules `superseded`, `told_perhaps`)."""
     if not is_behind(target, current):
         return {}
-    present = frozenset(ids(current))
-    gone = (change for change in changes if change.value and change.address not in present)
+    present = ids(current)
+    gone = (change for change in changes if change.value and not _is_in(present, change.address, change.said))
     return {change.address: Unsent.OVERTAKEN if change.again else Unsent.LEFT_OUT for change in gone}
 
 
-def overtaken(entries: Iterable[str], planned_under: int, current: int, ids: Callable[[int], Collection[str]]) -> set[str]:
+def overtaken(entries: Collection[str], planned_under: int, current: int, ids: Callable[[int], Collection[str]]) -> set[str]:
     """Of the entries of an open generation that have no answer yet, those not to be sent any more (rule `overtaken`)."""
-    return set(entries) - frozenset(ids(current)) if is_behind(planned_under, current) else set()
+    if not is_behind(planned_under, current):
+        return set()
+    present = ids(current)
+    return {address for address in entries if not _is_in(present, address, said_in(entries, address))}
 
 
 @dataclass(frozen=True, slots=True)

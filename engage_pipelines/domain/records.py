@@ -1,4 +1,7 @@
-"""Records: one rendered Identify, Group or Track call about one change of membership, in the shape Segment Engage sends.
+"""Records: one rendered Identify, Group or Track call about one change of membership or of a trait, in the shape Segment Engage sends.
+
+`entered` says of an audience whether the subject is in, of a trait whether it has the `value`; of who has left `value` is the last one, and
+each column of a SELECT is then told to be null. `extra` are traits that ride along.
 
 Source: the Segment spec (segment.com/docs/connections/spec) and Engage's documented payloads. Every value that varies is a parameter, so
 the same change renders to the same bytes, however often it is rendered.
@@ -12,6 +15,10 @@ from engage_pipelines.domain.computation import ComputationRef
 
 AUDIENCE_ENTERED = "Audience Entered"
 AUDIENCE_EXITED = "Audience Exited"
+TRAIT_COMPUTED = "Trait Computed"
+
+TRAIT = "trait"
+"""The class of a computation that is a trait."""
 
 CALL_LETTERS = {"group": "g", "identify": "i", "track": "t"}
 
@@ -76,24 +83,40 @@ def _personas(envelope: Envelope) -> dict[str, Any]:
     return personas
 
 
-def identify(subject: Subject, envelope: Envelope, *, message_id: str, entered: bool) -> dict[str, Any]:
-    """An Identify that sets the membership as a trait; the e-mail address rides in `traits.email`."""
+def _told(envelope: Envelope, entered: bool, value: Any, extra: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The keys and values that say the state, what rides along first: it never takes the place of what is said."""
+    computation, rides = envelope.computation, extra or {}
+    if computation.computation_class != TRAIT:
+        return {**rides, computation.key: entered}
+    if not computation.spreads:
+        return {**rides, computation.key: value if entered else None}
+    columns: Mapping[str, Any] = value or {}
+    return {**rides, **(columns if entered else dict.fromkeys(columns))}
+
+
+def identify(
+    subject: Subject, envelope: Envelope, *, message_id: str, entered: bool, value: Any = None, extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """An Identify that sets the membership, or the value, as a trait; the e-mail address rides in `traits.email`."""
     record = _common("identify", subject, envelope, message_id)
     traits: dict[str, Any] = {} if subject.email is None else {"email": subject.email}
-    traits[envelope.computation.key] = entered
+    traits |= _told(envelope, entered, value, extra)
     if envelope.also_as:
         _name_again(traits, subject, envelope)
     record["traits"] = traits
     return record
 
 
-def track(subject: Subject, envelope: Envelope, *, message_id: str, entered: bool) -> dict[str, Any]:
-    """An `Audience Entered` or `Audience Exited`; the e-mail address rides in `context.traits.email`."""
+def track(
+    subject: Subject, envelope: Envelope, *, message_id: str, entered: bool, value: Any = None, extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """An `Audience Entered`, `Audience Exited` or `Trait Computed`; the e-mail address rides in `context.traits.email`."""
     record = _common("track", subject, envelope, message_id)
-    record["event"] = AUDIENCE_ENTERED if entered else AUDIENCE_EXITED
+    is_trait = envelope.computation.computation_class == TRAIT
+    record["event"] = TRAIT_COMPUTED if is_trait else AUDIENCE_ENTERED if entered else AUDIENCE_EXITED
     if subject.email is not None:
         record["context"]["traits"] = {"email": subject.email}
-    record["properties"] = {"audience_key": envelope.computation.key, envelope.computation.key: entered}
+    record["properties"] = {"trait_key" if is_trait else "audience_key": envelope.computation.key, **_told(envelope, entered, value, extra)}
     if envelope.also_as:
         _name_again(record["properties"], subject, envelope)
     return record
@@ -106,11 +129,13 @@ def _name_again(values: dict[str, Any], subject: Subject, envelope: Envelope) ->
             values[name] = value
 
 
-def group(subject: Subject, envelope: Envelope, *, message_id: str, entered: bool) -> dict[str, Any]:
-    """A Group that sets the membership as a trait of the account."""
+def group(
+    subject: Subject, envelope: Envelope, *, message_id: str, entered: bool, value: Any = None, extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A Group that sets the membership, or the value, as a trait of the account."""
     record = _common("group", subject, envelope, message_id)
     record["groupId"] = subject.group_id
-    record["traits"] = {envelope.computation.key: entered}
+    record["traits"] = _told(envelope, entered, value, extra)
     return record
 
 

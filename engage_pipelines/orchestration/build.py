@@ -59,5 +59,5 @@ def _assets(catalog: Catalog, mount: Mount) -> Iterator[dg.AssetSpec | dg.Assets
         yield facts_spec(space, prefix=mount.prefix, upstream=mount.upstream(space))
         if catalog.of_space(space):
             yield computations_asset(catalog, space)
-    for entry in catalog.audiences:
+    for entry in catalog.entries:
         yield sync_asset(entry, prefix=mount.prefix, console_url=catalog.console_url)

@@ -49,11 +49,6 @@ class Catalog:
         """Equal for equal definitions of Dagster."""
         return hashlib.sha256(repr((self.spaces, [astuple(entry) for entry in self.entries])).encode()).hexdigest()[:16]
 
-    @property
-    def audiences(self) -> tuple[Entry, ...]:
-        """What is sent to destinations; traits are computed alone."""
-        return tuple(entry for entry in self.entries if entry.kind == "audience")
-
     def of_space(self, space: str) -> tuple[Entry, ...]:
         return tuple(entry for entry in self.entries if entry.space == space)
 

@@ -1,4 +1,4 @@
-"""The asset of an audience's syncs: one partition per connected destination, four ops that bring that destination up to date.
+"""The asset of the syncs of an audience or a trait: a partition per connected destination, four ops that bring it up to date.
 
 Account traits go first, as Group records, then Identify and Track records per user; each op is one bounded piece of work on the connection.
 """
@@ -16,13 +16,13 @@ _NOTHING = dg.Out(dg.Nothing)
 
 
 def partitions(space: str, key: str) -> dg.DynamicPartitionsDefinition:
-    """The destinations connected to an audience."""
+    """The destinations connected to an audience or a trait."""
     return dg.DynamicPartitionsDefinition(name=translator.partitions_name(space, key))
 
 
 @dg.op(ins={"audience": dg.In(dg.Nothing)}, out=_NOTHING, required_resource_keys={work.RESOURCE})
 def plan(context: dg.OpExecutionContext) -> None:
-    """Works out what the destination is owed: who entered, who left, what was refused before."""
+    """Works out what the destination is owed: who entered, who left, whose value changed, what was refused before."""
     with work.told_in_words():
         planned = context.resources.work.plan(_place(context), _run(context))
     context.add_output_metadata(
@@ -32,13 +32,13 @@ def plan(context: dg.OpExecutionContext) -> None:
 
 @dg.op(ins={"planned": dg.In(dg.Nothing)}, out=_NOTHING, required_resource_keys={work.RESOURCE})
 def group_records(context: dg.OpExecutionContext) -> None:
-    """Tells the destination about accounts: one Group record for each that entered or left."""
+    """Tells the destination about accounts: one Group record for each that entered, left or has another value."""
     _send(context, "account")
 
 
 @dg.op(ins={"accounts": dg.In(dg.Nothing)}, out=_NOTHING, required_resource_keys={work.RESOURCE})
 def user_records(context: dg.OpExecutionContext) -> None:
-    """Tells the destination about users: an Identify, a Track or both for each that entered or left."""
+    """Tells the destination about users: an Identify, a Track or both for each that entered, left or has another value."""
     _send(context, "user")
 
 
@@ -52,7 +52,7 @@ def settle(context: dg.OpExecutionContext) -> Iterator[dg.Output[None] | dg.Asse
 
 
 def sync_asset(entry: Entry, *, prefix: translator.Prefix = (), console_url: str = "") -> dg.AssetsDefinition:
-    """The syncs of one audience."""
+    """The syncs of one audience or trait."""
     key = translator.sync_key(entry.space, entry.key, prefix)
     destinations = partitions(entry.space, entry.key)
 

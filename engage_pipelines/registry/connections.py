@@ -12,10 +12,10 @@ from engage_pipelines.domain.errors import ConflictError, NotFoundError, UsageEr
 from engage_pipelines.domain.id_sync import IdRule, parse_rules, stored
 from engage_pipelines.registry import leaving
 from engage_pipelines.registry.change import Change
-from engage_pipelines.registry.computations import connected_destinations, find_audience
+from engage_pipelines.registry.computations import connected_destinations
 from engage_pipelines.registry.destinations import find_destination
 from engage_pipelines.registry.list_settings import OPTION, check_list_settings
-from engage_pipelines.registry.lookup import Row, computation_or_none
+from engage_pipelines.registry.lookup import Row, find_computation
 from engage_pipelines.registry.mappings import make_presets
 from engage_pipelines.registry.matching import live_connections, refresh_state
 from engage_pipelines.registry.mending import mend_connections, try_now
@@ -29,7 +29,9 @@ from engage_pipelines.registry.types import supported_calls
 
 @dataclass(frozen=True, slots=True)
 class NewConnection:
-    """What to connect; no calls means the usual ones of the audience's level, `backfill` None means what the audience says.
+    """What to connect; no calls means the usual ones of the level, `backfill` None means what the audience says.
+
+    `audience` is the key of an audience or of a trait.
 
     `ids` are rules of ID sync as texts (`email:last`); None keeps what there is, none at all means no strategy. `list_settings` are what
     the type wants to know of the connection's list; None keeps what there is.
@@ -67,21 +69,22 @@ def list_connections(c: sa.Connection, space_id: str) -> list[Row]:
 
 
 def find_connection(c: sa.Connection, of: Row, to: Row) -> Row:
-    """Raises NotFoundError when the audience is not connected to the destination."""
+    """Raises NotFoundError when the audience or trait is not connected to the destination."""
     rows = live_connections(c, connection.c.computation_id == of.id, connection.c.destination_id == to.id)
     if not rows:
-        raise NotFoundError(f"Audience {of.key!r} is not connected to {to.key!r}.", f"Connect it: engage connect {of.key} {to.key}")
+        raise NotFoundError(
+            f"{of.kind.title()} {of.key!r} is not connected to {to.key!r}.", f"Connect it: engage connect {of.key} {to.key}"
+        )
     return rows[0]
 
 
 def connect(change: Change, space: Row, new: NewConnection) -> Connected:
-    """Connect an audience to a destination, or resume the connection that is paused.
+    """Connect an audience or a trait to a destination, or resume the connection that is paused.
 
-    Raises NotFoundError, UsageError for calls that do not fit, ConflictError when they are connected, when the audience has a destination
-    of the type already, or when what the connection would own outside belongs to another.
+    Raises NotFoundError, UsageError for calls and destinations that do not fit, ConflictError when they are connected, when
+    the audience has a destination of the type already, or when what the connection would own outside belongs to another.
     """
-    _refuse_trait(change, space, new.audience)
-    of = find_audience(change.c, space.id, new.audience)
+    of = find_computation(change.c, space.id, new.audience)
     to = find_destination(change.c, space.id, new.destination)
     # two connects of the same pair: the second waits here and then sees the first
     change.lock(computation, of.id)
@@ -98,6 +101,7 @@ def connect(change: Change, space: Row, new: NewConnection) -> Connected:
     if there:
         return _resume(change, space, there[0], new)
     _check_first_of_type(change, space, of, to)
+    _check_takes_values(change, of, to)
     calls = choose_calls(level=Level(of.level), chosen=new.calls, supported=supported_calls(change.type_of(to.type)), destination=to.key)
     backfill = of.options.get("include_historical_data", True) if new.backfill is None else new.backfill
     said = check_list_settings(change.type_of(to.type), new.list_settings or {})
@@ -281,12 +285,15 @@ def _make_replicas(change: Change, row: Row, version: int) -> None:
         )
 
 
-def _refuse_trait(change: Change, space: Row, key: str) -> None:
-    row = computation_or_none(change.c, space.id, key)
-    if row is not None and row.kind == "trait":
-        raise ConflictError(
-            f"{key!r} is a trait, and the values of traits are not sent to destinations yet.",
-            f"Use it in an audience, as trait('{key}') in its definition, and connect that.",
+def _check_takes_values(change: Change, of: Row, to: Row) -> None:
+    """A trait has values, and there are types that keep who is in and nothing else."""
+    if of.kind != "trait":
+        return
+    type_ = change.type_of(to.type)
+    if not type_.takes_values(change.registry.desk.describe(type_, to.settings)):
+        raise UsageError(
+            f"{of.key!r} is a trait, and {to.key!r} takes who is in and who is not, no values.",
+            f"Use it in an audience, as trait('{of.key}') in its definition, and connect that.",
         )
 
 
@@ -298,7 +305,7 @@ def _check_first_of_type(change: Change, space: Row, of: Row, to: Row) -> None:
     first = change.c.execute(sa.select(destination.c.key).select_from(joined).where(same)).scalars().first()
     if first is not None:
         raise ConflictError(
-            f"Audience {of.key!r} is connected to {first!r}, which is of type {to.type!r} too.",
+            f"{of.kind.title()} {of.key!r} is connected to {first!r}, which is of type {to.type!r} too.",
             f"End that connection first: engage disconnect {of.key} {first} --remove",
         )
 

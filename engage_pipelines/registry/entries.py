@@ -36,7 +36,7 @@ from engage_pipelines.registry.destinations import (
     list_destinations,
     update_destination,
 )
-from engage_pipelines.registry.lookup import Row, audience_or_none, find_audience
+from engage_pipelines.registry.lookup import Row, audience_or_none, find_computation
 from engage_pipelines.registry.mappings import (
     NewMapping,
     add_mapping,
@@ -242,7 +242,7 @@ def _switch_mapping(change: Change, to: Row, row: Row, entry: MappingEntry) -> N
 
 
 def _connection(change: Change, of: Row, entry: ConnectionEntry) -> Applied:
-    audience, to = find_audience(change.c, of.id, entry.audience), find_destination(change.c, of.id, entry.destination)
+    audience, to = find_computation(change.c, of.id, entry.audience), find_destination(change.c, of.id, entry.destination)
     name = f"{entry.audience} -> {entry.destination}"
     there = live_connections(change.c, connection.c.computation_id == audience.id, connection.c.destination_id == to.id)
     if not there:

@@ -72,6 +72,7 @@ class _Space:
         self._types = types
         self._row = row
         self._audiences = {one.id: one for one in list_audiences(c, row.id)}
+        self._computations = self._audiences | {one.id: one for one in list_traits(c, row.id)}
         self._destinations = {one.id: one for one in list_destinations(c, row.id)}
 
     def document(self) -> dict[str, Any]:
@@ -145,10 +146,10 @@ class _Space:
         return dict(actions[action].fields) if action in actions else None
 
     def _connections(self) -> Iterator[dict[str, Any]]:
-        places = {one: place for place, one in enumerate((*self._audiences, *self._destinations))}
+        places = {one: place for place, one in enumerate((*self._computations, *self._destinations))}
         rows = [row for row in list_connections(self._c, self._row.id) if {row.computation_id, row.destination_id} <= places.keys()]
         for row in sorted(rows, key=lambda one: (places[one.computation_id], places[one.destination_id])):
-            of, to = self._audiences[row.computation_id], self._destinations[row.destination_id]
+            of, to = self._computations[row.computation_id], self._destinations[row.destination_id]
             backfill = row.options.get("backfill", True)
             usual = of.options.get("include_historical_data", True)
             yield {

@@ -56,6 +56,21 @@ def computation_or_none(c: sa.Connection, space_id: str, key: str) -> Row | None
     return c.execute(_COMPUTATION, {"space": space_id, "key": key}).first()
 
 
+def is_sql_trait(row: Row) -> bool:
+    """Whether it is a trait that a SELECT computes: its columns are traits of their own."""
+    return row.kind == "trait" and row.options.get("type") == "sql"
+
+
+def find_computation(c: sa.Connection, space_id: str, key: str) -> Row:
+    """The audience or trait of that key. Raises NotFoundError with the nearest key."""
+    row = computation_or_none(c, space_id, key)
+    if row is None:
+        keys = list(c.execute(sa.select(computation.c.key).where(_LIVING), {"space": space_id}).scalars())
+        other = "See `engage audience list` and `engage trait list`."
+        raise NotFoundError(f"There is no audience or trait {key!r}.", did_you_mean(key, keys, otherwise=other))
+    return row
+
+
 def find_audience(c: sa.Connection, space_id: str, key: str) -> Row:
     """Raises NotFoundError with the nearest key."""
     row = audience_or_none(c, space_id, key)

@@ -5,7 +5,7 @@ and are disabled at first.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict, Unpack
 
 import sqlalchemy as sa
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from engage_pipelines.domain.connection import RequestKind, replicas_of
 from engage_pipelines.domain.errors import ConfigurationError, ConflictError, NotFoundError
 from engage_pipelines.domain.mapping import validate_mapping
+from engage_pipelines.domain.records import TRAIT_COMPUTED
 from engage_pipelines.domain.trigger import parse_trigger
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.lookup import Row
@@ -162,6 +163,8 @@ def remove_mapping(change: Change, to: Row, row: Row) -> None:
 def make_presets(change: Change, of: Row, to: Row, connected: Row) -> list[Row]:
     """The type's preset mappings for the calls of the new connection, enabled."""
     presets = [preset for preset in change.type_of(to.type).presets if preset.call in connected.calls]
+    if of.kind == "trait":
+        presets = [replace(preset, name=TRAIT_COMPUTED) if preset.call == "track" else preset for preset in presets]
     living = sa.and_(mapping.c.destination_id == to.id, mapping.c.removed_at.is_(None))
     taken = set(change.c.execute(sa.select(mapping.c.name).where(living)).scalars())
     made: list[Row] = []

@@ -11,7 +11,7 @@ from engage_pipelines.domain.computation import ComputationRef
 from engage_pipelines.domain.connection import CALLS, Sample, State, sample_records
 from engage_pipelines.domain.trigger import parse_trigger
 from engage_pipelines.registry.change import Change
-from engage_pipelines.registry.lookup import Row
+from engage_pipelines.registry.lookup import Row, is_sql_trait
 from engage_pipelines.registry.status import StatusRow
 from engage_pipelines.registry.tables import computation, connection, destination, mapping
 
@@ -33,8 +33,9 @@ class Match:
 
 def matches_of(c: sa.Connection, row: Row) -> list[Match]:
     """The mappings, enabled or not, that match some record of the connection `row`, oldest first."""
-    samples = samples_of(c, row)
-    candidates = (Match(one, tuple(s for s in samples if parse_trigger(one.trigger).matches(s.record))) for one in mappings_for(c, row))
+    mappings = mappings_for(c, row)
+    samples = samples_of(c, row, triggers=[one.trigger for one in mappings])
+    candidates = (Match(one, tuple(s for s in samples if parse_trigger(one.trigger).matches(s.record))) for one in mappings)
     return [match for match in candidates if match.samples]
 
 
@@ -45,13 +46,14 @@ def mappings_for(c: sa.Connection, row: Row) -> list[Row]:
     return list(c.execute(sa.select(mapping).where(wanted).order_by(mapping.c.created_at, mapping.c.id)))
 
 
-def samples_of(c: sa.Connection, row: Row, *, calls: Sequence[str] | None = None) -> list[Sample]:
-    """What the connection would send for an entry and an exit, per call."""
+def samples_of(c: sa.Connection, row: Row, *, calls: Sequence[str] | None = None, triggers: Sequence[str] = ()) -> list[Sample]:
+    """What the connection would send for an entry and an exit, per call; of a trait with values that tell the triggers apart."""
     of = c.execute(sa.select(computation).where(computation.c.id == row.computation_id)).one()
     name = c.execute(sa.select(destination.c.name).where(destination.c.id == row.destination_id)).scalar_one()
-    reference = ComputationRef(id=of.id, key=of.key, space_id=of.space_id, computation_class=of.kind)
+    spreads = is_sql_trait(of)
+    reference = ComputationRef(id=of.id, key=of.key, space_id=of.space_id, computation_class=of.kind, spreads=spreads)
     chosen = row.calls if calls is None else calls
-    return list(sample_records(reference, calls=[call for call in CALLS if call in chosen], destination_name=name))
+    return list(sample_records(reference, calls=[call for call in CALLS if call in chosen], destination_name=name, triggers=triggers))
 
 
 def count_matches(c: sa.Connection, of: Row, joined: Iterable[tuple[StatusRow, Row]]) -> dict[str, tuple[int, int]]:
@@ -68,7 +70,7 @@ def count_matches(c: sa.Connection, of: Row, joined: Iterable[tuple[StatusRow, R
             made.setdefault(row.destination_id, []).append(row)
         else:
             presets.setdefault(row.connection_id, []).append(row)
-    about = (of.id, of.key, of.space_id, of.kind)
+    about = (of.id, of.key, of.space_id, of.kind, is_sql_trait(of))
     found: dict[str, tuple[int, int]] = {}
     for status, to in pairs:
         shown = [*presets.get(status.id, ()), *made.get(to.id, ())]
@@ -78,10 +80,11 @@ def count_matches(c: sa.Connection, of: Row, joined: Iterable[tuple[StatusRow, R
 
 
 @lru_cache(maxsize=4096)
-def _matches_some(trigger: str, about: tuple[str, str, str, str], calls: tuple[str, ...], destination_name: str) -> bool:
-    """`about` is the computation's id, key, space and kind."""
-    reference = ComputationRef(id=about[0], key=about[1], space_id=about[2], computation_class=about[3])
-    samples = sample_records(reference, calls=[call for call in CALLS if call in calls], destination_name=destination_name)
+def _matches_some(trigger: str, about: tuple[str, str, str, str, bool], calls: tuple[str, ...], destination_name: str) -> bool:
+    """`about` is the computation's id, key, space and kind, and whether a SELECT's columns are its traits."""
+    reference = ComputationRef(id=about[0], key=about[1], space_id=about[2], computation_class=about[3], spreads=about[4])
+    chosen = [call for call in CALLS if call in calls]
+    samples = sample_records(reference, calls=chosen, destination_name=destination_name, triggers=[trigger])
     return any(parse_trigger(trigger).matches(sample.record) for sample in samples)
 
 

@@ -10,7 +10,7 @@ from engage_pipelines.domain.computation import Computation, Level, TraitComputa
 from engage_pipelines.domain.errors import ConflictError, NotFoundError
 from engage_pipelines.registry.cadence import DEFAULT_CADENCE, check_cadence
 from engage_pipelines.registry.change import Change
-from engage_pipelines.registry.computations import as_audience, cancel_computing, check_key_is_free
+from engage_pipelines.registry.computations import as_audience, cancel_computing, check_key_is_free, connected_destinations
 from engage_pipelines.registry.definitions import check_definition, type_of_trait, users_of
 from engage_pipelines.registry.live import check_live
 from engage_pipelines.registry.lookup import Row, computation_or_none
@@ -140,9 +140,14 @@ def update_trait(change: Change, space: Row, key: str, **fields: Unpack[TraitFie
 
 
 def delete_trait(change: Change, space: Row, key: str) -> None:
-    """Delete a trait; its key stays used. Raises ConflictError while definitions refer to it."""
+    """Delete a trait; its key stays used. Raises ConflictError while destinations are connected or definitions refer to it."""
     row = find_trait(change.c, space.id, key)
     change.check_editable(row, f"Trait {key!r}")
+    connected = connected_destinations(change.c, row.id)
+    if connected:
+        raise ConflictError(
+            f"Trait {key!r} is connected to {', '.join(connected)}.", f"First: engage disconnect {key} {connected[0]} --remove"
+        )
     users: Sequence[str] = users_of(change.c, space.id, key)
     if users:
         raise ConflictError(f"Trait {key!r} is used by {', '.join(users)}.", "Change their definitions first.")

@@ -158,12 +158,15 @@ def test_one_that_fails_takes_those_that_read_it_along_and_nobody_else(shop: Des
     assert "is of accounts, and this is asked of users" in str(states["wrong"].error)
 
 
-def test_traits_are_not_connected_yet(shop: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trait_is_connected_where_values_are_taken_and_refused_elsewhere(shop: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     shop.say("trait", "create", "orders", "--query", "event('Order').count()")
     shop.say("destination", "create", "hook", "--type", "webhook", "--set", "url=http://127.0.0.1:9")
+    shop.say("destination", "create", "list", "--type", "csv_file", "--set", "path=list.csv")
     capsys.readouterr()
-    assert shop.say("connect", "orders", "hook") == 1
-    assert "'orders' is a trait, and the values of traits are not sent to destinations yet." in capsys.readouterr().err
+    assert shop.say("connect", "orders", "list") == 2
+    assert "'orders' is a trait, and 'list' takes who is in and who is not, no values." in capsys.readouterr().err
+    assert shop.say("connect", "orders", "hook", "--track") == 0
+    assert "Trait Computed: orders" in capsys.readouterr().out
 
 
 def test_a_row_that_vanishes_takes_its_values_along(shop: Desk) -> None:

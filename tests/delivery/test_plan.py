@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engage_pipelines.delivery.plan import Counted, Planner
+from engage_pipelines.delivery.counted import Counted
+from engage_pipelines.delivery.digest import digest_of
+from engage_pipelines.delivery.plan import Planner
 from engage_pipelines.delivery.state import ExceptionRow
 from engage_pipelines.domain.id_sync import parse_rule
 from engage_pipelines.domain.protocol import (
@@ -123,6 +125,55 @@ def test_sql_and_reference_owe_the_same(tmp_path_factory: pytest.TempPathFactory
         assert found == [(c.address, c.value, c.again) for c in expected if c.address in span]
         assert found or span == step.range
         assert planned.changes == len(found)
+
+
+valued_exceptions = st.builds(
+    lambda address, part, kind, said, retry: ExceptionRow(
+        address, part, kind, said is not None, "personas_1:0:i0", 1, 0, "", 1, retry, None if said is None else digest_of(said)
+    ),
+    st.sampled_from(["user_id:a", "user_id:b", "user_id:gone"]),
+    st.sampled_from(["i0", "t1"]),
+    st.sampled_from(ExceptionKind),
+    st.sampled_from([None, "1", "2"]),
+    st.sampled_from([None, NOW - 1, NOW + 1]),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_sql_and_reference_owe_the_same_values(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
+    """An address that two members share has the value of the smaller one; what is marked as not to be sent is the reference's too."""
+    member = st.tuples(st.sets(st.sampled_from("abc"), min_size=1, max_size=2), st.sampled_from("123"))
+    versions = data.draw(st.lists(st.dictionaries(st.integers(1, 3), member, max_size=3), min_size=1, max_size=4))
+    exceptions = data.draw(st.lists(valued_exceptions, max_size=3, unique_by=lambda e: (e.address, e.part)))
+    base = data.draw(st.integers(0, len(versions)))
+    chance = {name: data.draw(st.booleans()) for name in ("sends_entries", "sends_exits")}
+    rows = (BaseRow("", base, data.draw(st.integers(min(base, 1), base)), 0),)
+    replica = ReplicaState("users", "user", rows, resync_no=data.draw(st.integers(0, 1)), retry_due=True, **chance)
+    db, folder = duckdb.connect(), tmp_path_factory.mktemp("versions")
+    chain = Chain(folder, has_values=True)
+    held: list[dict[str, str]] = [{}]
+    for n, people in enumerate(versions, start=1):
+        listed = [(f"user_id:{letter}", m, value) for m, (letters, value) in people.items() for letter in sorted(letters)]
+        values = ", ".join(f"({m}, '{value}')" for _, m, value in listed) or "(0, '')"
+        known = fresh([(address, m, False) for address, m, _ in listed])
+        valued = f"(select distinct * from (values {values}) t(member, value)) v"
+        compare(db, chain, f"select f.*, v.value from ({known}) f join {valued} using (member)", level="user")
+        write(db, chain, n, is_full=n == 1)
+        chain = Chain(folder, (*chain.versions, VersionFile(n, n == 1)), has_values=True)
+        held.append({address: digest_of(value) for address, _, value in sorted(listed, key=lambda row: -row[1])})
+    states: dict[str, list[ExceptionState]] = {}
+    for e in exceptions:
+        states.setdefault(e.address, []).append(ExceptionState(e.kind, e.value, e.retry_at, e.digest))
+    for step in steps(replica, data.draw(st.integers(max(base, 1), len(versions)))):
+        planner = Planner(db, chain, COUNTED)
+        planner.plan(replica, step, exceptions, now_us=NOW, limit=None)
+        planner.mark_superseded(len(versions))
+        found = db.execute("select address, value, again, said, superseded from owed").fetchall()
+        expected = owed(replica, step, Known(lambda n: held[n], states, NOW))
+        unsent = superseded(expected, step.target, len(versions), lambda n: held[n])
+        told = [(address, value, again, digest_of(said) if value else None, why) for address, value, again, said, why in found]
+        assert told == [(c.address, c.value, c.again, c.said, unsent.get(c.address, "")) for c in expected]
 
 
 def users(*names: str) -> list[Row]:

@@ -1,6 +1,6 @@
 """A small world for deliveries: a real registry, real versions, and a destination that remembers, and misbehaves on order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,14 +26,16 @@ from engage_pipelines.destinations.base import (
     Target,
     Verdict,
 )
-from engage_pipelines.domain.computation import Level
+from engage_pipelines.domain.computation import Level, TraitType
 from engage_pipelines.registry import computations, connections, destinations
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.change import Registry
 from engage_pipelines.registry.database import Database
+from engage_pipelines.registry.lookup import find_computation
 from engage_pipelines.registry.requests import Stamp, after_publish
 from engage_pipelines.registry.secrets import Vault
 from engage_pipelines.registry.spaces import NewSpace, create_space
+from engage_pipelines.registry.traits import NewTrait, create_trait
 from engage_pipelines.registry.type_settings import SettingsDesk
 from engage_pipelines.settings import read_settings
 
@@ -81,9 +83,9 @@ class Recorder(DestinationType):
     def records(self) -> list[dict[str, Any]]:
         return [record for batch in self.batches for record in batch]
 
-    def holds(self, key: str = "vips") -> dict[str, bool]:
-        """What the vendor would show: the last membership told of each user and account."""
-        told: dict[str, bool] = {}
+    def holds(self, key: str = "vips") -> dict[str, Any]:
+        """What the vendor would show: the last membership, or value, told of each user and account."""
+        told: dict[str, Any] = {}
         for record in self.records:
             subject = record.get("groupId") or record.get("userId") or record["anonymousId"]
             told[subject] = (record.get("traits") or record.get("properties"))[key]
@@ -112,6 +114,12 @@ class World:
         with self.registry.change() as change:
             return computations.create_audience(change, self.space, computations.NewAudience(key, level, "trait('plan') = 'business'"))
 
+    def trait(self, key: str = "spend", level: Level = Level.USER, *, sql: bool = False) -> sa.Row[Any]:
+        kind = TraitType.SQL if sql else TraitType.COMPUTED
+        text = "select user_id, 1 as orders from users" if sql else "event('Order Completed').count()"
+        with self.registry.change() as change:
+            return create_trait(change, self.space, NewTrait(key, level, text, kind))
+
     def destination(self, key: str = "crm") -> sa.Row[Any]:
         with self.registry.change() as change:
             return destinations.create_destination(
@@ -122,18 +130,21 @@ class World:
         with self.registry.change() as change:
             return connections.connect(change, self.space, connections.NewConnection(audience, destination, **options))
 
-    def publish(self, users: Members, accounts: Members | None = None, key: str = "vips") -> str:
-        """Publish a version with these members, an hour after the last one; gives its state."""
+    def publish(self, users: Members, accounts: Members | None = None, key: str = "vips", values: Mapping[int, Any] | None = None) -> str:
+        """Publish a version with these members, of a trait with their values, an hour after the last one; gives its state."""
         self.evaluated_at += 3_600_000_000
         with self.registry.database.read() as c:
-            row = computations.find_audience(c, self.space.id, key)
+            row = find_computation(c, self.space.id, key)
         rows = [("user", a, m, not any(x.startswith("user_id:") for x in every)) for m, every in users.items() for a in every]
         rows += [("account", a, m, False) for m, every in (accounts or {}).items() for a in every]
-        values = ", ".join(f"('{level}', '{a}', {m}, true, {sole}, 1::smallint, 1::smallint)" for level, a, m, sole in rows)
+        listed = ", ".join(f"('{level}', '{a}', {m}, true, {sole}, 1::smallint, 1::smallint)" for level, a, m, sole in rows)
         columns = "level, address, member, current, sole, first_order, last_order"
         nobody = "('', '', 0, true, false, 1::smallint, 1::smallint)"
-        fresh = f"select * from (values {values or nobody}) t({columns}) where level <> ''"
-        evaluation = Evaluation(row.id, row.level, row.definition, self.evaluated_at, "", False, fresh)
+        fresh = f"select * from (values {listed or nobody}) t({columns}) where level <> ''"
+        if values is not None:
+            known = ", ".join(f"({member}, '{orjson.dumps(value).decode()}')" for member, value in values.items()) or "(0, '')"
+            fresh = f"select f.*, v.value from ({fresh}) f join (values {known}) v(member, value) using (member)"
+        evaluation = Evaluation(row.id, row.level, row.definition, self.evaluated_at, "", False, fresh, has_values=values is not None)
         with duckdb.connect() as db:
             return publish(
                 db,

@@ -99,9 +99,10 @@ class World:
         if version is not None:
             self.write(sa.update(t.computation).where(t.computation.c.key == key).values(current_version=version))
 
-    def trait(self, key: str, *, definition: str = "event('Signed In').count()", **fields: Any) -> None:
+    def trait(self, key: str, *, definition: str = "event('Signed In').count()", version: int | None = None, **fields: Any) -> None:
         with self.registry.change() as change:
             traits.create_trait(change, self._space(change.c), traits.NewTrait(key, Level.USER, definition, **fields))
+        self.write(sa.update(t.computation).where(t.computation.c.key == key).values(current_version=version))
 
     def destination(self, key: str) -> None:
         new = destinations.NewDestination(key=key, type="segment", settings={"write_key": "env:SEGMENT_KEY"})

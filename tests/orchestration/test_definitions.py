@@ -40,7 +40,7 @@ def test_the_graph_of_a_space(furnished: Any) -> None:
     }
 
 
-def test_traits_are_assets_that_are_computed_and_not_sent(world: Any) -> None:
+def test_traits_are_assets_that_are_computed_and_sent(world: Any) -> None:
     world.trait("spend")
     world.trait("scores", definition="SELECT 1", type=TraitType.SQL)
     world.audience("big", definition="trait('spend') > 5 AND trait('scores.orders') > 1")
@@ -56,6 +56,9 @@ def test_traits_are_assets_that_are_computed_and_not_sent(world: Any) -> None:
         "b2b/audience/big": ["b2b/facts", "b2b/trait/scores", "b2b/trait/spend"],
         "b2b/trait/large": ["b2b/audience/big", "b2b/facts"],
         "b2b/sync/big": ["b2b/audience/big"],
+        "b2b/sync/spend": ["b2b/trait/spend"],
+        "b2b/sync/scores": ["b2b/trait/scores"],
+        "b2b/sync/large": ["b2b/trait/large"],
     }
     assert graph.get(dg.AssetKey(["b2b", "trait", "spend"])).kinds == {"trait", "duckdb"}
 

@@ -37,6 +37,23 @@ def test_a_new_connection_gets_its_partition_and_its_run_in_one_tick(world: Any,
     assert run.tags["engage/connection"] == world.request(connected).connection_id
 
 
+def test_a_connected_trait_is_sent_like_an_audience(world: Any, daemons: Any) -> None:
+    world.trait("spend", version=1)
+    world.destination("crm")
+    world.nothing_to_compute()
+    owed = world.connect("spend", "crm")
+    daemon = daemons.start()
+    (run,) = daemon.tick().run_requests
+    assert daemon.partitions("spend") == ["crm"]
+    assert (run.run_key, run.asset_selection) == (f"{owed}:1", [dg.AssetKey(["b2b", "sync", "spend"])])
+    job = world.definitions().resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        instance=world.instance, asset_selection=run.asset_selection, partition_key="crm", tags=run.tags, raise_on_error=False
+    )
+    assert result.success
+    assert [what[0] for what in world.work.asked] == ["plan", "send", "send", "settle"]
+
+
 def test_a_run_that_is_under_way_is_not_asked_for_again(daemons: Any, connected: str) -> None:
     daemon = daemons.start()
     daemon.tick()

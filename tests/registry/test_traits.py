@@ -9,7 +9,6 @@ from engage_pipelines.domain.computation import Level, TraitType
 from engage_pipelines.domain.errors import ConfigurationError, ConflictError, DefinitionError, NotFoundError
 from engage_pipelines.registry.apply import apply_configuration
 from engage_pipelines.registry.computations import NewAudience, create_audience, delete_audience, find_audience, used_by
-from engage_pipelines.registry.connections import NewConnection, connect
 from engage_pipelines.registry.export import as_yaml, export_documents
 from engage_pipelines.registry.reading import read_configuration
 from engage_pipelines.registry.traits import SQL_CADENCE, NewTrait, create_trait, delete_trait, find_trait, update_trait
@@ -147,11 +146,3 @@ def test_a_trait_is_computed_when_it_is_made_or_means_something_else(world: Any)
     with world.registry.change() as change:
         update_trait(change, world.space, "orders", definition="SELECT 2")
     assert _asked(world) == [[row.id], [row.id]]
-
-
-def test_a_trait_is_not_connected_yet(world: Any) -> None:
-    with world.registry.change() as change:
-        space = world.space
-        create_trait(change, space, _count())
-        with pytest.raises(ConflictError, match="not sent to destinations yet"):
-            connect(change, space, NewConnection("orders", "crm"))

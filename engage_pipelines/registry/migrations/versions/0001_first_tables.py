@@ -74,7 +74,8 @@ def _exception() -> None:
             "part", sa.String(length=16), nullable=False, comment="which record of the change: call letter, identifier ordinal, mapping"
         ),
         sa.Column("kind", sa.String(length=16), nullable=False, comment="rejected, retryable or left_out"),
-        sa.Column("value", sa.Boolean(), nullable=False, comment="the last value tried"),
+        sa.Column("value", sa.Boolean(), nullable=False, comment="the last value tried; of traits whether there was one"),
+        sa.Column("digest", sa.String(length=32), nullable=True, comment="of traits: that of the value tried"),
         sa.Column("message_id", sa.String(length=100), nullable=False),
         sa.Column("generation", sa.BigInteger(), nullable=False, comment="the file that holds the payload"),
         sa.Column("seq", sa.BigInteger(), nullable=False),

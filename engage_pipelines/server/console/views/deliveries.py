@@ -13,7 +13,7 @@ from engage_pipelines.delivery.payloads import frozen_record, sweep
 from engage_pipelines.delivery.replay import replay
 from engage_pipelines.domain.errors import UsageError
 from engage_pipelines.registry.destinations import find_destination
-from engage_pipelines.registry.lookup import Row, find_audience
+from engage_pipelines.registry.lookup import Row, find_computation
 from engage_pipelines.server.console import words
 from engage_pipelines.server.console.pages import go, render
 from engage_pipelines.server.console.views.audiences import head
@@ -142,7 +142,7 @@ def _chosen(visit: Visit) -> list[DeadLetter]:
 def _wanted(c: sa.Connection, visit: Visit, fields: Any) -> Wanted:
     audience, to, reason = (str(fields.get(name, ""))[:500] for name in ("audience", "destination", "reason"))
     return Wanted(
-        audience_id=find_audience(c, visit.space.id, audience).id if audience else None,
+        audience_id=find_computation(c, visit.space.id, audience).id if audience else None,
         destination_id=find_destination(c, visit.space.id, to).id if to else None,
         reason=reason or None,
     )

@@ -18,14 +18,15 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from engage_pipelines.computing.compute import rows_of, share_rows
+from engage_pipelines.computing.addresses import Addresses
 from engage_pipelines.domain.computation import Audience, Level
 from engage_pipelines.facts.evaluate import Members, evaluate
 from engage_pipelines.facts.sample_fast import END_US, EVENT_NAMES, generate_tables
 from engage_pipelines.facts.session import FactsSession, open_session
 from engage_pipelines.facts.store import read_manifest
+from engage_pipelines.snapshots.compare import compare
 from engage_pipelines.snapshots.rows import Chain, VersionFile
-from engage_pipelines.snapshots.write import compare, write
+from engage_pipelines.snapshots.write import write
 
 _DAY_US = 86_400_000_000
 _AT_US = END_US - 1
@@ -132,26 +133,28 @@ def _publish(facts: Path, *, again: bool) -> Callable[[], object]:
     """The rows of half of the people, a user id and an address each, compared and written; `again`: over a version of the same rows."""
     session = open_session(facts, "default", at_us=_AT_US)
     people = np.arange(1, session.connection.execute("SELECT count(*) FROM users").fetchall()[0][0], 2, dtype=np.int64)
-    share_rows(session)
-    fresh = rows_of(session, Members(people, people[:0]), Level.USER)
+    addresses = Addresses(session)
+    addresses.share()
+    members = Members(people, people[:0])
     folder = facts / f"versions-{again}"
     shutil.rmtree(folder, ignore_errors=True)
     first = Chain(folder)
 
-    def publish(chain: Chain, n: int) -> None:
-        found = compare(session.connection, chain, fresh, level="user")
+    def publish(chain: Chain, n: int, digest: str | None) -> str:
+        found = compare(session.connection, chain, addresses.of(members, Level.USER), level="user", digest_before=digest)
         if found.changed_rows:
-            write(session.connection, chain, n, is_full=True)
+            write(chain, n, found, is_full=True)
+        return found.digest
 
     if not again:
-        return lambda: publish(first, 1)
-    publish(first, 1)
-    return lambda: publish(Chain(folder, (VersionFile(1, is_full=True),)), 2)
+        return lambda: publish(first, 1, None)
+    digest = publish(first, 1, None)
+    return lambda: publish(Chain(folder, (VersionFile(1, is_full=True),)), 2, digest)
 
 
 def _share(facts: Path) -> Callable[[], object]:
     session = open_session(facts, "default", at_us=_AT_US)
-    return lambda: share_rows(session)
+    return lambda: Addresses(session).share()
 
 
 def _publish_first(facts: Path) -> Callable[[], object]:

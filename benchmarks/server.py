@@ -38,8 +38,9 @@ from engage_pipelines.registry.destinations import NewDestination, create_destin
 from engage_pipelines.registry.spaces import NewSpace, create_space
 from engage_pipelines.registry.tokens import NewToken, Role, create_token
 from engage_pipelines.settings import Settings, child_environment, read_settings
+from engage_pipelines.snapshots.compare import compare
 from engage_pipelines.snapshots.rows import Chain
-from engage_pipelines.snapshots.write import compare, write
+from engage_pipelines.snapshots.write import write
 
 CLIENTS = 20
 CONNECTIONS = 10
@@ -241,8 +242,8 @@ def _publish(registry: Registry, settings: Settings, members: int) -> None:
         1::smallint as first_order, 1::smallint as last_order from range({members}) r(i)"""
     with duckdb.connect() as db:
         chain = Chain(folder, ())
-        compare(db, chain, fresh, level="user")
-        write(db, chain, 1, is_full=True)
+        found = compare(db, chain, fresh, level="user")
+        write(chain, 1, found, is_full=True)
     with registry.database.write() as c:
         for row in c.execute(sa.select(t.computation)).all():
             size = members if row.key == "audience_0" else 2_000

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import sqlalchemy as sa
 
+from engage_pipelines.computing.addresses import Addresses
 from engage_pipelines.computing.facts_home import open_facts
 from engage_pipelines.computing.publish import Evaluation, Published, publish
 from engage_pipelines.computing.suppress import Suppressed, find_suppressed
 from engage_pipelines.computing.unmoved import Inputs, Unmoved, find_unmoved
-from engage_pipelines.domain.computation import Audience, Computation, Level, TraitComputation
+from engage_pipelines.domain.computation import Audience, Computation, TraitComputation
 from engage_pipelines.domain.errors import EngageError, NotFoundError, StateError
-from engage_pipelines.facts.evaluate import Evaluated, Members, Values, evaluate
+from engage_pipelines.facts.evaluate import Evaluated, evaluate
 from engage_pipelines.facts.next_change import Clock
 from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.registry import tables as t
@@ -31,7 +31,7 @@ from engage_pipelines.settings import Settings
 
 Log = Callable[[str], None]
 _SHARED_FROM = 2
-"""When more audiences than these are computed at once, it pays to tell the rows of all users first."""
+"""When more audiences than these are computed at once, it pays to sort the rows of everyone first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +91,11 @@ def compute_audiences(settings: Settings, registry: Registry, space_key: str, ke
             inputs = Inputs(settings.facts_dir, space.key, at_us, everyone, space.suppressed, session.fingerprint)
             checked_at = {row.id: row.checked_at for row in rows}
             suppressed = find_suppressed(session, space.suppressed)
-            computing = _Computing(settings, registry, space, session, checked_at, suppressed, inputs, Clock(session), log)
+            computing = _Computing(
+                settings, registry, space, session, checked_at, suppressed, inputs, Clock(session), log, Addresses(session)
+            )
             if len(moved) > _SHARED_FROM:
-                share_rows(session)
+                computing.addresses.share()
             computed += [computing.finish(audience, results[audience.key]) for audience in moved]
     places = {key: place for place, key in enumerate(keys)}
     computed.sort(key=lambda each: places[each.key])
@@ -123,6 +125,7 @@ class _Computing:
     inputs: Inputs
     clock: Clock
     log: Log
+    addresses: Addresses
 
     def finish(self, audience: Computation, result: Evaluated) -> Computed:
         """Publish one result; a failure becomes an outcome, so that the others go on."""
@@ -164,7 +167,7 @@ class _Computing:
             evaluated_at_us=self.session.at_us,
             inputs_digest=self.inputs.digest(audience),
             inputs_are_empty=not self.session.fingerprint,
-            fresh=rows_of(self.session, self.suppressed.take_out(result.members), audience.level, result.values),
+            fresh=self.addresses.of(self.suppressed.take_out(result.members), audience.level, result.values),
             has_values=isinstance(audience, TraitComputation),
             next_change_at_us=self.inputs.next_change(audience, self.clock),
         )
@@ -190,50 +193,6 @@ class _Computing:
 
 def kind_of(computation: Computation) -> str:
     return "audience" if isinstance(computation, Audience) else "trait"
-
-
-def rows_of(session: FactsSession, members: Members, level: Level, values: Values | None = None) -> str:
-    """SQL for the rows of a version: every identifier a destination may match a member by; of a trait with the member's value.
-
-    An anonymous id is there only for a member without a user id. An e-mail address that is not the present one is there as not current.
-    """
-    if values is not None:
-        return f"select r.*, v.value from ({rows_of(session, members, level)}) r join ({values.rows}) v using (member)"
-    db = session.connection
-    for name, ids in (("users_in", members.users), ("accounts_in", members.accounts)):
-        db.register(f"{name}_array", pa.table({"member": pa.array(ids, pa.int64())}))
-        db.execute(f"create or replace temp table {name} as select member from {name}_array")
-        db.unregister(f"{name}_array")
-    if level is Level.USER:
-        return f"select * from {_user_rows(session)} semi join users_in using (member)"
-    accounts = _identifiers("account", "(from identifiers semi join accounts_in using (member))", "kind = 'group_id'", "false")
-    return f"{accounts} union all select * from {_user_rows(session)} semi join users_in using (member)"
-
-
-def share_rows(session: FactsSession) -> None:
-    """Tell the rows of all users once, for many audiences."""
-    session.connection.execute(f"create temp table everyones_rows as {_EVERYONE}")
-
-
-def _user_rows(session: FactsSession) -> str:
-    """The rows of users as a relation; of those who are in alone unless they are shared."""
-    shared = session.connection.execute("select 1 from duckdb_tables() where table_name = 'everyones_rows'").fetchall()
-    return (
-        "everyones_rows" if shared else f"({_EVERYONE.replace('from identifiers', 'from identifiers semi join users_in using (member)')})"
-    )
-
-
-def _identifiers(level: str, identifiers: str, condition: str, sole: str) -> str:
-    return f"""select '{level}' as level, kind || ':' || id as address, member, current, {sole} as sole,
-            row_number() over (partition by member, kind order by first_at, id)::smallint as first_order,
-            row_number() over (partition by member, kind order by last_at desc, id)::smallint as last_order
-        from (select *, not bool_or(kind = 'user_id') over (partition by member) as sole from {identifiers})
-        where {condition}"""
-
-
-_EVERYONE = _identifiers(
-    "user", "(from identifiers)", "kind <> 'group_id' and (current or kind = 'email') and (kind <> 'anonymous_id' or sole)", "sole"
-)
 
 
 def _load(registry: Registry, space_key: str) -> tuple[Space, list[Row], int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engage_pipelines.computing.compute import rows_of
+from engage_pipelines.computing.addresses import rows_of
 from engage_pipelines.computing.history import History, Version
 from engage_pipelines.computing.member_names import IDENTIFIERS, names_of
 from engage_pipelines.computing.questions import Desk, Question, found_members
@@ -20,14 +20,11 @@ from engage_pipelines.facts.bits import Ids, ids_of
 from engage_pipelines.facts.evaluate import Members, evaluate
 from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.registry.nearest import did_you_mean
-from engage_pipelines.snapshots.write import compare
+from engage_pipelines.snapshots.compare import Difference, compare
 
 _HOLDERS = """
     SELECT count(*) FILTER (held.kind IS NULL) AS none, {counts}
     FROM (SELECT a.member, i.kind FROM asked a LEFT JOIN identifiers i ON i.member = a.member AND i.current) held"""
-_CHANGED = """
-    SELECT DISTINCT member FROM {have} WHERE level = $1 AND member NOT IN (SELECT member FROM {lack} WHERE level = $1)
-    ORDER BY hash(member), member LIMIT $2"""
 _WITHOUT_USERS = "SELECT member FROM accounts WHERE member NOT IN (SELECT account FROM account_users) ORDER BY member"
 
 
@@ -143,22 +140,28 @@ class Preview:
         found = found_members(evaluate(self.session, [other], context=(*self.question.context, self.question.audience))[other.key])
         return overlap_of((self.level, self.members), (other.level, self.suppressed.take_out(found)))
 
-    def against(self, history: History, *, sample: int = 10) -> AgainstVersion:
-        """Against the current version, exactly as publishing would compare them."""
-        db, level = self.session.connection, self.level.value
-        difference = compare(db, history.chain, rows_of(self.session, self.members, self.level), level=level)
+    def compare(self, history: History) -> Difference:
+        """With the current version, exactly as publishing compares them."""
+        rows = rows_of(self.session, self.members, self.level)
+        return compare(self.session.connection, history.chain, rows, level=self.level.value)
 
-        def who(have: str, lack: str) -> tuple[str, ...]:
-            found = [row[0] for row in db.execute(_CHANGED.format(have=have, lack=lack), [level, sample]).fetchall()]
-            return tuple(sorted(names_of(self.session, found).values()))
+    def against(self, history: History, *, sample: int = 10) -> AgainstVersion:
+        return self.said_against(history, self.compare(history), sample=sample)
+
+    def said_against(self, history: History, found: Difference, *, sample: int) -> AgainstVersion:
+        """What a comparison with the current version found."""
+
+        def who(members: Ids) -> tuple[str, ...]:
+            some = members[np.argsort(_scattered(members), kind="stable")[:sample]]
+            return tuple(sorted(names_of(self.session, some.tolist()).values()))
 
         return AgainstVersion(
             version=history.version() if history.current is not None else None,
-            entered=difference.entered,
-            exited=difference.exited,
-            stay=difference.size - difference.entered,
-            sample_entered=who("fresh_rows", "rows_before"),
-            sample_exited=who("rows_before", "fresh_rows"),
+            entered=found.entered,
+            exited=found.exited,
+            stay=found.size - found.entered,
+            sample_entered=who(found.moved.entered),
+            sample_exited=who(found.moved.exited),
         )
 
 

@@ -14,9 +14,11 @@ import sqlalchemy as sa
 from engage_pipelines.domain.errors import BusyError
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.database import Database
-from engage_pipelines.registry.versions import published_versions
+from engage_pipelines.registry.versions import digest_of, published_versions
+from engage_pipelines.snapshots.compare import Difference, compare
 from engage_pipelines.snapshots.rows import Chain
-from engage_pipelines.snapshots.write import Difference, compare, sweep, wants_full, write
+from engage_pipelines.snapshots.sorted_rows import SortedRows
+from engage_pipelines.snapshots.write import sweep, wants_full, write
 
 HELD_WHEN_BELOW = 0.5
 HELD_WHEN_FEWER_BY = 100
@@ -24,7 +26,7 @@ HELD_WHEN_FEWER_BY = 100
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One evaluation to publish; `fresh` is SQL over the connection that gives the rows of a version."""
+    """One evaluation to publish; `fresh` are the rows of a version, or SQL over the connection that gives them."""
 
     computation_id: str
     level: str
@@ -32,7 +34,7 @@ class Evaluation:
     evaluated_at_us: int
     inputs_digest: str
     inputs_are_empty: bool
-    fresh: str
+    fresh: str | SortedRows
     next_change_at_us: int | None = None
     has_values: bool = False
 
@@ -60,15 +62,16 @@ def publish(
     """
     with database.read() as c:
         chain = Chain.of(folder, published_versions(c, evaluation.computation_id), has_values=evaluation.has_values)
-    current = chain.versions[-1].n if chain.versions else 0
-    difference = compare(db, chain, evaluation.fresh, level=evaluation.level)
+        current = chain.versions[-1].n if chain.versions else 0
+        digest = digest_of(c, evaluation.computation_id, current)
+    difference = compare(db, chain, evaluation.fresh, level=evaluation.level, digest_before=digest)
     if chain.versions and not difference.changed_rows:
         with database.write() as c:
             _note(c, evaluation, last_error=None)
         return Published("unchanged", current, difference)
     n = _reserve(database, evaluation, folder)
     is_full = wants_full(chain, difference.changed_rows, db)
-    write(db, chain, n, is_full=is_full)
+    write(chain, n, difference, is_full=is_full)
     reason = _why_held(evaluation, chain, difference, database)
     with database.write() as c:
         _finish(c, evaluation, n, difference, is_full=is_full, reason=reason)

@@ -35,6 +35,7 @@ from engage_pipelines.registry.revisions import revision_name
 from engage_pipelines.registry.suppression import list_suppressed
 from engage_pipelines.registry.tables import computation, destination
 from engage_pipelines.registry.traits import computations_of
+from engage_pipelines.snapshots.compare import Difference
 from engage_pipelines.snapshots.rows import Chain, VersionFile
 from engage_pipelines.snapshots.write import write
 
@@ -251,8 +252,9 @@ class _Evaluating:
             return replace(about, error=str(error), warnings=result.warnings)
         question = Question(audience, self.space.everyone, self.space.at_us, self.space.suppressed)
         asked = Preview(session, question, members, result.warnings, find_suppressed(session, ()))
-        against = asked.against(history, sample=self.members)
-        self._keep(session, history)
+        found = asked.compare(history)
+        against = asked.said_against(history, found, sample=self.members)
+        self._keep(history, found)
         size = len(asked.chosen)
         return replace(
             about,
@@ -266,7 +268,7 @@ class _Evaluating:
             warnings=result.warnings,
         )
 
-    def _keep(self, session: FactsSession, history: History) -> None:
+    def _keep(self, history: History, found: Difference) -> None:
         """Write what was just compared as the version after the current one, beside links to those there are."""
         folder = self.folder / self.space.key / history.key
         folder.mkdir(parents=True)
@@ -274,7 +276,7 @@ class _Evaluating:
             (folder / str(one.n)).symlink_to(history.folder / str(one.n), target_is_directory=True)
         before = Chain(folder, history.chain.versions)
         n = max((one.n for one in history.versions), default=0) + 1
-        write(session.connection, before, n, is_full=True)
+        write(before, n, found, is_full=True)
         self.chains[history.key] = Chain(folder, (*before.versions, VersionFile(n, is_full=True)))
 
 

@@ -87,6 +87,15 @@ class Chain:
             raise KeyError(f"version {n} is not in the chain of {self.folder.name}")
         return upto[max(index for index, version in enumerate(upto) if version.is_full) :]
 
+    def last_full(self) -> str:
+        """SQL for the rows of the last full snapshot, in the order of its file."""
+        return f"select {self.columns} from {self._file(self._since_full(self.versions[-1].n)[0].n, 'full')}"
+
+    def since_full(self) -> str | None:
+        """SQL for the signed changes since the last full snapshot; None when there are none."""
+        later = self._since_full(self.versions[-1].n)[1:]
+        return " union all ".join(self._signed(version.n) for version in later) or None
+
     def row_files(self, n: int) -> list[Path]:
         """The files that the rows of version `n` are in."""
         if n == 0:

@@ -30,8 +30,9 @@ from engage_pipelines.domain.protocol import (
     steps,
     superseded,
 )
+from engage_pipelines.snapshots.compare import compare
 from engage_pipelines.snapshots.rows import Chain, VersionFile
-from engage_pipelines.snapshots.write import compare, write
+from engage_pipelines.snapshots.write import write
 
 NOW = 1_000
 COUNTED = Counted("user", ("user_id", "anonymous_id"), with_former=False)
@@ -51,9 +52,9 @@ def fresh(rows: Sequence[Row]) -> str:
 def publish(db: duckdb.DuckDBPyConnection, folder: Path, versions: Sequence[Sequence[Row]], fulls: Sequence[bool]) -> Chain:
     chain = Chain(folder)
     for n, rows in enumerate(versions, start=1):
-        compare(db, chain, fresh(rows), level="user")
+        found = compare(db, chain, fresh(rows), level="user")
         is_full = n == 1 or fulls[n - 1]
-        write(db, chain, n, is_full=is_full)
+        write(chain, n, found, is_full=is_full)
         chain = Chain(folder, (*chain.versions, VersionFile(n, is_full)))
     return chain
 
@@ -305,8 +306,8 @@ def publish_people(db: duckdb.DuckDBPyConnection, folder: Path, versions: Sequen
             ", ".join(f"('user', '{a}', {m}, {c}, {s}, {first}, {last})" for a, m, c, s, first, last in rows)
             or "('', '', 0, true, true, 1, 1)"
         )
-        compare(db, chain, f"select * from (values {values}) t({columns}) where level <> ''", level="user")
-        write(db, chain, n, is_full=n == 1)
+        found = compare(db, chain, f"select * from (values {values}) t({columns}) where level <> ''", level="user")
+        write(chain, n, found, is_full=n == 1)
         chain = Chain(folder, (*chain.versions, VersionFile(n, n == 1)))
     return chain
 

@@ -1,0 +1,304 @@
+"""How fresh rows differ from the newest version: both are gone through side by side, in the order of their files, never held as a whole.
+
+Rows are told apart by two hashes, 127 bits together; what seems to be on one side alone is compared column by column.
+"""
+
+# pyarrow has no types of its own
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportMissingTypeStubs=false
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from engage_pipelines.snapshots.rows import COLUMNS, Chain
+from engage_pipelines.snapshots.sorted_rows import (
+    HASHES,
+    ROW_GROUP,
+    Flags,
+    Hashes,
+    Ids,
+    Seen,
+    SortedRows,
+    arrow_schema,
+    hashes_of,
+    leveled,
+    places,
+    side_by_side,
+    sort_rows,
+    with_hashes,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How the fresh members differ from the version before; counts of members are at the computation's own level."""
+
+    size: int
+    users: int
+    entered: int
+    exited: int
+    digest: str
+    """The same for the same fresh rows."""
+    updated: int = 0
+    """Members that have another value than before; of audiences none."""
+    rows: "VersionRows" = field(kw_only=True, repr=False)
+    moved: "Moved" = field(kw_only=True, repr=False)
+
+    @property
+    def changed_rows(self) -> int:
+        return self.rows.changed.num_rows if self.rows.changed is not None else self.rows.count
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRows:
+    """What there is to write: the fresh rows, addresses of members that are theirs no longer, and the signed changes.
+
+    `changed` is None for a first version, of which every row is new. Both tables are sorted.
+    """
+
+    fresh: SortedRows
+    count: int
+    stay: pa.Table
+    changed: pa.Table | None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Who entered and who exited, by member id."""
+
+    entered: Ids
+    exited: Ids
+
+
+def compare(
+    connection: duckdb.DuckDBPyConnection, chain: Chain, fresh: str | SortedRows, *, level: str, digest_before: str | None = None
+) -> Difference:
+    """Compare fresh rows, or those of a query that gives the version columns, with the newest version of the chain.
+
+    An address that its owner no longer has stays, as not current, while the owner is a member: vendors merge people, so what was once
+    told of it is still theirs. Its value is the one that its owner has now. With the digest that the newest version's own comparison had,
+    nothing is read when the fresh rows are the same again.
+    """
+    looked = _look_through(sort_rows(connection, fresh, chain.columns) if isinstance(fresh, str) else fresh)
+    size, users = looked.seen.count(level), looked.seen.count("user")
+    nothing = pa.schema([]).empty_table()
+    if not chain.versions:
+        rows, moved = VersionRows(looked.rows, looked.count, nothing, None), Moved(looked.seen.members(level), _NOBODY)
+        return Difference(size, users, size, 0, looked.digest, rows=rows, moved=moved)
+    if looked.digest == digest_before:
+        rows = VersionRows(looked.rows, looked.count, nothing, nothing)
+        return Difference(size, users, 0, 0, looked.digest, rows=rows, moved=Moved(_NOBODY, _NOBODY))
+    sides = _Sides(chain, looked.rows, looked.seen)
+    sides.look(connection)
+    return _said(connection, sides, looked, level)
+
+
+_NOBODY: Ids = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """Sorted rows, whose they are, their digest, and how many."""
+
+    rows: SortedRows
+    seen: Seen
+    digest: str
+    count: int
+
+
+def _look_through(rows: SortedRows) -> _Looked:
+    seen, mixed, total, count = Seen(), 0, 0, 0
+    for batch in rows.batches(("member", *HASHES)):
+        seen.add(batch)
+        mixed ^= int(np.bitwise_xor.reduce(hashes_of(batch, "h")))
+        total += int(hashes_of(batch, "g").sum(dtype=np.uint64))
+        count += len(batch)
+    return _Looked(rows, seen, f"{mixed:016x}{total % 2**64:016x}", count)
+
+
+# ---- rows that are on one side alone
+
+
+@dataclass
+class _Sides:
+    """The newest version and the fresh rows, and what was found on one of the sides alone."""
+
+    chain: Chain
+    fresh: SortedRows
+    seen: Seen
+    seen_before: Seen = field(default_factory=Seen)
+    before_alone: list[pa.RecordBatch] = field(default_factory=list[pa.RecordBatch])
+    fresh_alone: list[pa.RecordBatch] = field(default_factory=list[pa.RecordBatch])
+
+    def look(self, connection: duckdb.DuckDBPyConnection) -> None:
+        columns = (*self.chain.columns.split(", "), *HASHES)
+        net = _net_changes(connection, self.chain)
+        full = _full_rows(connection, self.chain)
+        try:
+            for start, changes, fresh in side_by_side((full, net, self.fresh.batches(columns)), next(full)):
+                before = _changed(start, changes) if len(changes) else start
+                self.seen_before.add(before)
+                self._tell_apart(before, fresh)
+        finally:
+            full.close()
+
+    def _tell_apart(self, before: pa.RecordBatch, fresh: pa.RecordBatch) -> None:
+        h, other = hashes_of(before, "h"), hashes_of(fresh, "h")
+        if len(h) == len(other) and (h == other).all() and (hashes_of(before, "g") == hashes_of(fresh, "g")).all():
+            return
+        lone, other_lone = _lone(h, other)
+        if _sum(before, ~lone) != _sum(fresh, ~other_lone):
+            # two rows share one hash and not the other
+            lone[:], other_lone[:] = True, True
+        for rows, flags, found in ((before, lone, self.before_alone), (fresh, other_lone, self.fresh_alone)):
+            some = np.flatnonzero(flags)
+            if len(some):
+                found.append(rows.take(places(some)))
+
+
+def _sum(batch: pa.RecordBatch, flags: Flags) -> int:
+    return int(hashes_of(batch, "g")[flags].sum(dtype=np.uint64))
+
+
+def _lone(some: Hashes, others: Hashes) -> tuple[Flags, Flags]:
+    """Of each hash on both sides, whether it has no counterpart; when there are several of one, of all of them."""
+    one, zero = np.uint64(1), np.uint64(0)
+    both = np.concatenate((some & ~one, others | one))
+    both.sort()
+    paired = np.zeros(len(both), dtype=np.bool_)
+    pairs = np.flatnonzero(((both[:-1] & one) == zero) & (both[:-1] + one == both[1:]))
+    paired[pairs] = True
+    paired[pairs + 1] = True
+    lone = np.unique(both[~paired] >> one)
+    return _among(some >> one, lone), _among(others >> one, lone)
+
+
+def _among(values: Hashes, few: Hashes) -> Flags:
+    """Whether each of the values is one of a few sorted ones; most are told by their last bits."""
+    found = np.zeros(len(values), dtype=np.bool_)
+    if not len(few):
+        return found
+    mask = np.uint64(0xFFFF)
+    possible = np.zeros(65_536, dtype=np.bool_)
+    possible[few & mask] = True
+    some = np.flatnonzero(possible[values & mask])
+    nearest = few[np.minimum(np.searchsorted(few, values[some]), len(few) - 1)]
+    found[some] = nearest == values[some]
+    return found
+
+
+def _changed(rows: pa.RecordBatch, changes: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows after signed changes of the same range."""
+    signs = changes.column("sign").to_numpy()
+    changes = changes.drop_columns(["sign"])
+    removed = changes.take(places(np.flatnonzero(signs < 0)))
+    stay = _lone(hashes_of(rows, "h"), hashes_of(removed, "h"))[0]
+    added = changes.take(places(np.flatnonzero(signs > 0)))
+    return pa.concat_batches([rows.take(places(np.flatnonzero(stay))), added])
+
+
+# ---- the newest version, read in its order
+
+
+def _full_rows(connection: duckdb.DuckDBPyConnection, chain: Chain) -> Generator[pa.RecordBatch]:
+    """The last full snapshot; first an empty batch."""
+    was = connection.execute("select current_setting('preserve_insertion_order')").fetchall()[0][0]
+    connection.execute("set preserve_insertion_order = true")
+    try:
+        query = with_hashes(chain.last_full(), chain.columns)
+        reader = connection.sql(query).to_arrow_reader(ROW_GROUP)
+        yield leveled(pa.RecordBatch.from_pylist([], schema=reader.schema))
+        for batch in reader:
+            if len(batch):
+                yield leveled(batch)
+    finally:
+        connection.execute(f"set preserve_insertion_order = {was}")
+
+
+def _net_changes(connection: duckdb.DuckDBPyConnection, chain: Chain) -> list[pa.RecordBatch]:
+    """What changed since the last full snapshot, sorted, with hashes; few rows, or there would be a newer one."""
+    signed = chain.since_full()
+    if signed is None:
+        return []
+    columns = chain.columns
+    net = f"select {columns}, sum(sign)::tinyint as sign from ({signed}) group by {columns} having sum(sign) <> 0"
+    query = with_hashes(net, columns).replace(" as g from", " as g, sign from")
+    table = connection.sql(f"{query} order by 1, address, member").to_arrow_table().combine_chunks()
+    return [leveled(batch) for batch in table.to_batches()]
+
+
+# ---- what that means
+
+
+_LEAVING = "create temp table leaving as select * from before_alone anti join fresh_alone using ({columns})"
+_KEPT = """create temp table kept as select * from leaving l where stays and not exists (
+    select 1 from fresh_alone f where f.level = l.level and f.member = l.member and f.address = l.address and f.sole = l.sole)"""
+_KEPT_NOW = "create temp table kept_now as select {stays} from kept"
+# a value that changed is in all rows of its member
+_VALUED_KEPT_NOW = """create temp table kept_now as select {stays}, coalesce(p.value, k.value) as value
+    from kept k left join (select level, member, any_value(value) as value from fresh_alone group by all) p using (level, member)"""
+_CHANGED = """create temp table changed as
+    select {columns}, 1::tinyint as sign from fresh_alone anti join before_alone using ({columns})
+    union all select {columns}, 1::tinyint from kept_now anti join before_alone using ({columns})
+    union all select {columns}, (-1)::tinyint from leaving anti join kept_now using ({columns})"""
+_ENTERED = """select distinct member from fresh_alone anti join before_alone using ({columns})
+    where level = $1 and not was_in order by member"""
+_EXITED = "select distinct member from leaving where level = $1 and not stays order by member"
+_UPDATED = """select count(distinct n.member) from changed n join changed o using (level, member)
+    where n.level = $1 and n.sign > 0 and o.sign < 0 and n.value <> o.value"""
+_TABLES = ("before_alone", "fresh_alone", "leaving", "kept", "kept_now", "changed")
+
+
+def _said(connection: duckdb.DuckDBPyConnection, sides: _Sides, looked: _Looked, level: str) -> Difference:
+    """What the rows that seemed to be on one side alone come to, column by column."""
+    run, columns = connection.execute, sides.chain.columns
+    _give(connection, "before_alone", sides.before_alone, columns, ("stays", sides.seen))
+    _give(connection, "fresh_alone", sides.fresh_alone, columns, ("was_in", sides.seen_before))
+    try:
+        run(_LEAVING.format(columns=columns))
+        run(_KEPT)
+        kept = _VALUED_KEPT_NOW if sides.chain.has_values else _KEPT_NOW
+        run(kept.format(stays=COLUMNS.replace("current", "false as current")))
+        run(_CHANGED.format(columns=columns))
+        entered, exited = (
+            np.asarray(run(query.format(columns=columns), [level]).fetchnumpy()["member"], dtype=np.int64) for query in (_ENTERED, _EXITED)
+        )
+        updated = int(run(_UPDATED, [level]).fetchall()[0][0]) if sides.chain.has_values else 0
+        stay, changed = _table(connection, "kept_now", columns), _table(connection, "changed", f"{columns}, sign")
+    finally:
+        for name in _TABLES:
+            run(f"drop table if exists {name}")
+    rows = VersionRows(looked.rows, looked.count, stay, changed)
+    return Difference(
+        looked.seen.count(level),
+        looked.seen.count("user"),
+        len(entered),
+        len(exited),
+        looked.digest,
+        updated,
+        rows=rows,
+        moved=Moved(entered, exited),
+    )
+
+
+def _give(connection: duckdb.DuckDBPyConnection, name: str, rows: list[pa.RecordBatch], columns: str, flag: tuple[str, Seen]) -> None:
+    """A table of the rows with, of each, whether its member is among those seen on the other side."""
+    flagged = [batch.append_column(flag[0], pa.array(flag[1].has(batch))) for batch in rows]
+    if not flagged:
+        flagged = [pa.RecordBatch.from_pylist([], schema=arrow_schema(columns.split(", ")).append(pa.field(flag[0], pa.bool_())))]
+    connection.register("given_alone", pa.Table.from_batches(flagged))
+    try:
+        listed = columns.removeprefix("level, ")
+        connection.execute(f"create temp table {name} as select level::varchar as level, {listed}, {flag[0]} from given_alone")
+    finally:
+        connection.unregister("given_alone")
+
+
+def _table(connection: duckdb.DuckDBPyConnection, name: str, columns: str) -> pa.Table:
+    listed = columns.replace("level,", "(level = 'user')::tinyint as level,")
+    rows = connection.sql(f"select {listed} from {name} order by 1, address, member").to_arrow_table().combine_chunks()
+    return pa.Table.from_batches([leveled(batch) for batch in rows.to_batches()], arrow_schema(columns.split(", ")))

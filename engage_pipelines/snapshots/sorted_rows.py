@@ -1,0 +1,245 @@
+"""Rows of a version to be, in the order of its file, with two hashes of each: sorted once, then read batch by batch, however many they are.
+
+A batch has the columns of the version, `level` as a dictionary, and `h` and `g`, which two rows share only when they are the same row.
+"""
+
+# pyarrow has no types of its own
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportMissingTypeStubs=false
+
+import tempfile
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+from weakref import finalize
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from engage_pipelines.domain.errors import StateError
+
+ROW_GROUP = 122_880
+LEVELS = ("account", "user")
+"""In the order of their rows; the index in here stands for the level."""
+HASHES = ("h", "g")
+_IN_MEMORY = 16_000_000
+"""Bytes of sorted rows that need no file."""
+
+_KINDS = {
+    "level": pa.dictionary(pa.int8(), pa.string()),
+    "member": pa.int64(),
+    "current": pa.bool_(),
+    "sole": pa.bool_(),
+    "first_order": pa.int16(),
+    "last_order": pa.int16(),
+    "sign": pa.int8(),
+}
+
+Flags = NDArray[np.bool_]
+Ids = NDArray[np.int64]
+Hashes = NDArray[np.uint64]
+
+
+class SortedRows(Protocol):
+    """Rows sorted by (level, address, member)."""
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """From the first row on, each time; with these columns alone, `level` among them in any case."""
+        ...
+
+
+def with_hashes(rows: str, columns: str) -> str:
+    """SQL for the rows of a query as batches have them; `columns` are those of the version, `level` the first."""
+    others = columns.removeprefix("level, ")
+    orders = "first_order::smallint as first_order, last_order::smallint as last_order"
+    return (
+        f"select (level = '{LEVELS[1]}')::tinyint as level, {others}, hash({columns}) as h, hash(member, address, {columns}) as g"
+        f" from (select * replace (address::varchar as address, member::bigint as member, {orders}) from ({rows}))"
+    )
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class RowsFile:
+    """Sorted rows in memory while they are few, else in a file that no one else sees and that goes with this object."""
+
+    file: IO[bytes]
+
+    def __post_init__(self) -> None:
+        finalize(self, self.file.close)
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        with pa.ipc.open_file(self.file) as whole:
+            names = whole.schema.names
+        numbers = sorted({names.index(name) for name in (*columns, "level")})
+        with pa.ipc.open_file(self.file, options=pa.ipc.IpcReadOptions(included_fields=numbers)) as reader:
+            for number in range(reader.num_record_batches):
+                yield leveled(reader.get_batch(number))
+
+
+def sort_rows(connection: duckdb.DuckDBPyConnection, rows: str, columns: str) -> RowsFile:
+    """Sort the rows of a query that gives these columns. Raises StateError when the disk is full."""
+    try:
+        return _sorted(connection, f"{with_hashes(rows, columns)} order by 1, address, member")
+    except (OSError, duckdb.IOException) as error:
+        raise StateError(f"The rows of a version could not be sorted: {error}.", "Free disk space below ENGAGE_HOME.") from error
+
+
+def _sorted(connection: duckdb.DuckDBPyConnection, query: str) -> RowsFile:
+    place = _place(connection)
+    file = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=place and str(place))  # noqa: SIM115 - closed by who holds it
+    reader = connection.sql(query).to_arrow_reader(ROW_GROUP)
+    with pa.ipc.new_file(file, reader.schema) as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+    return RowsFile(file)
+
+
+def _place(connection: duckdb.DuckDBPyConnection) -> Path | None:
+    """Where the engine may put what does not fit in memory, or the system's place when it was told none."""
+    (told,) = connection.execute("select current_setting('temp_directory')").fetchall()[0]
+    place = Path(told)
+    return next((each for each in place.parents if each.is_dir()), None) if place.is_absolute() else None
+
+
+def places(numbers: NDArray[np.int64]) -> pa.Array:
+    """Numbers of rows to take; made so, none of them is looked at, and pandas is not imported to do it."""
+    return pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(np.ascontiguousarray(numbers))])
+
+
+def arrow_schema(columns: Iterable[str]) -> pa.Schema:
+    """The types of a version's columns, `sign` among them."""
+    return pa.schema([(name, _KINDS.get(name, pa.string())) for name in columns])
+
+
+def leveled(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """With levels as texts of a dictionary in place of their numbers."""
+    place = batch.schema.get_field_index("level")
+    return batch.set_column(place, "level", pa.DictionaryArray.from_arrays(batch.column(place), list(LEVELS)))
+
+
+def levels_of(batch: pa.RecordBatch) -> NDArray[np.int8]:
+    """The level of each row, by its place in LEVELS."""
+    return batch.column("level").indices.to_numpy()
+
+
+def members_of(batch: pa.RecordBatch) -> Ids:
+    return batch.column("member").to_numpy()
+
+
+def hashes_of(batch: pa.RecordBatch, name: str) -> Hashes:
+    return batch.column(name).to_numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenRows:
+    """Of sorted rows those of some members."""
+
+    rows: SortedRows
+    flags: Flags
+    """By level and member id; the last id stands for all beyond."""
+
+    @classmethod
+    def of(cls, rows: SortedRows, *, accounts: Ids, users: Ids) -> "ChosenRows":
+        flags = np.zeros((len(LEVELS), int(max(accounts.max(initial=0), users.max(initial=0))) + 2), dtype=np.bool_)
+        flags[0, accounts] = True
+        flags[1, users] = True
+        return cls(rows, flags)
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        for batch in self.rows.batches((*columns, "member")):
+            members = np.minimum(members_of(batch), self.flags.shape[1] - 1)
+            levels = levels_of(batch)
+            chosen = np.flatnonzero(self.flags[levels[0]][members] if levels[0] == levels[-1] else self.flags[levels, members])
+            if len(chosen):
+                yield batch if len(chosen) == len(batch) else batch.take(places(chosen))
+
+
+@dataclass
+class Seen:
+    """Members seen, by level; ids are small, since profiles are numbered."""
+
+    def __post_init__(self) -> None:
+        self._flags = np.zeros((len(LEVELS), 0), dtype=np.bool_)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        if not len(batch):
+            return
+        members, levels = members_of(batch), levels_of(batch)
+        highest = int(members.max())
+        if highest >= self._flags.shape[1]:
+            grown = np.zeros((len(LEVELS), 2 * highest + 1), dtype=np.bool_)
+            grown[:, : self._flags.shape[1]] = self._flags
+            self._flags = grown
+        for level in range(len(LEVELS)):
+            here = levels == level
+            self._flags[level][members if here.all() else members[here]] = True
+
+    def has(self, batch: pa.RecordBatch) -> Flags:
+        """Of each row, whether its member was seen at its level."""
+        members = members_of(batch)
+        inside = members < self._flags.shape[1]
+        return self._flags[levels_of(batch), np.where(inside, members, 0)] & inside if self._flags.shape[1] else inside
+
+    def members(self, level: str) -> Ids:
+        return np.flatnonzero(self._flags[LEVELS.index(level)])
+
+    def count(self, level: str) -> int:
+        return int(np.count_nonzero(self._flags[LEVELS.index(level)]))
+
+
+# ---- several of them side by side
+
+
+Key = tuple[int, str, int]
+"""Level, address and member."""
+
+
+@dataclass
+class _Pending:
+    """What is left of the batches of one side; `rows` comes first, then `following`."""
+
+    batches: Iterator[pa.RecordBatch]
+    empty: pa.RecordBatch
+
+    def __post_init__(self) -> None:
+        self.rows = next(self.batches, self.empty)
+        self.following = next(self.batches, None)
+
+    def bound(self) -> Key | None:
+        """No row of an address below is still to come; None when no row is."""
+        return None if self.following is None else (*row_key(self.rows, len(self.rows) - 1)[:2], -1)
+
+    def take_below(self, bound: Key | None) -> pa.RecordBatch:
+        cut = len(self.rows) if bound is None else first_from(self.rows, bound)
+        taken, self.rows = self.rows.slice(0, cut), self.rows.slice(cut)
+        return taken
+
+    def pull(self, bound: Key) -> None:
+        if self.following is not None and self.bound() == bound:
+            self.rows = pa.concat_batches([self.rows, self.following])
+            self.following = next(self.batches, None)
+
+
+def side_by_side(sides: Sequence[Iterable[pa.RecordBatch]], empty: pa.RecordBatch) -> Iterator[list[pa.RecordBatch]]:
+    """The rows of each side in pieces that hold the same range of levels and addresses; batches must have rows."""
+    pending = [_Pending(iter(side), empty) for side in sides]
+    while True:
+        bound = min((key for each in pending if (key := each.bound()) is not None), default=None)
+        yield [each.take_below(bound) for each in pending]
+        if bound is None:
+            return
+        for each in pending:
+            each.pull(bound)
+
+
+def row_key(batch: pa.RecordBatch, place: int) -> Key:
+    return int(levels_of(batch)[place]), batch.column("address")[place].as_py(), batch.column("member")[place].as_py()
+
+
+def first_from(batch: pa.RecordBatch, key: Key) -> int:
+    """The place of the first row whose key is not below."""
+    return bisect_left(range(len(batch)), key, key=lambda place: row_key(batch, place))

@@ -28,6 +28,7 @@ from engage_pipelines.snapshots.sorted_rows import (
     leveled,
     places,
     side_by_side,
+    signs_of,
     sort_rows,
     with_hashes,
 )
@@ -193,7 +194,7 @@ def _among(values: Hashes, few: Hashes) -> Flags:
 
 def _changed(rows: pa.RecordBatch, changes: pa.RecordBatch) -> pa.RecordBatch:
     """The rows after signed changes of the same range."""
-    signs = changes.column("sign").to_numpy()
+    signs = signs_of(changes)
     changes = changes.drop_columns(["sign"])
     removed = changes.take(places(np.flatnonzero(signs < 0)))
     stay = _lone(hashes_of(rows, "h"), hashes_of(removed, "h"))[0]

@@ -11,8 +11,9 @@ import tempfile
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, TypeVar
 from weakref import finalize
 
 import duckdb
@@ -42,6 +43,7 @@ _KINDS = {
 Flags = NDArray[np.bool_]
 Ids = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
+_T = TypeVar("_T", bound=np.generic)
 
 
 class SortedRows(Protocol):
@@ -118,20 +120,35 @@ def arrow_schema(columns: Iterable[str]) -> pa.Schema:
 def leveled(batch: pa.RecordBatch) -> pa.RecordBatch:
     """With levels as texts of a dictionary in place of their numbers."""
     place = batch.schema.get_field_index("level")
-    return batch.set_column(place, "level", pa.DictionaryArray.from_arrays(batch.column(place), list(LEVELS)))
+    return batch.set_column(place, "level", pa.DictionaryArray.from_arrays(batch.column(place), _level_texts()))
+
+
+@cache
+def _level_texts() -> pa.Array:
+    ends = np.cumsum([0, *(len(level) for level in LEVELS)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(LEVELS), pa.py_buffer(ends), pa.py_buffer("".join(LEVELS).encode()))
 
 
 def levels_of(batch: pa.RecordBatch) -> NDArray[np.int8]:
     """The level of each row, by its place in LEVELS."""
-    return batch.column("level").indices.to_numpy()
+    return _values(batch.column("level").indices, np.int8)
 
 
 def members_of(batch: pa.RecordBatch) -> Ids:
-    return batch.column("member").to_numpy()
+    return _values(batch.column("member"), np.int64)
+
+
+def signs_of(batch: pa.RecordBatch) -> NDArray[np.int8]:
+    return _values(batch.column("sign"), np.int8)
 
 
 def hashes_of(batch: pa.RecordBatch, name: str) -> Hashes:
-    return batch.column(name).to_numpy()
+    return _values(batch.column(name), np.uint64)
+
+
+def _values(array: pa.Array, kind: type[_T]) -> NDArray[_T]:
+    """The numbers of a column, which is never null, where they lie; pyarrow would import pandas to hand them out."""
+    return np.frombuffer(array.buffers()[1], dtype=kind)[array.offset : array.offset + len(array)] if len(array) else np.zeros(0, kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,6 +241,8 @@ class DestinationType(ABC):
     """What Segment calls this type: slugs of its catalogue and of its open-source packages; for imports."""
     segment_actions: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Segment's name of an action, and ours."""
+    segment_by_hand: ClassVar[Mapping[str, str]] = {}
+    """What of Segment's nobody can take over for people: slugs of destinations, fields of actions, and what to do in their place."""
 
     def configure(self, values: Mapping[str, Any], *, files_dir: Path) -> Settings:
         """The settings that people wrote (secrets resolved, or still references when they are only checked), with what the operator adds.

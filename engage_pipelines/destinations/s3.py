@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from html import escape, unescape
 from tempfile import SpooledTemporaryFile
-from typing import IO, Literal, cast
+from typing import IO, ClassVar, Literal, cast
 from urllib.parse import quote
 
 from pydantic import Field, SecretStr
@@ -91,6 +91,10 @@ class S3(FileDestination):
     name = "S3"
     description = "Keeps the audience as an object in S3 or a store that speaks its protocol, whole or as objects of changes."
     docs_url = "docs/destinations.md#s3"
+    segment_by_hand: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("s3", "actions-s3", "aws-s3", "actions-s3-csv"),
+        "make a destination of type s3 with keys of your own: Segment's writes under a role that trusts Segment",
+    )
     settings_model = S3Settings
 
     def write_table(self, file: IO[bytes], columns: Sequence[str], chunks: Chunks, settings: Settings) -> None:

@@ -95,7 +95,8 @@ def _destination(
     name = str(given.get("name") or cast("Mapping[str, Any]", metadata).get("name") or slug or given.get("id") or "?")
     info = by_slug.get(slug)
     if info is None:
-        yield Imported("destination", name, reason=f"there is no destination type for Segment's {slug[:80]!r}")
+        by_hand = _by_hand(change.registry.types.values(), slug)
+        yield Imported("destination", name, reason=by_hand or f"there is no destination type for Segment's {slug[:80]!r}")
         yield from (Imported("subscription", _named(one), reason="its destination did not come over") for one in subscriptions)
         return
     report = Imported("destination", name)
@@ -111,6 +112,10 @@ def _destination(
     yield report
     for one in subscriptions:
         yield _subscription(change, row, info, one)
+
+
+def _by_hand(types: Iterable[DestinationType], slug: str) -> str:
+    return next((info.segment_by_hand[slug] for info in types if slug in info.segment_by_hand), "")
 
 
 def _make(change: Change, space: Row, info: DestinationType, what: tuple[Mapping[str, Any], str, Imported]) -> Row:
@@ -159,7 +164,7 @@ def _subscription(change: Change, to: Row, info: DestinationType, given: Mapping
         return report
     trigger = str(given.get("trigger") or given.get("subscribe") or "")
     try:
-        fields = _fields(given, actions[action], report)
+        fields = _fields(given, info, actions[action], report)
         with change.c.begin_nested():
             row = add_mapping(change, to, NewMapping(name, trigger, action, fields))
     except EngageError as error:
@@ -174,7 +179,7 @@ def _subscription(change: Change, to: Row, info: DestinationType, given: Mapping
     return report
 
 
-def _fields(given: Mapping[str, Any], action: Action, report: Imported) -> dict[str, Any] | None:
+def _fields(given: Mapping[str, Any], info: DestinationType, action: Action, report: Imported) -> dict[str, Any] | None:
     """What is sent, None for the action's own; fields that the action does not know are left out and told."""
     said = given.get("settings", given.get("mapping"))
     if isinstance(said, dict) and isinstance(cast("dict[str, Any]", said).get("mapping"), dict):
@@ -188,6 +193,7 @@ def _fields(given: Mapping[str, Any], action: Action, report: Imported) -> dict[
     left = sorted(fields.keys() - known - {_SYNC_MODE})
     if left:
         report.differs.append(f"fields that the action has not: {', '.join(left)}")
+        report.differs.extend(f"{name}: {info.segment_by_hand[name]}" for name in left if name in info.segment_by_hand)
     return {name: value for name, value in fields.items() if name not in left}
 
 

@@ -84,7 +84,7 @@ def answer(case: Case) -> Output:
 
 
 def _execute(case: Case, canned: Canned) -> Output:
-    kind, action = find(case["destination"], case["action"])
+    kind, action = find(case["destination"], case["action"], case.get("mapping", {}))
     settings = settings_of(kind, case)
     events: list[Any] = case["events"] if "events" in case else [case["event"]]
     mapping = {**(action.fields if case.get("useDefaultMappings") else {}), **case.get("mapping", {})}
@@ -185,9 +185,13 @@ def _known() -> dict[tuple[str, str], tuple[DestinationType, Action]]:
     return {(slug, name): (kind, kind.action(ours)) for kind in kinds for slug in kind.segment_slugs for name, ours in kind.segment_actions}
 
 
-def find(destination: str, action: str) -> tuple[DestinationType, Action]:
-    """Our type and action for Segment's names of them. Raises NotFoundError."""
-    found = _known().get((destination, action))
+def find(destination: str, action: str, mapping: Mapping[str, Any] | None = None) -> tuple[DestinationType, Action]:
+    """Our type and action for Segment's names of them; lists, a part of an action there, are types of their own here.
+
+    Raises NotFoundError.
+    """
+    lists = f"{destination}-lists" if "list_details" in (mapping or {}) else destination
+    found = _known().get((lists, action)) or _known().get((destination, action))
     if found is None:
         raise NotFoundError(f"no type of ours does what Segment calls {destination}.{action}.", "See `engage destination catalog`.")
     return found

@@ -33,6 +33,27 @@ SUBSCRIPTIONS = [
 OTHER = {"id": "d2", "name": "Nobody knows", "metadata": {"slug": "no-such-thing"}, "settings": {}}
 
 
+HUBSPOT = {
+    "id": "d3",
+    "name": "HubSpot",
+    "metadata": {"slug": "actions-hubspot-cloud"},
+    "settings": {"portalId": "1"},
+    "subscriptions": [
+        {
+            "id": "s5",
+            "name": "Objects on a list",
+            "actionSlug": "upsertObject",
+            "trigger": 'type = "identify"',
+            "settings": {
+                "object_details": {"object_type": "contact", "id_field_name": "email", "id_field_value": {"@path": "$.traits.email"}},
+                "list_details": {"connected_to_engage_audience": True},
+            },
+        }
+    ],
+}
+BUCKET = {"id": "d4", "name": "Bucket", "metadata": {"slug": "actions-s3"}, "settings": {"s3_aws_bucket_name": "ours"}}
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("ENGAGE_DATABASE_URL", "ENGAGE_SPACE", "ENGAGE_FILES_DIR", "ENGAGE_KEYS"):
@@ -101,3 +122,10 @@ def test_settings_of_the_wrong_type_are_told_and_the_others_come_over(capsys: py
     wrong = {"destinations": [{**BRAZE, "settings": {"api_key": 5, "endpoint": ["x"]}}, {**BRAZE, "name": "Good"}]}
     found = json.loads(_run(wrong, capsys, "--output", "json"))
     assert [(one["name"], one["supported"]) for one in found] == [("Braze (prod)", False), ("Good", True)]
+
+
+def test_what_people_have_to_carry_over_themselves_is_told_with_the_way(capsys: pytest.CaptureFixture[str]):
+    found = {one["name"]: one for one in json.loads(_run({"destinations": [HUBSPOT, BUCKET]}, capsys, "--output", "json"))}
+    assert any("hubspot_lists" in told for told in found["hubspot: Objects on a list"]["differs"])
+    assert found["Bucket"]["taken_as"] is None
+    assert "a destination of type s3 with keys of your own" in found["Bucket"]["reason"]

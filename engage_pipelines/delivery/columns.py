@@ -54,6 +54,13 @@ def numbers_of(column: Any) -> Any:
     return np.frombuffer(column.buffers()[1], kind, len(column), column.offset * kind.itemsize) if len(column) else np.zeros(0, kind)
 
 
+def distinct(values: Numbers) -> list[int]:
+    """The different values, in order; most columns that this is asked of hold one alone."""
+    if len(values) and (values == values[0]).all():
+        return [int(values[0])]
+    return np.unique(values).tolist()
+
+
 def flags_of(column: Any) -> Flags:
     """What is true in a column of true and false."""
     return _from_bits(column.buffers()[1], column)

@@ -55,6 +55,9 @@ OF_VALUES = SCHEMA.append(pa.field("digest", pa.string()))
 FATES = ("seq", "address", "entered", "part", "call", "message_id", "pattern", "digest")
 """The columns that tell what a record's fate means, without its payload."""
 
+_COMPRESSION = "lz4"
+"""The file lives as long as its generation is under way: what it costs to write and read weighs more than its size."""
+
 ROWS_PER_GROUP = 20_480
 BYTES_PER_GROUP = 16_000_000
 
@@ -76,7 +79,7 @@ class GenerationWriter:
         with self._on_disk():
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = pq.ParquetWriter(
-                self._aside, self._schema, compression="zstd", use_dictionary=_ENCODED, write_statistics=["seq", "address"]
+                self._aside, self._schema, compression=_COMPRESSION, use_dictionary=_ENCODED, write_statistics=["seq", "address"]
             )
         return self
 

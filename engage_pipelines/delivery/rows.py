@@ -106,13 +106,20 @@ class Rows:
         """Bytes of each body."""
         codes, patterns = self.codes("pattern")
         sizes = arrow.lengths_of(self.batch.column("body"))
-        for code in np.unique(codes[codes != _NO_PATTERN]).tolist():
+        for code in arrow.distinct(codes):
+            if code == _NO_PATTERN:
+                continue
             pattern = _loaded(patterns[code])
             own = np.full(len(self), sum(len(text.encode()) for text in pattern.texts), np.int64)
             for hole in pattern.holes:
-                own += np.searchsorted(_POWERS, self.seqs, side="right") + 1 if hole == SEQ else arrow.lengths_of(self.batch.column(hole))
+                own += self._digits() if hole == SEQ else arrow.lengths_of(self.batch.column(hole))
             sizes = np.where(codes == code, own, sizes)
         return sizes
+
+    def _digits(self) -> Numbers:
+        """Digits of each seq; these are in order, so that the ends of a stretch mostly speak for all of it."""
+        first, last = (np.searchsorted(_POWERS, seq, side="right") + 1 for seq in (self.seqs[0], self.seqs[-1]))
+        return np.full(len(self), first, np.int64) if first == last else np.searchsorted(_POWERS, self.seqs, side="right") + 1
 
     def joined(self, separator: bytes) -> bytes | memoryview:
         """The bodies with the separator between them."""
@@ -150,7 +157,7 @@ class Rows:
     def _bodies(self, separator: bytes) -> pa.BinaryArray:
         """The bodies in order, each with the separator behind it."""
         codes, patterns = self.codes("pattern")
-        present = np.unique(codes).tolist()
+        present = arrow.distinct(codes)
         if len(present) == 1:
             return _filled(self.batch, None if present[0] == _NO_PATTERN else patterns[present[0]], separator)
         places = [np.flatnonzero(codes == code) for code in present]
@@ -190,7 +197,7 @@ def _constant(text: bytes) -> Any:
 class Batch(Sequence[Record]):
     """Records of one lane that go into one request, in the order of the file: a sequence of records that are made when they are looked at.
 
-    Types that pass the bodies on take `joined` and `sizes` instead, and touch no record.
+    Types that pass the bodies on take `joined` and `weight` instead, and touch no record.
     """
 
     def __init__(self, parts: Sequence[Rows]) -> None:
@@ -228,9 +235,9 @@ class Batch(Sequence[Record]):
         return np.concatenate([rows.seqs for rows in self.parts])
 
     @property
-    def sizes(self) -> Sequence[int]:
-        """Bytes of each body."""
-        return np.concatenate([rows.sizes for rows in self.parts]).tolist()
+    def weight(self) -> tuple[int, int]:
+        """Bytes of all bodies together and of the largest."""
+        return sum(int(rows.sizes.sum()) for rows in self.parts), max((int(rows.sizes.max(initial=0)) for rows in self.parts), default=0)
 
     @property
     def action(self) -> str:
@@ -243,7 +250,7 @@ class Batch(Sequence[Record]):
     @cached_property
     def part(self) -> str | None:
         """The part that all of the records are; None when they are several."""
-        found = {values[code] for rows in self.parts for codes, values in [rows.codes("part")] for code in np.unique(codes).tolist()}
+        found = {values[code] for rows in self.parts for codes, values in [rows.codes("part")] for code in arrow.distinct(codes)}
         return found.pop() if len(found) == 1 else None
 
     def joined(self, separator: bytes) -> bytes | memoryview:

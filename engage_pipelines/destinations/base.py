@@ -329,7 +329,7 @@ class DestinationType(ABC):
 
         No records: nothing is sent and the answer is `Accepted()`. A batch above the limits is not sent either. The same records again make
         the same bytes. Raises nothing that the network, a disk or a server can cause. The records are made when they are looked at:
-        a type that passes the bodies on as they are asks `joined` and `sizes_of` instead.
+        a type that passes the bodies on as they are asks `joined` and `weight_of` instead.
         """
 
     def write_list(self, rows: Iterator[Sequence[ListRow]], *, settings: Settings, target: Target) -> Verdict:
@@ -358,19 +358,22 @@ def joined(records: Sequence[Record], separator: bytes) -> bytes | memoryview:
     return separator.join(record.body for record in records) if join is None else join(separator)
 
 
-def sizes_of(records: Sequence[Record]) -> Sequence[int]:
-    """Bytes of each body; no record is made where the engine knows them."""
-    known = cast("Sequence[int] | None", getattr(records, "sizes", None))
-    return [len(record.body) for record in records] if known is None else known
+def weight_of(records: Sequence[Record]) -> tuple[int, int]:
+    """Bytes of all bodies together and of the largest; no record is made where the engine knows them."""
+    known = cast("tuple[int, int] | None", getattr(records, "weight", None))
+    if known is not None:
+        return known
+    sizes = [len(record.body) for record in records]
+    return sum(sizes), max(sizes, default=0)
 
 
 def refuse_oversize(records: Sequence[Record], limits: Limits) -> Verdict | None:
     """The verdict on a batch that may not be sent as it is, or None when it fits: a record above its limit is refused with its size."""
-    sizes = sizes_of(records)
+    weight, largest = weight_of(records)
     if len(records) == 1:
         most = min(limits.max_record_bytes or limits.max_batch_bytes, limits.max_batch_bytes - 1)
-        return Accepted({0: f"the record has {sizes[0]} bytes, the destination takes at most {most}"}) if sizes[0] > most else None
-    fits = len(records) <= limits.max_batch_records and sum(sizes) + len(records) <= limits.max_batch_bytes
-    if fits and max(sizes, default=0) <= (limits.max_record_bytes or limits.max_batch_bytes):
+        return Accepted({0: f"the record has {largest} bytes, the destination takes at most {most}"}) if largest > most else None
+    fits = len(records) <= limits.max_batch_records and weight + len(records) <= limits.max_batch_bytes
+    if fits and largest <= (limits.max_record_bytes or limits.max_batch_bytes):
         return None
-    return Bisect(f"{len(records)} records of {sum(sizes)} bytes are more than the destination takes at once")
+    return Bisect(f"{len(records)} records of {weight} bytes are more than the destination takes at once")

@@ -69,9 +69,8 @@ def is_due(one: Row, seen: Seen, before: str | None) -> bool:
     if one.id in seen.under_way or one.last_error is not None or one.checked_at is None:
         return False
     now_us = seen.now_us if one.evaluate_at is None else one.evaluate_at
-    change_at: int | None = one.next_change_at
-    if facts is None or change_at is None:
-        change_at = one.checked_at + AT_LEAST_EVERY_US
+    known: int | None = None if facts is None else one.next_change_at
+    change_at: int = one.checked_at + AT_LEAST_EVERY_US if known is None else known
     return change_at <= now_us
 
 

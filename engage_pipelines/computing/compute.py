@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from engage_pipelines.computing.addresses import Addresses
-from engage_pipelines.computing.facts_home import open_facts
+from engage_pipelines.computing.facts_home import fingerprint_now, open_facts
 from engage_pipelines.computing.publish import Evaluation, Published, publish
 from engage_pipelines.computing.suppress import Suppressed, find_suppressed
 from engage_pipelines.computing.unmoved import Inputs, Unmoved, find_unmoved
@@ -80,7 +80,8 @@ def compute_audiences(settings: Settings, registry: Registry, space_key: str, ke
     everyone = {row.key: as_computation(row) for row in rows}
     asked = [everyone[key] for key in keys if key in everyone]
     wanted = [audience for audience in asked if audience.id not in space.waiting]
-    unmoved = find_unmoved(registry, rows, Inputs(settings.facts_dir, space.key, at_us, everyone, space.suppressed), wanted)
+    now = fingerprint_now(settings, space.key, space.facts)
+    unmoved = find_unmoved(registry, rows, Inputs(now, at_us, everyone, space.suppressed), wanted)
     for key in unmoved:
         log(f"{kind_of(everyone[key])}={key} state=unchanged reason=inputs")
     moved = [audience for audience in wanted if audience.key not in unmoved]
@@ -88,7 +89,7 @@ def compute_audiences(settings: Settings, registry: Registry, space_key: str, ke
     if moved:
         with open_facts(settings, space.key, space.facts, at_us=at_us, known=everyone.values()) as session:
             results = evaluate(session, moved, context=tuple(everyone.values()))
-            inputs = Inputs(settings.facts_dir, space.key, at_us, everyone, space.suppressed, session.fingerprint)
+            inputs = Inputs(lambda: session.fingerprint, at_us, everyone, space.suppressed)
             checked_at = {row.id: row.checked_at for row in rows}
             suppressed = find_suppressed(session, space.suppressed)
             computing = _Computing(

@@ -1,11 +1,13 @@
 """Where the facts of a space are: those that were ingested, or the tables of a warehouse."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from engage_pipelines.domain.computation import Audience, Computation
 from engage_pipelines.facts.admission import admits_strangers
 from engage_pipelines.facts.session import FactsSession, open_session
+from engage_pipelines.facts.store import read_manifest
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.lookup import list_spaces
 from engage_pipelines.registry.secrets import Vault
@@ -32,6 +34,21 @@ def open_facts(
     with_visitors = admits_strangers(one for one in known if isinstance(one, Audience))
     home = open_home(settings, read_facts(mapped))
     return open_warehouse_session(home, settings.facts_dir, space, at_us=at_us, with_visitors=with_visitors)
+
+
+def fingerprint_now(settings: Settings, space: str, mapped: Mapping[str, Any] | None) -> Callable[[], str]:
+    """What the fingerprint of a session opened now would be, looked up when it is first asked for. Raises StateError then."""
+
+    @cache
+    def look() -> str:
+        if mapped is None:
+            return read_manifest(settings.facts_dir / space).id
+        from engage_pipelines.domain.warehouse_mapping import read_facts  # noqa: PLC0415 - see above
+        from engage_pipelines.facts.warehouse.session import read_fingerprint  # noqa: PLC0415 - see above
+
+        return read_fingerprint(open_home(settings, read_facts(mapped)))
+
+    return look
 
 
 def mapped_facts(database: Database, space: str) -> "WarehouseFacts | None":

@@ -1,9 +1,8 @@
 """What needs no evaluation: neither what it is made of nor the facts changed, and time alone cannot have changed it yet."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -11,7 +10,6 @@ from engage_pipelines.domain.computation import Audience, Computation
 from engage_pipelines.domain.errors import DefinitionError
 from engage_pipelines.facts.audience_order import read_definition, references_of
 from engage_pipelines.facts.next_change import Clock
-from engage_pipelines.facts.store import read_manifest
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.change import Registry
 from engage_pipelines.registry.lookup import Row
@@ -29,20 +27,18 @@ class Unmoved:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything that an audience is evaluated from; `fingerprint` is that of the facts, read from their manifest when it is not given."""
+    """Everything that an audience is evaluated from; `fingerprint` is that of the facts, looked up when it is first needed."""
 
-    facts_dir: Path
-    space: str
+    fingerprint: Callable[[], str]
     at_us: int
     computations: Mapping[str, Computation]
     suppressed: tuple[tuple[str, str], ...]
-    fingerprint: str | None = None
 
     def digest(self, computation: Computation) -> str:
         """Another text whenever something else than time changes who is in, or a value."""
         meant = [_meant(each) for each in self._reached(computation)]
         digest = hashlib.sha256(repr((meant, sorted(self.suppressed))).encode()).hexdigest()
-        return f"{self._facts()}:{digest}"
+        return f"{self.fingerprint()}:{digest}"
 
     def next_change(self, computation: Computation, clock: Clock) -> int | None:
         """The first instant at which time alone can change it; None when that is not known."""
@@ -50,9 +46,6 @@ class Inputs:
         known = [each for each in definitions if each is not None]
         # a SELECT may look at any age of a row
         return clock.next_change(known) if len(known) == len(definitions) else None
-
-    def _facts(self) -> str:
-        return read_manifest(self.facts_dir / self.space).id if self.fingerprint is None else self.fingerprint
 
     def _reached(self, computation: Computation) -> Iterator[Computation]:
         """It and those that its definition refers to, however far."""

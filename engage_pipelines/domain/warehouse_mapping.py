@@ -86,6 +86,8 @@ class Table(_Strict):
 
     table: Name
     schema_name: Name | None = Field(None, alias="schema")
+    watermark: Column | None = None
+    """An instant that every insert and every change of a row raises above all others."""
 
     @property
     def columns(self) -> Iterator[tuple[str, MappedColumn]]:

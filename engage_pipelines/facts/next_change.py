@@ -32,8 +32,17 @@ class Clock:
                 return None
             for source in event_sources(definition):
                 edges.update(_edges(source))
+        if self.session.elsewhere is not None:
+            return self._elsewhere(frozenset(edges))
         moments = [self._first_hidden(), *(self._crosses(event, age) for event, age in edges)]
         return min((moment for moment in moments if moment is not None), default=NEVER)
+
+    def _elsewhere(self, ages: frozenset[tuple[str, int]]) -> int | None:
+        """Of rows that are not here: when the first row of an event is older than an age, or one that is not visible yet becomes so."""
+        assert self.session.elsewhere is not None
+        if repr(sorted(ages)) not in self._known:
+            self._known[repr(sorted(ages))] = self.session.elsewhere.next_change(self.session, ages)
+        return self._known[repr(sorted(ages))]
 
     def _crosses(self, event: str, age: int) -> int | None:
         """When the next row of the event is older than `age` by a microsecond."""

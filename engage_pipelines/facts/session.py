@@ -15,7 +15,7 @@ Rows after `at_us` are invisible; links, merges and memberships are as they were
 | late_claims(member, claimed_by, anonymous_id, ts) | users that an anonymous id was seen with after its first one |
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +94,7 @@ class Elsewhere(Protocol):
 
     def evaluate(self, session: "FactsSession", audiences: Sequence[Audience], context: Sequence[Audience]) -> "dict[str, Evaluated]": ...
     def read_rows(self, session: "FactsSession", members: Sequence[int], definition: Definition | TraitDefinition) -> None: ...
+    def next_change(self, session: "FactsSession", ages: Collection[tuple[str, int]]) -> int | None: ...
     def close(self) -> None: ...
 
 

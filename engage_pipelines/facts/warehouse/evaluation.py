@@ -1,6 +1,6 @@
 """Evaluation of audiences by a warehouse: one SELECT each, in one state of the warehouse; what comes back are members by number."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from engage_pipelines.facts.bits import Ids, ids_of
 from engage_pipelines.facts.evaluate import Evaluated, Members
 from engage_pipelines.facts.scopes import scoped
 from engage_pipelines.facts.session import FactsSession
+from engage_pipelines.facts.warehouse.next_change import first_change
 from engage_pipelines.facts.warehouse.of_members import MemberRows
 from engage_pipelines.facts.warehouse.people import Warehouse
 from engage_pipelines.facts.warehouse.reading import Reader
@@ -36,6 +37,8 @@ class InWarehouse:
     reader: Reader
     warehouse: Warehouse
     with_visitors: bool = False
+    has_mark: bool = False
+    """Whether the fingerprint of the session tells when facts moved; else nobody needs to know when time moves anything."""
 
     def evaluate(self, session: FactsSession, audiences: Sequence[Audience], context: Sequence[Audience]) -> dict[str, Evaluated]:
         """Each of the audiences by key; one that the warehouse cannot answer carries its error."""
@@ -53,6 +56,9 @@ class InWarehouse:
 
     def read_rows(self, session: FactsSession, members: Sequence[int], definition: Definition | TraitDefinition) -> None:
         MemberRows(session.connection, self.reader, self.warehouse).read(members, definition)
+
+    def next_change(self, session: FactsSession, ages: Collection[tuple[str, int]]) -> int | None:
+        return first_change(self.reader, self.warehouse, session.at_us, ages) if self.has_mark else None
 
     def close(self) -> None:
         self.reader.close()

@@ -4,7 +4,7 @@ from engage_pipelines.domain.warehouse_mapping import INSTANTS, Kind, Table
 from engage_pipelines.facts.warehouse.people import Warehouse
 from engage_pipelines.facts.warehouse.values import WAYS, column_reading
 
-_TIMES = ("timestamp", "created_at", "started_at", "ended_at")
+_TIMES = ("timestamp", "created_at", "started_at", "ended_at", "watermark")
 
 
 def sample_query(warehouse: Warehouse, table: Table) -> str:

@@ -5,6 +5,7 @@ relations event_rows and trait_rows are empty.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -13,18 +14,20 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from engage_pipelines.domain.errors import ConflictError
+from engage_pipelines.domain.errors import ConflictError, EngageError
 from engage_pipelines.domain.warehouse_mapping import WarehouseFacts
 from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.facts.store import open_engine, state_errors
 from engage_pipelines.facts.warehouse.catalog import Catalog
 from engage_pipelines.facts.warehouse.dialects.postgres import PostgreSQL
 from engage_pipelines.facts.warehouse.evaluation import InWarehouse
+from engage_pipelines.facts.warehouse.marks import read_mark
 from engage_pipelines.facts.warehouse.numbers import number_members
 from engage_pipelines.facts.warehouse.people import Warehouse
 from engage_pipelines.facts.warehouse.reading import Reader, open_reader
 from engage_pipelines.facts.warehouse.rows import identifiers
 
+UNKNOWN = "unknown-"
 _TABLES = """
 CREATE TEMP TABLE read_identifiers(key VARCHAR, kind VARCHAR, id VARCHAR, current BOOLEAN, first_at BIGINT, last_at BIGINT);
 CREATE TEMP TABLE read_account_users(member VARCHAR, account VARCHAR);
@@ -85,16 +88,32 @@ def open_warehouse_session(home: Home, facts_dir: Path, space: str, *, at_us: in
             reader.close()
             raise
         try:
+            mark = read_mark(reader, warehouse)
             _read_people(db, reader, warehouse, folder, with_visitors=with_visitors)
             is_empty = not db.execute("SELECT 1 FROM identifiers LIMIT 1").fetchall()
         except BaseException:
             db.close()
             reader.close()
             raise
-        # another word each time: nothing tells cheaply whether a warehouse changed, so everything is evaluated
-        return FactsSession(
-            db, at_us, "" if is_empty else f"warehouse-{token_hex(8)}", elsewhere=InWarehouse(reader, warehouse, with_visitors)
-        )
+        # where there is no mark another word each time, so that everything is evaluated
+        fingerprint = "" if is_empty else mark or no_mark()
+        return FactsSession(db, at_us, fingerprint, elsewhere=InWarehouse(reader, warehouse, with_visitors, mark is not None))
+
+
+def read_fingerprint(home: Home) -> str:
+    """The fingerprint that a session opened now would have if there is anybody; one that no session had when that cannot be told."""
+    try:
+        with closing(home.open_reader()) as reader:
+            warehouse = Warehouse(home.facts, PostgreSQL(), Catalog(home.facts, reader.tables()), 0)
+            return read_mark(reader, warehouse) or no_mark()
+    except EngageError:
+        # whoever opens the session is told what is wrong
+        return no_mark()
+
+
+def no_mark() -> str:
+    """A fingerprint of facts of which nobody can tell whether they moved: never equal to another."""
+    return f"{UNKNOWN}{token_hex(8)}"
 
 
 def check_merges(reader: Reader, warehouse: Warehouse) -> None:

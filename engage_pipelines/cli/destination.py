@@ -240,5 +240,5 @@ def _value(info: "DestinationType", name: str, text: str) -> Any:
         return text
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UsageError(f"{name} is not JSON.", "Lists and maps are written as JSON.") from None

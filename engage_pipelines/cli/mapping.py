@@ -125,6 +125,8 @@ def _fields(text: str) -> dict[str, Any]:
         fields = json.loads(text)
     except ValueError as error:
         raise UsageError(f"--fields is not JSON: {error}.", "Write a JSON object, or @FILE.") from None
+    except RecursionError:
+        raise UsageError("--fields nests too deep.", "A mapping has 100 levels at most.") from None
     if not isinstance(fields, dict):
         raise UsageError("--fields is not a JSON object.", 'Write it like {"user_id": {"@path": "$.userId"}}.')
     return fields

@@ -70,7 +70,7 @@ def try_mapping(runtime: Runtime, connection_id: str, new: NewMapping) -> list[T
     fields = dict(action.fields if new.fields is None else new.fields)
     problems = validate_mapping(fields)
     if problems:
-        raise EngageError(f"The fields of the mapping cannot be used: {'; '.join(problems)}.", "Correct them and try again.")
+        raise EngageError(f"The fields of the mapping cannot be used: {' '.join(problems)}", "Correct them and try again.")
     apply = compile_mapping(fields)
     settings = runtime.registry.desk.describe(type_, found.settings)
     target = Target(found.space_key, found.computation_key, "user")

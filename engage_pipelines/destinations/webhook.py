@@ -9,7 +9,8 @@ tells.
 import hashlib
 import hmac
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -66,6 +67,10 @@ class Webhook(HttpDestination):
     membership_as = MembershipAs.USER_PROPERTY
     effect = Effect.AT_LEAST_ONCE
     settings_model = WebhookSettings
+    segment_by_hand: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("webhook", "actions-webhook", "webhook-audiences", "actions-webhook-audiences"),
+        "make a destination of type webhook: its URL is a setting here, and its signature is another",
+    )
     actions = (Action("send", "Send the payload", frozenset({"identify", "track", "group"}), fields={"@path": "$."}),)
     presets = (
         Preset("Membership of people", "identify", f'type = "identify" and {_OF_THIS}', "send"),

@@ -217,7 +217,7 @@ def _check(name: str, trigger: str, fields: Mapping[str, Any]) -> None:
     parse_trigger(trigger)
     problems = validate_mapping(fields)
     if problems:
-        raise ConfigurationError(f"The fields of mapping {name!r} cannot be used: {'; '.join(problems)}.", "Correct them and try again.")
+        raise ConfigurationError(f"The fields of mapping {name!r} cannot be used: {' '.join(problems)}", "Correct them and try again.")
 
 
 def _free_name(name: str, taken: set[str]) -> str:

@@ -23,16 +23,28 @@ def validate_mapping(mapping: object, *, compat: Literal["segment"] | None = Non
         return [deep]
     try:
         mapping = with_root_directive(mapping) if isinstance(mapping, dict) and compat is None else mapping
-        check_mapping(mapping)
-    except InvalidMappingError as wrong:
-        return wrong.messages
     except MappingError as wrong:
         return [f"/{ROOT_KEY} {wrong.what}."]
     if compat == "segment":
-        return []
+        return _of_segment(mapping, ())
     if not isinstance(mapping, dict):
         return [f"/ should be an object but it is {a_kind(type_name(mapping))}."]
-    return _nested_problems(mapping, ())
+    return _once(_of_segment(mapping, ()), _nested_problems(mapping, ()))
+
+
+def _once(found: list[str], more: list[str]) -> list[str]:
+    """All of them, but at each path only what was found there first: the same problem has different words below and above."""
+    at = {problem.split(" ", 1)[0] for problem in found}
+    others = dict.fromkeys(problem for problem in more if problem.split(" ", 1)[0] not in at)
+    return [*found, *others]
+
+
+def _of_segment(mapping: object, stack: Stack) -> list[str]:
+    try:
+        check_mapping(mapping, stack)
+    except InvalidMappingError as wrong:
+        return wrong.messages
+    return []
 
 
 def _too_deep(mapping: object) -> str | None:
@@ -57,11 +69,7 @@ def _nested_problems(value: Any, stack: Stack) -> list[str]:
 def _problems_at(value: Any, stack: Stack) -> list[str]:
     if stack[-1] == "_metadata":
         return []
-    try:
-        check_mapping(value, stack)
-    except InvalidMappingError as wrong:
-        return wrong.messages
-    return _nested_problems(value, stack)
+    return _once(_of_segment(value, stack), _nested_problems(value, stack))
 
 
 def _needs(*names: str) -> Callable[[Any, Stack], list[str]]:

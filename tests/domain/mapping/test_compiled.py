@@ -122,6 +122,11 @@ def test_a_broken_mapping_is_refused_with_the_path(fields: Any, problem: str) ->
         compile_mapping(fields)
 
 
+def test_what_the_peer_finds_hides_nothing_of_what_we_find() -> None:
+    found = validate_mapping({"a": {"@nope": 1}, "b": {"@if": {}}, "c": {"@case": {"operator": "up", "value": {"@path": "$.x"}}}})
+    assert [problem.split(" ")[0] for problem in found] == ["/a", "/b/@if", "/c/@case/operator"]
+
+
 def test_all_problems_are_named_at_once() -> None:
     assert len(validate_mapping({"a": {"@path": 5}, "b": {"@nope": 1}, "c": {"@json": {}}})) == 4
 

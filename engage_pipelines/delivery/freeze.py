@@ -36,12 +36,14 @@ def write(
     unsent: list[LedgerRow] = []
     copies, only_parts = _take_copies(db, exceptions, folder, renderer.said)
     renderer = replace(renderer, only_parts=only_parts)
+    there = set(db.execute("select distinct value, superseded from owed").fetchall())
     for entered in (False, True):
         for record in (copy for copy in copies if copy.entered is entered):
             writer.add(replace(record, seq=writer.count))
         for mapping in renderer.mappings:
             for superseded in ("", "left_out", "overtaken"):
-                unsent += _write(renderer, mapping, _Changes(db, entered, superseded), writer)
+                if (entered, superseded) in there:
+                    unsent += _write(renderer, mapping, _Changes(db, entered, superseded), writer)
     return unsent
 
 

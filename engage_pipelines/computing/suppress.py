@@ -1,7 +1,7 @@
 """Suppressed people: whatever a definition says, they are members of no audience, so that the next version has their exits."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,9 @@ class Suppressed:
 
     def take_out(self, members: Members) -> Members:
         """The members that may be told of; accounts stay, it is people who are suppressed."""
-        return replace(members, users=np.setdiff1d(members.users, self.members, assume_unique=True)) if len(self.members) else members
+        if not len(self.members):
+            return members
+        return Members(np.setdiff1d(members.users, self.members, assume_unique=True), members.accounts)
 
 
 def find_suppressed(session: FactsSession, identifiers: Collection[tuple[str, str]]) -> Suppressed:

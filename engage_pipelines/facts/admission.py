@@ -29,15 +29,15 @@ class Admission:
     session: FactsSession
     users: Universe
     with_strangers: bool
-    _known: dict[tuple[str, ...], Bits] = field(default_factory=dict[tuple[str, ...], Bits])
+    known: dict[tuple[str, ...], Bits] = field(default_factory=dict[tuple[str, ...], Bits])
 
     def admit(self, bits: Bits, external_ids: tuple[str, ...]) -> Bits:
         """Those of the users who hold one of the identifiers."""
         if external_ids == EXTERNAL_IDS and not self.with_strangers:
             return bits
-        if external_ids not in self._known:
-            self._known[external_ids] = self._holders(external_ids)
-        return bits & self._known[external_ids]
+        if external_ids not in self.known:
+            self.known[external_ids] = self._holders(external_ids)
+        return bits & self.known[external_ids]
 
     def _holders(self, external_ids: tuple[str, ...]) -> Bits:
         kinds = ", ".join(map(quoted, external_ids))

@@ -1,7 +1,8 @@
 """Conditions over members as bit sets: what single conditions came to, put together as definitions say, over users and over accounts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,15 +62,22 @@ def people_of(session: FactsSession, users_from: str) -> People:
 # ---- definitions over bits
 
 
-@dataclass(frozen=True, slots=True)
 class Members:
-    """Who is in, by member id, sorted and distinct.
+    """Who is in, by member id, sorted and distinct; listed when somebody looks, if bits tell it.
 
     `users` of an account audience are those of the matching accounts; `accounts` of a user audience is empty.
     """
 
-    users: Ids
-    accounts: Ids
+    def __init__(self, users: Ids | Callable[[], Ids], accounts: Ids | Callable[[], Ids]) -> None:
+        self._users, self._accounts = users, accounts
+
+    @cached_property
+    def users(self) -> Ids:
+        return self._users() if callable(self._users) else self._users
+
+    @cached_property
+    def accounts(self) -> Ids:
+        return self._accounts() if callable(self._accounts) else self._accounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +95,8 @@ class Combiner:
 
     def members(self, level: Level, bits: Bits) -> Members:
         if level is Level.USER:
-            return Members(self.people.users.chosen(bits), np.zeros(0, dtype=np.int64))
-        return Members(self.people.users.chosen(self.people.users_of(bits)), self.people.accounts.chosen(bits))
+            return Members(lambda: self.people.users.chosen(bits), np.zeros(0, dtype=np.int64))
+        return Members(lambda: self.people.users.chosen(self.people.users_of(bits)), lambda: self.people.accounts.chosen(bits))
 
     def combine(self, condition: Condition, level: Level, empty: EmptyAccounts) -> Bits:
         """The members of `level` for whom the condition holds."""

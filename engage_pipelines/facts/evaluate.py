@@ -14,7 +14,8 @@ from engage_pipelines.domain.query.history import count_events_since
 from engage_pipelines.domain.query.tree import Comparison, Events, Trait
 from engage_pipelines.facts.admission import EVERYONE, Admission, admits_strangers
 from engage_pipelines.facts.audience_order import Readable, ReadableTrait, all_in_order, references_of
-from engage_pipelines.facts.combining import Combiner, Members, people_of
+from engage_pipelines.facts.bits import Bits
+from engage_pipelines.facts.combining import Combiner, Members, People, people_of
 from engage_pipelines.facts.known import Known
 from engage_pipelines.facts.leaves import LeafBits, ask
 from engage_pipelines.facts.scopes import scoped
@@ -44,17 +45,69 @@ def evaluate(session: FactsSession, computations: Sequence[Computation], *, cont
     """Each of the computations by key. `context` holds the others that definitions may refer to by trait('key')."""
     if session.elsewhere is not None:
         return _elsewhere(session, computations, context)
-    plan = {key: _as_of(each, session.at_us) for key, each in all_in_order(computations, context).items()}
-    audiences = [each.audience for each in plan.values() if isinstance(each, Readable)]
-    with_strangers = admits_strangers(audiences)
-    people = people_of(session, EVERYONE if with_strangers else "users")
-    levels = {each.key: each.level for each in audiences}
-    traits = {key: each.trait.level for key, each in plan.items() if isinstance(each, ReadableTrait)}
-    combiner = Combiner(people, LeafBits(), levels, traits, {}, session.at_us)
-    admission = Admission(session, people.users, with_strangers)
-    evaluation = _Evaluation(session, combiner, admission, frozenset(each.key for each in computations))
-    evaluation.run(plan)
-    return {each.key: evaluation.results[each.key] for each in computations}
+    return run_plan(session, plan_of(session.at_us, computations, context)).results
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be evaluated, what is referred to before what refers to it; `wanted` are the keys that were asked for.
+
+    `levels` are those of audiences, `traits` those of computed traits.
+    """
+
+    steps: Mapping[str, Readable | ReadableTrait | EngageError]
+    wanted: tuple[str, ...]
+    levels: Mapping[str, Level]
+    traits: Mapping[str, Level]
+    with_strangers: bool
+
+
+def plan_of(at_us: int, computations: Sequence[Computation], context: Sequence[Computation]) -> Plan:
+    """The computations and those that they refer to, as they are meant at an instant."""
+    steps = {key: _as_of(each, at_us) for key, each in all_in_order(computations, context).items()}
+    audiences = [each.audience for each in steps.values() if isinstance(each, Readable)]
+    return Plan(
+        steps,
+        tuple(each.key for each in computations),
+        {each.key: each.level for each in audiences},
+        {key: each.trait.level for key, each in steps.items() if isinstance(each, ReadableTrait)},
+        admits_strangers(audiences),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Beforehand:
+    """What is known before facts are asked: people, bits of conditions, and who is admitted by which identifiers."""
+
+    people: People
+    leaves: LeafBits = field(default_factory=LeafBits)
+    admitted: Mapping[tuple[str, ...], Bits] = field(default_factory=dict[tuple[str, ...], Bits])
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An evaluation at its end; `results` are those asked for."""
+
+    results: dict[str, Evaluated]
+    combiner: Combiner
+    admission: Admission
+
+
+def run_plan(session: FactsSession, plan: Plan, beforehand: Beforehand | None = None) -> Outcome:
+    """Ask the facts for what is not known beforehand, and put it together."""
+    known = beforehand or Beforehand(people_of(session, EVERYONE if plan.with_strangers else "users"))
+    combiner = Combiner(known.people, known.leaves, plan.levels, plan.traits, {}, session.at_us)
+    admission = Admission(session, known.people.users, plan.with_strangers, dict(known.admitted))
+    evaluation = _Evaluation(session, combiner, admission, frozenset(plan.wanted))
+    evaluation.run(plan.steps)
+    return Outcome({key: evaluation.results[key] for key in plan.wanted}, combiner, admission)
+
+
+def leaves_of(each: Readable, levels: Mapping[str, Level], traits: Mapping[str, Level]) -> Iterator[tuple[Level, Comparison]]:
+    """What an audience asks of the facts; literals and memberships are not."""
+    for one in scoped(each.definition.condition, each.definition.level, levels, traits):
+        if one.audience is None and isinstance(one.comparison.scalar.source, Events | Trait):
+            yield one.level, one.comparison
 
 
 def _as_of(each: Readable | ReadableTrait | EngageError, at_us: int) -> Readable | ReadableTrait | EngageError:
@@ -93,13 +146,9 @@ class _Evaluation:
                 self.results[result.key] = result
 
     def _leaves(self, stage: Sequence[Readable | ReadableTrait]) -> Iterator[tuple[Level, Comparison]]:
-        """What is to be asked of the facts; literals and memberships are not."""
         for one in stage:
             if isinstance(one, Readable) and self._failed_before(one) is None:
-                condition, level = one.definition.condition, one.definition.level
-                for each in scoped(condition, level, self.combiner.levels, self.combiner.traits):
-                    if each.audience is None and isinstance(each.comparison.scalar.source, Events | Trait):
-                        yield each.level, each.comparison
+                yield from leaves_of(one, self.combiner.levels, self.combiner.traits)
 
     def _audience(self, each: Readable) -> Evaluated:
         key, audience = each.audience.key, each.audience

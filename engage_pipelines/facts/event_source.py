@@ -3,7 +3,7 @@
 A reading that some files have a column for and others not becomes a UNION ALL over both kinds of files.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,10 +31,10 @@ class EventSource:
     def by_subject(self, condition: str, columns: Collection[str], readings: Mapping[Reading, str]) -> str:
         """A query for `subject`, some of the columns of event rows, and readings under the names given."""
         if self.manifest is None:
-            return _read("event_rows", "member AS subject", condition, columns, {each: (name, None) for each, name in readings.items()})
+            return read_rows("event_rows", "member AS subject", condition, columns, {each: (name, None) for each, name in readings.items()})
         visible = f"({condition}) AND ts <= {self.at_us}"
         parts = [
-            _read(rows, "subject", visible, columns, {each: (name, found.get(each)) for each, name in readings.items()})
+            read_rows(rows, "subject", visible, columns, {each: (name, found.get(each)) for each, name in readings.items()})
             for rows, found in self._groups(readings)
         ]
         return " UNION ALL ".join(parts)
@@ -69,13 +69,8 @@ class EventSource:
         assert self.manifest
         groups: dict[tuple[tuple[Reading, Promoted], ...], list[str]] = {}
         for name in self.manifest.files("events"):
-            by_path = {each.path: each for each in self.manifest.promoted.get(name, ())}
-            found = [
-                (reading, column)
-                for reading in readings
-                if reading.document == "properties" and (column := by_path.get(reading.path)) and _expression(reading.way, column)
-            ]
-            groups.setdefault(tuple(found), []).append(name)
+            found = columns_for(readings, self.manifest.promoted.get(name, ()))
+            groups.setdefault(tuple(found.items()), []).append(name)
         if not groups:
             return [(relation(self.folder, "events", ()), {})]
         return [(self._rows(names), dict(found)) for found, names in groups.items()]
@@ -86,7 +81,17 @@ class EventSource:
         return file_rows(self.folder, names, alike=len(columns) == 1)
 
 
-def _read(
+def columns_for(readings: Iterable[Reading], promoted: Iterable[Promoted]) -> Mapping[Reading, Promoted]:
+    """The columns that tell some of the readings."""
+    by_path = {each.path: each for each in promoted}
+    return {
+        reading: column
+        for reading in readings
+        if reading.document == "properties" and (column := by_path.get(reading.path)) and _expression(reading.way, column)
+    }
+
+
+def read_rows(
     rows: str, subject: str, condition: str, columns: Collection[str], readings: Mapping[Reading, tuple[str, Promoted | None]]
 ) -> str:
     """Two layers: JSON is read once per path and way of reading, numbers and dates are told from it above."""

@@ -31,7 +31,7 @@ class Clock:
             if any(isinstance(argument, Duration) for each in comparisons_of(definition) for argument in each.arguments):
                 return None
             for source in event_sources(definition):
-                edges.update(_edges(source))
+                edges.update(edges_of(source))
         if self.session.elsewhere is not None:
             return self._elsewhere(frozenset(edges))
         moments = [self._first_hidden(), *(self._crosses(event, age) for event, age in edges)]
@@ -66,7 +66,7 @@ class Clock:
         return self._known[rows]
 
 
-def _edges(source: Events) -> Iterator[tuple[str, int]]:
+def edges_of(source: Events) -> Iterator[tuple[str, int]]:
     """Ages at which a row of an event enters or leaves a window; a row enters the recent end one microsecond before it is older."""
     if source.expires_after:
         yield source.name, source.expires_after.us

@@ -15,7 +15,7 @@ Rows after `at_us` are invisible; links, merges and memberships are as they were
 | late_claims(member, claimed_by, anonymous_id, ts) | users that an anonymous id was seen with after its first one |
 """
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 import duckdb
+import pyarrow as pa
 
 from engage_pipelines.domain.computation import Audience
+from engage_pipelines.facts.bits import Ids
 from engage_pipelines.domain.query import Definition, TraitDefinition
 from engage_pipelines.facts.event_source import EventSource
 from engage_pipelines.facts.identity_sql import resolve_members
@@ -152,7 +154,26 @@ class FactsSession:
         self.close()
 
 
-def open_session(facts_dir: Path, space: str, *, at_us: int, manifest: Manifest | None = None) -> FactsSession:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """People who are known already and need not be looked up: members, sorted; subjects that belong to another member than themselves,
+    and which; and the account and user of each link, None to look them up.
+    """
+
+    users: Ids
+    accounts: Ids
+    merged: Ids
+    merged_to: Ids
+    links: tuple[Ids, Ids] | None
+
+
+Look = Callable[[duckdb.DuckDBPyConnection], Given | None]
+"""Finds out about people by an engine that has no relations yet."""
+
+
+def open_session(
+    facts_dir: Path, space: str, *, at_us: int, manifest: Manifest | None = None, look: Look | None = None
+) -> FactsSession:
     """The facts of a space as of an instant; none at all is no error. With `manifest` those that it names, though others came since.
 
     Raises StateError when they cannot be read.
@@ -162,7 +183,7 @@ def open_session(facts_dir: Path, space: str, *, at_us: int, manifest: Manifest 
         manifest = manifest or read_manifest(folder)
         connection = open_engine(_spill(folder, manifest))
         with _closed_on_failure(connection):
-            is_merged = _define(connection, folder, manifest, at_us)
+            is_merged = _define(connection, folder, manifest, at_us, look(connection) if look else None)
         return FactsSession(connection, at_us, manifest.id, EventSource(at_us, folder, manifest, is_merged))
 
 
@@ -184,13 +205,13 @@ def _closed_on_failure(connection: duckdb.DuckDBPyConnection) -> Generator[None]
         raise
 
 
-def _define(connection: duckdb.DuckDBPyConnection, folder: Path, manifest: Manifest, at_us: int) -> bool:
+def _define(connection: duckdb.DuckDBPyConnection, folder: Path, manifest: Manifest, at_us: int, given: Given | None) -> bool:
     """Make the relations; whether some subjects belong to another member."""
 
     def rows(table: str) -> str:
         return relation(folder, table, manifest.files(table))
 
-    merged = resolve_members(connection, rows("links"), at_us)
+    merged = resolve_members(connection, rows("links"), at_us) if given is None else _take_merged(connection, rows("links"), at_us, given)
     subjects = rows("subjects")
     words = {
         "at": str(at_us),
@@ -207,7 +228,25 @@ def _define(connection: duckdb.DuckDBPyConnection, folder: Path, manifest: Manif
     }
     for name, query in _VIEWS.items():
         connection.execute(f"CREATE TEMP VIEW {name} AS {query.format_map(words)}")
-    connection.execute(f"CREATE TEMP TABLE users AS {_TABLES['users'].format_map(words)}")
-    connection.execute(f"CREATE TEMP TABLE accounts AS {_TABLES['accounts'].format_map(words)}")
+    if given is not None:
+        _register(connection, "users", member=given.users)
+        _register(connection, "accounts", member=given.accounts)
+        if given.links is not None:
+            _register(connection, "account_users", account=given.links[0], member=given.links[1])
+            return merged
+    else:
+        connection.execute(f"CREATE TEMP TABLE users AS {_TABLES['users'].format_map(words)}")
+        connection.execute(f"CREATE TEMP TABLE accounts AS {_TABLES['accounts'].format_map(words)}")
     connection.execute(f"CREATE TEMP TABLE account_users AS {_TABLES['account_users'].format_map(words | member_user)}")
     return merged
+
+
+def _take_merged(connection: duckdb.DuckDBPyConnection, links: str, at_us: int, given: Given) -> bool:
+    """The relations of `resolve_members`, from what is known."""
+    connection.execute(f"CREATE TEMP VIEW linked AS FROM {links} WHERE ts <= {at_us} AND from_subject <> to_subject")
+    _register(connection, "member_of", subject=given.merged, member=given.merged_to)
+    return bool(len(given.merged))
+
+
+def _register(connection: duckdb.DuckDBPyConnection, name: str, **columns: Ids) -> None:
+    connection.register(name, pa.table({key: pa.array(ids, pa.int64()) for key, ids in columns.items()}))

@@ -1,0 +1,268 @@
+"""Evaluation that goes on from a kept one: only the members who may have another answer are asked about, condition by condition.
+
+They are those with new rows, those with a row that crossed the edge of a window since, and those who came or merged. The same queries that
+are asked of everyone are asked of their rows alone, and their bits are put into the kept ones; a condition of which this cannot be told
+is asked of everyone, by the ordinary evaluation that puts the bits together in either case.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+import numpy as np
+
+from engage_pipelines.domain.computation import Computation, Level
+from engage_pipelines.domain.query.tree import Comparison
+from engage_pipelines.facts.audience_order import Readable
+from engage_pipelines.facts.bits import Bits, Flags, Ids, Universe, ids_of
+from engage_pipelines.facts.combining import People, people_of
+from engage_pipelines.facts.evaluate import Beforehand, Outcome, Plan, leaves_of, plan_of, run_plan
+from engage_pipelines.facts.kept import Kept, name_of
+from engage_pipelines.facts.known import Known
+from engage_pipelines.facts.leaf_reach import Reach, reach_of
+from engage_pipelines.facts.leaves import LeafBits, ask, columns_of
+from engage_pipelines.facts.movement import Movement, find_movement, hidden_from, unseen_subjects
+from engage_pipelines.facts.session import FactsSession, Given, open_session
+from engage_pipelines.facts.shelf import SHELVED_FROM, Shelf, open_shelf
+from engage_pipelines.facts.slices import Merged, Slicer, among
+from engage_pipelines.facts.store import Manifest, read_manifest, state_errors
+
+MOST = 0.2
+"""A share of the members; when more than these may have another answer, asking everyone is the quicker way."""
+Leaf = tuple[Level, Comparison]
+Cut = Callable[[Ids], FactsSession]
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """An evaluation that went on from a kept one. `asked` counts conditions whose kept bits were used."""
+
+    session: FactsSession
+    plan: Plan
+    outcome: Outcome
+    movement: Movement
+    shelves: Sequence[Shelf]
+    asked: int
+
+
+def evaluate_on(
+    facts_dir: Path,
+    space: str,
+    at_us: int,
+    kept: Kept,
+    computations: Sequence[Computation],
+    *,
+    context: Sequence[Computation] = (),
+    shelved_from: int = SHELVED_FROM,
+) -> Advanced | None:
+    """Evaluate as of a later instant, from what was kept; None when that cannot be done, and everything has to be asked.
+
+    The session of the result is to be closed. Raises StateError when the facts cannot be read.
+    """
+    folder = facts_dir / space
+    manifest = read_manifest(folder)
+    plan = plan_of(at_us, computations, context)
+    if plan.with_strangers or not kept.manifest.id:
+        return None
+    moved: list[Movement] = []
+
+    def look(engine: duckdb.DuckDBPyConnection) -> Given:
+        found = find_movement(engine, folder, kept, manifest, at_us)
+        if found is None:
+            raise _StartAnewError
+        moved.append(found)
+        links = None if found.links_moved else (kept.accounts[kept.link_accounts], kept.users[kept.link_users])
+        return Given(found.users, found.accounts, found.merged.subjects, found.merged.members, links)
+
+    try:
+        session = open_session(facts_dir, space, at_us=at_us, manifest=manifest, look=look)
+    except _StartAnewError:
+        return None
+    try:
+        with state_errors(folder):
+            return _advance(session, folder, manifest, kept, plan, moved[0], shelved_from=shelved_from)
+    except BaseException:
+        session.close()
+        raise
+
+
+class _StartAnewError(Exception):
+    """What was kept is of no use."""
+
+
+def _advance(
+    session: FactsSession, folder: Path, manifest: Manifest, kept: Kept, plan: Plan, movement: Movement, *, shelved_from: int
+) -> Advanced:
+    shelves = [open_shelf(folder, name, manifest.promoted.get(name, ()), shelved_from=shelved_from) for name in manifest.files("events")]
+    people = _people(session, kept, movement)
+    slicer = Slicer(session, folder, manifest, movement.merged, shelves)
+    advance = _Advance(slicer, kept, movement, people)
+    advance.run(plan)
+    leaves = advance.result
+    leaves.seen_events.update(kept.seen_events)
+    leaves.seen_traits.update(kept.seen_traits)
+    asked = len(leaves.bits)
+    admitted = {} if movement.people_moved(kept) else kept.admitted
+    outcome = run_plan(session, plan, Beforehand(people, leaves, admitted))
+    return Advanced(session, plan, outcome, movement, shelves, asked)
+
+
+def _people(session: FactsSession, kept: Kept, movement: Movement) -> People:
+    if movement.links_moved:
+        return people_of(session, "users")
+    universes = {Level.USER: Universe(movement.users), Level.ACCOUNT: Universe(movement.accounts)}
+    return People(universes, kept.link_accounts, kept.link_users)
+
+
+@dataclass(slots=True)
+class _Advance:
+    """Kept bits on their way to the present instant."""
+
+    slicer: Slicer
+    kept: Kept
+    movement: Movement
+    people: People
+    result: LeafBits = field(default_factory=LeafBits)
+
+    def run(self, plan: Plan) -> None:
+        by_events: dict[frozenset[str], dict[Leaf, Reach]] = {}
+        by_trait: dict[str, dict[Leaf, Reach]] = {}
+        for leaf, reach in _kept_leaves(plan, self.kept):
+            if reach.trait is None:
+                by_events.setdefault(reach.events, {})[leaf] = reach
+            else:
+                by_trait.setdefault(reach.trait, {})[leaf] = reach
+        for names, leaves in by_events.items():
+            self._events(names, leaves)
+        for key, leaves in by_trait.items():
+            touched = np.union1d(self.movement.everywhere, self.movement.by_trait.get(key, self.movement.everywhere[:0]))
+            self._patch(leaves, touched, lambda members, key=key: self.slicer.of_trait(key, members))
+
+    def _events(self, names: frozenset[str], leaves: dict[Leaf, Reach]) -> None:
+        subjects = list(self._crossing(names, {edge for reach in leaves.values() for edge in reach.edges}))
+        owners = self.slicer.merged.owners(np.unique(np.concatenate(subjects))) if subjects else self.movement.everywhere[:0]
+        touched = np.union1d(self.movement.everywhere, owners)
+        with_rows = any(reach.follows for reach in leaves.values())
+        self._patch(leaves, touched, lambda members: self.slicer.of_events(names, members, with_rows=with_rows))
+
+    def _crossing(self, names: Collection[str], edges: Collection[tuple[str, int]]) -> Iterator[Ids]:
+        """Subjects with rows that came, became visible, or crossed an edge; some several times."""
+        before, now = self.kept.at_us, self.slicer.session.at_us
+        added = set(self.movement.added_events)
+        for shelf in self.slicer.shelves:
+            for name in names:
+                if shelf.file.name in added:
+                    yield shelf.subjects_of(name)
+                else:
+                    yield shelf.subjects_between(name, before + 1, now)
+            if shelf.file.name not in added:
+                for name, age in edges:
+                    yield shelf.subjects_between(name, before - age, now - age)
+
+    def _patch(self, leaves: Collection[Leaf], touched: Ids, cut: Cut) -> None:
+        """Ask about the members touched, and put what is found into the kept bits."""
+        universes = {level: Universe(touched[among(touched, each.members)]) for level, each in self._universes()}
+        if sum(each.size for each in universes.values()) > MOST * sum(each.size for _, each in self._universes()):
+            return
+        found = LeafBits()
+        if any(each.size for each in universes.values()):
+            with cut(touched) as session:
+                ask(session, universes, leaves, Known(), found)
+        for level, leaf in leaves:
+            if (level, leaf) in found.errors:
+                continue
+            bits = self._carried(level, self.kept.leaves[name_of(level, leaf)])
+            if universes[level].size:
+                positions, _ = self.people.universes[level].positions(universes[level].members)
+                put_in(bits, positions, universes[level].flags(found.of(level, leaf)))
+            self.result.bits[level, leaf] = bits
+        self.result.seen_events.update(found.seen_events)
+        self.result.seen_traits.update(found.seen_traits)
+
+    def _universes(self) -> Iterable[tuple[Level, Universe]]:
+        return self.people.universes.items()
+
+    def _carried(self, level: Level, bits: Bits) -> Bits:
+        """The kept bits over those who are members now, to be changed; what they say of those who came means nothing."""
+        old = self.kept.users if level is Level.USER else self.kept.accounts
+        new = self.people.universes[level].members
+        return carry(bits, old, new)
+
+
+def carry(bits: Bits, old: Ids, new: Ids) -> Bits:
+    """Bits over the members `old` as new bits over the members `new`; what they say of those who came means nothing."""
+    if len(old) <= len(new) and np.array_equal(old, new[: len(old)]):
+        carried = np.zeros((len(new) + 7) // 8, dtype=np.uint8)
+        carried[: len(bits)] = bits
+        return carried
+    flags = Universe(old).flags(bits)
+    if not len(old):
+        return np.zeros((len(new) + 7) // 8, dtype=np.uint8)
+    return np.packbits(flags[np.minimum(np.searchsorted(old, new), len(old) - 1)])
+
+
+def put_in(bits: Bits, positions: Ids, flags: Flags) -> None:
+    """Make the bits at distinct positions say what the flags say."""
+    places, masks = positions >> 3, (128 >> (positions & 7)).astype(np.uint8)
+    wrong = ((bits[places] & masks) != 0) != flags
+    np.bitwise_xor.at(bits, places[wrong], masks[wrong])
+
+
+def _kept_leaves(plan: Plan, kept: Kept) -> Iterator[tuple[Leaf, Reach]]:
+    """The conditions that can go on from their kept bits."""
+    computed = {*plan.levels, *plan.traits}
+    seen: set[Leaf] = set()
+    for each in plan.steps.values():
+        if isinstance(each, Readable):
+            for level, leaf in leaves_of(each, plan.levels, plan.traits):
+                if (level, leaf) not in seen:
+                    seen.add((level, leaf))
+                    reach = reach_of(leaf, computed)
+                    if reach is not None and name_of(level, leaf) in kept.leaves:
+                        yield (level, leaf), reach
+
+
+# ---- keeping an evaluation
+
+
+def keep_whole(session: FactsSession, outcome: Outcome, folder: Path, plan: Plan) -> Kept | None:
+    """What an ordinary evaluation leaves for the next one; None when there is nothing to go on from. Raises StateError."""
+    source = session.source
+    if source is None or source.manifest is None or plan.with_strangers:
+        return None
+    with state_errors(folder):
+        found = columns_of(session, f"SELECT subject, member FROM {session.merged_subjects} ORDER BY subject")
+        merged = Merged(ids_of(found["subject"]), ids_of(found["member"]))
+        unseen = unseen_subjects(session.connection, folder, source.manifest, session.at_us)
+    return _keep(session, outcome, folder, plan, merged, unseen)
+
+
+def keep_advanced(advanced: Advanced, folder: Path) -> Kept:
+    """The same of an evaluation that went on from a kept one."""
+    return _keep(advanced.session, advanced.outcome, folder, advanced.plan, advanced.movement.merged, advanced.movement.unseen)
+
+
+def _keep(session: FactsSession, outcome: Outcome, folder: Path, plan: Plan, merged: Merged, unseen: Ids) -> Kept:
+    source = session.source
+    assert source is not None
+    assert source.manifest is not None
+    people, leaves = outcome.combiner.people, outcome.combiner.leaves
+    computed = {*plan.levels, *plan.traits}
+    return Kept(
+        source.manifest,
+        session.at_us,
+        hidden_from(session.connection, folder, source.manifest, session.at_us),
+        people.users.members,
+        people.accounts.members,
+        people.link_accounts,
+        people.link_users,
+        merged.subjects,
+        merged.members,
+        unseen,
+        {name_of(level, leaf): bits for (level, leaf), bits in leaves.bits.items() if reach_of(leaf, computed)},
+        {key: bits for key, bits in outcome.combiner.audiences.items() if isinstance(bits, np.ndarray)},
+        dict(outcome.admission.known),
+        frozenset(leaves.seen_events),
+        frozenset(leaves.seen_traits),
+    )

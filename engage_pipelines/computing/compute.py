@@ -4,20 +4,21 @@ What cannot be evaluated publishes nothing and says why; the others are publishe
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from engage_pipelines.computing.addresses import Addresses
+from engage_pipelines.computing.evaluation import Questions, evaluate_space
 from engage_pipelines.computing.facts_home import fingerprint_now, open_facts
 from engage_pipelines.computing.publish import Evaluation, Published, publish
 from engage_pipelines.computing.suppress import Suppressed, find_suppressed
 from engage_pipelines.computing.unmoved import Inputs, Unmoved, find_unmoved
 from engage_pipelines.domain.computation import Audience, Computation, TraitComputation
 from engage_pipelines.domain.errors import EngageError, NotFoundError, StateError
-from engage_pipelines.facts.evaluate import Evaluated, evaluate
+from engage_pipelines.facts.evaluate import Evaluated
 from engage_pipelines.facts.next_change import Clock
 from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.registry import tables as t
@@ -80,24 +81,15 @@ def compute_audiences(settings: Settings, registry: Registry, space_key: str, ke
     everyone = {row.key: as_computation(row) for row in rows}
     asked = [everyone[key] for key in keys if key in everyone]
     wanted = [audience for audience in asked if audience.id not in space.waiting]
-    now = fingerprint_now(settings, space.key, space.facts)
-    unmoved = find_unmoved(registry, rows, Inputs(now, at_us, everyone, space.suppressed), wanted)
+    inputs = Inputs(fingerprint_now(settings, space.key, space.facts), at_us, everyone, space.suppressed)
+    unmoved = find_unmoved(registry, rows, inputs, wanted)
     for key in unmoved:
         log(f"{kind_of(everyone[key])}={key} state=unchanged reason=inputs")
     moved = [audience for audience in wanted if audience.key not in unmoved]
     computed = [_as_before(each, at_us) for each in unmoved.values()]
     if moved:
-        with open_facts(settings, space.key, space.facts, at_us=at_us, known=everyone.values()) as session:
-            results = evaluate(session, moved, context=tuple(everyone.values()))
-            inputs = Inputs(lambda: session.fingerprint, at_us, everyone, space.suppressed)
-            checked_at = {row.id: row.checked_at for row in rows}
-            suppressed = find_suppressed(session, space.suppressed)
-            computing = _Computing(
-                settings, registry, space, session, checked_at, suppressed, inputs, Clock(session), log, Addresses(session)
-            )
-            if len(moved) > _SHARED_FROM:
-                computing.addresses.share()
-            computed += [computing.finish(audience, results[audience.key]) for audience in moved]
+        questions = Questions(wanted, moved, tuple(everyone.values()))
+        computed += _compute_moved(settings, registry, space, inputs, questions, rows=rows, log=log)
     places = {key: place for place, key in enumerate(keys)}
     computed.sort(key=lambda each: places[each.key])
     missing = [
@@ -107,6 +99,28 @@ def compute_audiences(settings: Settings, registry: Registry, space_key: str, ke
     ]
     waiting = [Computed(audience.key, "waiting", at_us) for audience in asked if audience.id in space.waiting]
     return computed + waiting + missing
+
+
+def _compute_moved(
+    settings: Settings, registry: Registry, space: Space, inputs: Inputs, questions: Questions, *, rows: Sequence[Row], log: Log
+) -> list[Computed]:
+    evaluated = evaluate_space(
+        settings.facts_dir,
+        space.key,
+        inputs.at_us,
+        questions,
+        mapped=space.facts,
+        open_session=lambda: open_facts(settings, space.key, space.facts, at_us=inputs.at_us, known=questions.context),
+    )
+    with evaluated.session as session:
+        inputs = replace(inputs, fingerprint=lambda: session.fingerprint)
+        checked_at = {row.id: row.checked_at for row in rows}
+        suppressed = find_suppressed(session, space.suppressed)
+        addresses = Addresses(session)
+        computing = _Computing(settings, registry, space, session, checked_at, suppressed, inputs, evaluated.clock, log, addresses)
+        if len(questions.moved) > _SHARED_FROM:
+            addresses.share()
+        return [computing.finish(audience, evaluated.results[audience.key]) for audience in questions.moved]
 
 
 def _as_before(each: Unmoved, at_us: int) -> Computed:

@@ -4,13 +4,14 @@ Message ids stay known: they say nothing about anybody, and the same calls taken
 rows of the person are removed at once, not an hour later: whoever is reading them fails, and reads again.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from engage_pipelines.domain.errors import ConflictError
 from engage_pipelines.facts.session import open_session
-from engage_pipelines.facts.store import Write, state_errors, writing
+from engage_pipelines.facts.store import KEPT, Write, state_errors, sweep_shelves, writing
 
 # links are looked at as they will ever be known to be: a call with a time to come is about the person too
 _ALL_TIME_US = 2**62
@@ -81,6 +82,8 @@ def _remove_all_but(kept: set[str], folder: Path) -> None:
         for path in folder.glob("*.parquet"):
             if path.name not in kept:
                 path.unlink(missing_ok=True)
+        sweep_shelves(folder, kept)
+        shutil.rmtree(folder / KEPT, ignore_errors=True)
 
 
 def _mend_rejects(folder: Path, person: Person) -> None:

@@ -24,12 +24,22 @@ from engage_pipelines.facts.leaf_reach import Reach, reach_of
 from engage_pipelines.facts.leaves import LeafBits, ask, columns_of
 from engage_pipelines.facts.movement import Movement, find_movement, hidden_from, unseen_subjects
 from engage_pipelines.facts.session import FactsSession, Given, open_session
-from engage_pipelines.facts.shelf import SHELVED_FROM, Shelf, open_shelf
+from engage_pipelines.facts.shelf import SHELVED_FROM, Shelf, open_shelves
 from engage_pipelines.facts.slices import Merged, Slicer, among
 from engage_pipelines.facts.store import Manifest, read_manifest, state_errors
 
-MOST = 0.2
-"""A share of the members; when more than these may have another answer, asking everyone is the quicker way."""
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When to read how: files from `shelved_from` rows on get a shelf; when more than the share `most` of the members may have another
+    answer to a condition, everyone is asked, which is quicker then.
+    """
+
+    shelved_from: int = SHELVED_FROM
+    most: float = 0.2
+
+
+ORDINARY = Limits()
 Leaf = tuple[Level, Comparison]
 Cut = Callable[[Ids], FactsSession]
 
@@ -54,7 +64,7 @@ def evaluate_on(
     computations: Sequence[Computation],
     *,
     context: Sequence[Computation] = (),
-    shelved_from: int = SHELVED_FROM,
+    limits: Limits = ORDINARY,
 ) -> Advanced | None:
     """Evaluate as of a later instant, from what was kept; None when that cannot be done, and everything has to be asked.
 
@@ -77,11 +87,14 @@ def evaluate_on(
 
     try:
         session = open_session(facts_dir, space, at_us=at_us, manifest=manifest, look=look)
-    except _StartAnewError:
+    except (_StartAnewError, duckdb.Error):
         return None
     try:
-        with state_errors(folder):
-            return _advance(session, folder, manifest, kept, plan, moved[0], shelved_from=shelved_from)
+        return _advance(session, folder, manifest, kept, plan, moved[0], limits)
+    except (duckdb.Error, OSError):
+        # what is wrong with the facts themselves, the full evaluation says
+        session.close()
+        return None
     except BaseException:
         session.close()
         raise
@@ -92,12 +105,12 @@ class _StartAnewError(Exception):
 
 
 def _advance(
-    session: FactsSession, folder: Path, manifest: Manifest, kept: Kept, plan: Plan, movement: Movement, *, shelved_from: int
+    session: FactsSession, folder: Path, manifest: Manifest, kept: Kept, plan: Plan, movement: Movement, limits: Limits
 ) -> Advanced:
-    shelves = [open_shelf(folder, name, manifest.promoted.get(name, ()), shelved_from=shelved_from) for name in manifest.files("events")]
+    shelves = open_shelves(folder, manifest, shelved_from=limits.shelved_from)
     people = _people(session, kept, movement)
     slicer = Slicer(session, folder, manifest, movement.merged, shelves)
-    advance = _Advance(slicer, kept, movement, people)
+    advance = _Advance(slicer, kept, movement, people, limits.most)
     advance.run(plan)
     leaves = advance.result
     leaves.seen_events.update(kept.seen_events)
@@ -123,6 +136,7 @@ class _Advance:
     kept: Kept
     movement: Movement
     people: People
+    most: float
     result: LeafBits = field(default_factory=LeafBits)
 
     def run(self, plan: Plan) -> None:
@@ -163,7 +177,7 @@ class _Advance:
     def _patch(self, leaves: Collection[Leaf], touched: Ids, cut: Cut) -> None:
         """Ask about the members touched, and put what is found into the kept bits."""
         universes = {level: Universe(touched[among(touched, each.members)]) for level, each in self._universes()}
-        if sum(each.size for each in universes.values()) > MOST * sum(each.size for _, each in self._universes()):
+        if sum(each.size for each in universes.values()) > self.most * sum(each.size for _, each in self._universes()):
             return
         found = LeafBits()
         if any(each.size for each in universes.values()):
@@ -192,7 +206,7 @@ class _Advance:
 
 def carry(bits: Bits, old: Ids, new: Ids) -> Bits:
     """Bits over the members `old` as new bits over the members `new`; what they say of those who came means nothing."""
-    if len(old) <= len(new) and np.array_equal(old, new[: len(old)]):
+    if old is new or (len(old) <= len(new) and np.array_equal(old, new[: len(old)])):
         carried = np.zeros((len(new) + 7) // 8, dtype=np.uint8)
         carried[: len(bits)] = bits
         return carried

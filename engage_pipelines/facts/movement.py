@@ -6,6 +6,7 @@ visible now: such an evaluation starts from the beginning. Instants are UTC micr
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -113,7 +114,7 @@ class _Search:
     def _rows(self, table: str, *, added: bool) -> str:
         return relation(self.folder, table, self.added[table] if added else self.manifest.files(table))
 
-    def _columns(self, query: str) -> Mapping[str, np.ndarray]:
+    def _columns(self, query: str) -> Mapping[str, object]:
         return self.engine.execute(query).fetchnumpy()
 
     def _merged(self) -> tuple[Merged, Ids]:
@@ -158,7 +159,7 @@ class _Search:
         found = self._columns(f"SELECT DISTINCT key, subject FROM {rows} WHERE ts <= {self.at_us} ORDER BY key, subject")
         keys, subjects = np.asarray(found["key"], dtype=object), ids_of(found["subject"])
         edges = [0, *(np.flatnonzero(keys[1:] != keys[:-1]) + 1).tolist(), len(keys)]
-        return {str(keys[begin]): subjects[begin:end] for begin, end in zip(edges, edges[1:], strict=False) if begin < end}
+        return {str(keys[begin]): subjects[begin:end] for begin, end in pairwise(edges) if begin < end}
 
     def _users(self, checked: Ids, merged: Merged) -> Ids:
         """Those who are users now, of whom only `checked` are looked up again."""
@@ -168,9 +169,7 @@ class _Search:
         table = pa.table({"subject": pa.array(subjects, pa.int64()), "member": pa.array(merged.owners(subjects), pa.int64())})
         self.engine.register("checked", table)
         found = self._columns(
-            _ARE_USERS.format(
-                subjects=self._rows("subjects", added=False), traits=self._rows("traits", added=False), at=self.at_us
-            )
+            _ARE_USERS.format(subjects=self._rows("subjects", added=False), traits=self._rows("traits", added=False), at=self.at_us)
         )
         self.engine.unregister("checked")
         return np.union1d(np.setdiff1d(self.kept.users, checked, assume_unique=True), ids_of(found["member"]))

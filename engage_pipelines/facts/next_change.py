@@ -34,7 +34,7 @@ class Clock:
                 edges.update(edges_of(source))
         if self.session.elsewhere is not None:
             return self._elsewhere(frozenset(edges))
-        moments = [self._first_hidden(), *(self._crosses(event, age) for event, age in edges)]
+        moments = [self.first_hidden(), *(self.crosses(event, age) for event, age in edges)]
         return min((moment for moment in moments if moment is not None), default=NEVER)
 
     def _elsewhere(self, ages: frozenset[tuple[str, int]]) -> int | None:
@@ -44,14 +44,14 @@ class Clock:
             self._known[repr(sorted(ages))] = self.session.elsewhere.next_change(self.session, ages)
         return self._known[repr(sorted(ages))]
 
-    def _crosses(self, event: str, age: int) -> int | None:
+    def crosses(self, event: str, age: int) -> int | None:
         """When the next row of the event is older than `age` by a microsecond."""
         at_us = self.session.at_us
         rows = self.session.events.rows
         first = self._first(f"{rows} WHERE event = {quote_text(event)} AND ts BETWEEN {at_us - age} AND {at_us}")
         return None if first is None else first + age + 1
 
-    def _first_hidden(self) -> int | None:
+    def first_hidden(self) -> int | None:
         source = self.session.source
         if source is None or source.manifest is None:
             return None

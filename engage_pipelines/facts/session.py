@@ -27,8 +27,8 @@ import duckdb
 import pyarrow as pa
 
 from engage_pipelines.domain.computation import Audience
-from engage_pipelines.facts.bits import Ids
 from engage_pipelines.domain.query import Definition, TraitDefinition
+from engage_pipelines.facts.bits import Ids
 from engage_pipelines.facts.event_source import EventSource
 from engage_pipelines.facts.identity_sql import resolve_members
 from engage_pipelines.facts.store import Manifest, open_engine, read_manifest, relation, state_errors
@@ -171,9 +171,7 @@ Look = Callable[[duckdb.DuckDBPyConnection], Given | None]
 """Finds out about people by an engine that has no relations yet."""
 
 
-def open_session(
-    facts_dir: Path, space: str, *, at_us: int, manifest: Manifest | None = None, look: Look | None = None
-) -> FactsSession:
+def open_session(facts_dir: Path, space: str, *, at_us: int, manifest: Manifest | None = None, look: Look | None = None) -> FactsSession:
     """The facts of a space as of an instant; none at all is no error. With `manifest` those that it names, though others came since.
 
     Raises StateError when they cannot be read.

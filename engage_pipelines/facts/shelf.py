@@ -1,35 +1,34 @@
 """A file of events laid out for looking up single people: its rows by event, subject and time, each column uncompressed by itself.
 
-Reading a few people out of a Parquet file costs as much as reading everyone. A shelf is made from its file when it is first asked for, column
-by column, and mapped into memory from then on; a small file is read whole instead, and leaves nothing behind. It holds no more than
-the file does, and is worthless without it: `sweep_shelves` takes away those whose file is gone. Instants are UTC microseconds.
+Reading a few people out of a Parquet file costs as much as reading everyone. A shelf is made from its file when it is first asked for,
+column by column, and mapped into memory from then on; a small file is read whole instead, and leaves nothing behind. A shelf holds no
+more than its file does, and goes with it. Instants are UTC microseconds.
 """
 
 # pyarrow has no types of its own
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
 
+import errno
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from engage_pipelines.facts.bits import Ids
 from engage_pipelines.facts.promotion import Promoted
+from engage_pipelines.facts.store import SHELVES, Manifest
 
 SHELVED_FROM = 50_000
 """Rows from which on a file gets a shelf on disk."""
 RAW_COLUMNS = frozenset({"properties", "context"})
 """Columns of JSON text: those of shelves on disk are left in the Parquet file, they would take more room than everything else."""
-_FOLDER = "shelf"
 _ORDER, _BY_TIME = "order", "by_time"
 _NAMES = ("event", "first", "end")
 
@@ -121,28 +120,31 @@ class Shelf:
         if not path.exists():
             order = _mapped(self.folder / f"{_ORDER}.arrow")
             _store(path, _read(self.file, name).take(order))
+            _leave_with(self.file, self.folder)
         return _mapped(path)
 
 
-def open_shelf(folder: Path, file: str, promoted: Sequence[Promoted], *, shelved_from: int = SHELVED_FROM) -> Shelf:
-    """The shelf of a file of events, made now if there is none yet. Raises OSError."""
+def open_shelves(folder: Path, manifest: Manifest, *, shelved_from: int = SHELVED_FROM) -> list[Shelf]:
+    """The shelves of all files of events, made now where there is none yet. Raises OSError."""
+    mapped = _mapped_shelves.get(folder, {})
+    shelves = [mapped.get(name) or _open(folder, name, manifest.promoted.get(name, ()), shelved_from) for name in manifest.files("events")]
+    # a process that evaluates again has them at hand, and lets go of those whose file is gone
+    _mapped_shelves[folder] = {each.file.name: each for each in shelves if each.folder is not None}
+    return shelves
+
+
+_mapped_shelves: dict[Path, dict[str, Shelf]] = {}
+
+
+def _open(folder: Path, file: str, promoted: Sequence[Promoted], shelved_from: int) -> Shelf:
     path, columns = folder / file, {each.column: each for each in promoted}
     if pq.read_metadata(path).num_rows < shelved_from:
         return _in_memory(path, columns)
-    home = folder / _FOLDER / path.stem
+    home = folder / SHELVES / path.stem
     ranges = home / "events.arrow"
     if not ranges.exists():
         _build(path, home)
     return Shelf(path, columns, home, _ranges(_table(ranges)))
-
-
-def sweep_shelves(folder: Path, kept: Collection[str]) -> None:
-    """Remove the shelves of all files but these."""
-    stems = {Path(name).stem for name in kept}
-    with suppress(FileNotFoundError):
-        for entry in list((folder / _FOLDER).iterdir()):
-            if entry.name not in stems:
-                shutil.rmtree(entry, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +180,23 @@ def _build(path: Path, home: Path) -> None:
     subjects, instants = _read(path, "subject"), _read(path, "ts")
     layout = _layout(_read(path, "event"), subjects.to_numpy(), instants.to_numpy())
     order = pa.array(layout.order)
-    for name, column in ((_ORDER, order), (_BY_TIME, pa.array(layout.by_time)), ("subject", subjects.take(order)), ("ts", instants.take(order))):
+    for name, column in (
+        (_ORDER, order),
+        (_BY_TIME, pa.array(layout.by_time)),
+        ("subject", subjects.take(order)),
+        ("ts", instants.take(order)),
+    ):
         _store(home / f"{name}.arrow", column)
     # last, for it says that the others are there
     _store_table(home / "events.arrow", layout.names)
+    _leave_with(path, home)
+
+
+def _leave_with(file: Path, home: Path) -> None:
+    """Nothing stays of a file that was taken away meanwhile, because somebody in it was erased. Raises FileNotFoundError then."""
+    if not file.exists():
+        shutil.rmtree(home, ignore_errors=True)
+        raise FileNotFoundError(errno.ENOENT, "gone meanwhile", str(file))
 
 
 def _read(path: Path, name: str) -> pa.Array:
@@ -196,7 +211,7 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _dictionary(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    encoded = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     whole = encoded.unify_dictionaries().combine_chunks()
     if isinstance(whole, pa.ChunkedArray):
         return whole.chunk(0) if whole.num_chunks else pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), pa.array([], pa.string()))

@@ -3,6 +3,7 @@
     facts/<space>/manifest.json     replaced by an atomic rename: the commit. Readers read it once, then its files.
                   <table>-*.parquet immutable; named by the manifest, or retired and swept an hour later by a writer
                   rejects/          lines that were no valid calls, by ingested file
+                  shelf/, kept/     derived, to evaluate what moved alone; made again when missing
                   staging-*/        what a writer is at; worthless without its process
                   spill/            where the engine puts what does not fit in memory
                   .lock             one writer at a time
@@ -16,7 +17,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -43,6 +44,7 @@ SWEEP_AFTER_US = 3_600_000_000
 # a session may take READ_MEMORY; with the interpreter and the calls being decoded an ingest stays at 512 MB
 READ_MEMORY = "512MB"
 WRITE_MEMORY = "300MB"
+SHELVES, KEPT = "shelf", "kept"
 _MANIFEST = "manifest.json"
 _PARQUET = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 100000"
 _PATTERN_SIGN = re.compile(r"([\[*?])")
@@ -301,4 +303,13 @@ def _swept(folder: Path, manifest: Manifest) -> Manifest:
         strange = path.name not in kept and path.name not in manifest.retired and path.stat().st_mtime_ns // 1000 < now_us - SWEEP_AFTER_US
         if path.name in due or strange:
             path.unlink(missing_ok=True)
+    sweep_shelves(folder, (*kept, *waiting))
     return replace(manifest, retired=waiting)
+
+
+def sweep_shelves(folder: Path, files: Iterable[str]) -> None:
+    """Remove what was derived of all files but these."""
+    stems = {Path(name).stem for name in files}
+    for entry in (folder / SHELVES).glob("*"):
+        if entry.name not in stems:
+            shutil.rmtree(entry, ignore_errors=True)

@@ -5,6 +5,7 @@ definitions and compared with their current versions, as publishing would; what 
 planner that plans the real thing, on versions that lie in a temporary folder.
 """
 
+import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -115,31 +116,38 @@ class _RolledBackError(Exception):
         self.seen = seen
 
 
-def make_plan(runtime: Runtime, configuration: Configuration, *, prune: bool = False, members: int = 0) -> Plan:
-    """Plan the files; of those who enter and leave at most `members` each are named. Raises ProblemsError, or what applying would raise."""
-    seen = _look(runtime, configuration, prune=prune)
+def make_plan(
+    runtime: Runtime, configuration: Configuration, *, prune: bool = False, members: int = 0, at_us: Mapping[str, int] | None = None
+) -> Plan:
+    """Plan the files; of those who enter and leave at most `members` each are named. `at_us` has an instant for spaces, now unless said.
+
+    Raises ProblemsError, or what applying would raise.
+    """
+    seen = _look(runtime, configuration, prune=prune, at_us=at_us or {})
     audiences: list[AudiencePlan] = []
     connections: list[ConnectionPlan] = []
+    answers: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="engage-plan-") as folder:
         for space in seen.spaces:
             looks = [look for look in seen.looks if look.work.connection.space_key == space.key]
             found = _Evaluating(runtime, space, Path(folder), members)
             audiences.extend(found.audiences())
             connections.extend(found.connections(looks))
+            answers.update(found.answers)
     changes = tuple(one for one in seen.done if one.verb != "unchanged")
-    return Plan(changes, len(seen.done) - len(changes), tuple(audiences), tuple(connections), seen.inputs)
+    return Plan(changes, len(seen.done) - len(changes), tuple(audiences), tuple(connections), replace(seen.inputs, answers=answers))
 
 
-def _look(runtime: Runtime, configuration: Configuration, *, prune: bool) -> _Seen:
+def _look(runtime: Runtime, configuration: Configuration, *, prune: bool, at_us: Mapping[str, int]) -> _Seen:
     try:
         with runtime.registry.change() as change:
             before = {space.key: (space.evaluate_at, space.facts) for space in list_spaces(change.c)}
             applied = change.c.begin_nested()
             done = apply_in(change, configuration, prune=prune, watch=True)
-            spaces = list(_spaces(runtime, change, done, before))
+            spaces = [replace(one, at_us=at_us.get(one.key, one.at_us)) for one in _spaces(runtime, change, done, before)]
             looks = list(_looks(runtime, change, done, spaces))
             applied.rollback()
-            about = About(_objects(done, looks), _evaluated(spaces))
+            about = About(_objects(done, looks), _evaluated(spaces), {one.key for one in spaces if one.facts is not None})
             inputs = read_inputs(change.c, runtime.settings, configuration, about, prune=prune)
             raise _RolledBackError(_Seen(done, spaces, looks, inputs))
     except _RolledBackError as end:
@@ -220,6 +228,7 @@ class _Evaluating:
     folder: Path
     members: int
     chains: dict[str, Chain] = field(default_factory=dict[str, Chain])
+    answers: dict[str, str] = field(default_factory=dict[str, str])
 
     def audiences(self) -> Iterator[AudiencePlan]:
         wanted = [one for one in self.space.everyone if isinstance(one, Audience) and one.key in self.space.histories]
@@ -249,7 +258,9 @@ class _Evaluating:
         try:
             members = find_suppressed(session, self.space.suppressed).take_out(found_members(result))
         except EngageError as error:
+            self._note(audience.key, str(error).encode())
             return replace(about, error=str(error), warnings=result.warnings)
+        self._note(audience.key, members.users.tobytes() + b"/" + members.accounts.tobytes())
         question = Question(audience, self.space.everyone, self.space.at_us, self.space.suppressed)
         asked = Preview(session, question, members, result.warnings, find_suppressed(session, ()))
         found = asked.compare(history)
@@ -267,6 +278,11 @@ class _Evaluating:
             would_be_held=_would_be_held(against, size),
             warnings=result.warnings,
         )
+
+    def _note(self, key: str, answer: bytes) -> None:
+        """Remember what the warehouse answered, if it was asked."""
+        if self.space.facts is not None:
+            self.answers[f"{self.space.key}/{key}"] = f"{self.space.at_us} {hashlib.sha256(answer).hexdigest()}"
 
     def _keep(self, history: History, found: Difference) -> None:
         """Write what was just compared as the version after the current one, beside links to those there are."""

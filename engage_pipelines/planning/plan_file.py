@@ -2,16 +2,18 @@
 
 import json
 import os
-from dataclasses import asdict, fields
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+from engage_pipelines.delivery.runtime import Runtime
 from engage_pipelines.domain.errors import ConflictError, InputError
 from engage_pipelines.planning.inputs import About, Inputs, moved, read_inputs
-from engage_pipelines.planning.plan import AudiencePlan, ConnectionPlan, Plan
+from engage_pipelines.planning.plan import AudiencePlan, ConnectionPlan, Plan, make_plan
 from engage_pipelines.registry.apply import Applied, apply_in
 from engage_pipelines.registry.change import Registry
-from engage_pipelines.registry.reading import read_configuration
+from engage_pipelines.registry.reading import Configuration, read_configuration
 from engage_pipelines.settings import Settings
 
 FORMAT = 1
@@ -51,13 +53,22 @@ def apply_plan(registry: Registry, settings: Settings, file: Path, *, facts_may_
     """
     folder, before = _read_plan(file)
     configuration = read_configuration(folder)
+    answers = {} if facts_may_move else _answers_again(Runtime(settings, registry), configuration, before)
     with registry.change() as change:
-        about = About(before.objects, before.versions)
-        now = read_inputs(change.c, settings, configuration, about, prune=before.prune)
+        about = About(before.objects, before.versions, {key.partition("/")[0] for key in before.answers})
+        now = replace(read_inputs(change.c, settings, configuration, about, prune=before.prune), answers=answers)
         found = moved(before, now, facts_may_move=facts_may_move)
         if found:
             raise ConflictError(f"The plan does not hold any more: {'; '.join(found)}.", f"Plan again: engage plan {folder} --out {file}")
         return apply_in(change, configuration, prune=before.prune)
+
+
+def _answers_again(runtime: Runtime, configuration: Configuration, before: Inputs) -> Mapping[str, str]:
+    """What the warehouses answer now, as of the instants of the plan."""
+    if not before.answers:
+        return {}
+    at_us = {key.partition("/")[0]: int(answer.partition(" ")[0]) for key, answer in before.answers.items()}
+    return make_plan(runtime, configuration, prune=before.prune, at_us=at_us).inputs.answers
 
 
 def _read_plan(file: Path) -> tuple[Path, Inputs]:
@@ -75,7 +86,7 @@ def _read_plan(file: Path) -> tuple[Path, Inputs]:
     given = data.get("inputs")
     if not isinstance(given, dict) or set(given) != {one.name for one in fields(Inputs)}:
         raise not_a_plan
-    if not all(isinstance(given[name], dict) for name in ("files", "objects", "facts", "versions")):
+    if not all(isinstance(given[name], dict) for name in ("files", "objects", "facts", "versions", "answers")):
         raise not_a_plan
     inputs = Inputs(**given)
     if inputs.hash != data.get("hash"):

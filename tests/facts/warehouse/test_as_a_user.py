@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.computing.desk import Desk
 from tests.facts.warehouse.shop import BY_HAND, DOCUMENT, MAPPING, apply_document
@@ -130,3 +131,29 @@ def test_visitors_are_told_by_their_anonymous_ids(desk: Desk, cursor: Any, capsy
     capsys.readouterr()
     assert desk.say("audience", "explain", "today", "v-1") == 0
     assert "v-1 is in today" in capsys.readouterr().out
+
+
+def test_a_plan_holds_until_other_members_would_be_in(desk: Desk, cursor: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    del (document := {**DOCUMENT, "space": dict(DOCUMENT["space"])})["space"]["evaluate_at"]
+    audience = {"key": "pros", "definition": "trait('plan') = 'pro'", "cadence": "manual"}
+    path = desk.folder / "shop.yaml"
+    path.write_text(yaml.safe_dump({**document, "audiences": [audience]}, sort_keys=False))
+
+    def say(*words: str) -> tuple[int, str]:
+        capsys.readouterr()
+        try:
+            code = desk.say(*words)
+        except SystemExit as end:
+            code = int(str(end.code))
+        return code, capsys.readouterr().err
+
+    assert say("plan", str(path), "--out", "one.plan")[0] == 2
+    cursor.execute("UPDATE shop.customers SET mail = 'other@x.test' WHERE customer_no = 1")
+    assert say("apply", "one.plan")[0] == 0
+    path.write_text(path.read_text().replace("'pro'", "'free'").replace("''pro''", "''free''"))
+    assert say("plan", str(path), "--out", "two.plan")[0] == 2
+    cursor.execute("UPDATE shop.customers SET plan_name = 'free' WHERE customer_no = 3")
+    code, said = say("apply", "two.plan")
+    assert code == 1
+    assert "the warehouse of shop moved: other members than planned would be in audience shop/pros" in " ".join(said.split())
+    assert say("apply", "two.plan", "--new-facts")[0] == 0

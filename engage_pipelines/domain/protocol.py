@@ -9,6 +9,7 @@ Rules, each needed by some history: `python -m engage_pipelines.testing.simulate
 are in `ownership`.
 
     by_address     The base is kept per address, so that moved, merged and shared identifiers need no rule of their own.
+    by_value       Another value of a trait is another state of its address, and told like an entry.
     exits_version  A range remembers up to which version exits were sent: they are owed to every address since then that the target lacks.
     keeps_base     A resync raises the replica's number and keeps the base, so exits are still owed while everyone is sent again.
     as_opened      A run works with the mappings, resync numbers and current version read together, under its lease.

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from engage_pipelines.domain.protocol import ExceptionKind, Settled, may_go
 from engage_pipelines.testing.simulation.outside import BrokenPromiseError, Outside, Place
-from engage_pipelines.testing.simulation.people import ACCOUNT, ACCOUNTS, ADDRESSES, People
+from engage_pipelines.testing.simulation.people import ACCOUNT, ACCOUNTS, ADDRESSES, People, State
 from engage_pipelines.testing.simulation.store import Replica, Store, Switch
 
 
@@ -12,14 +12,14 @@ from engage_pipelines.testing.simulation.store import Replica, Store, Switch
 class Checks:
     """The checks of one history.
 
-    `baseline` are the addresses that a connection without backfill holds unsaid, until a resync; `since` is the resync number from which
+    `baseline` is what a connection without backfill holds unsaid, until a resync; `since` is the resync number from which
     on a channel has every address; `gaps` are channels whose mapping was off while another of the replica sent exits.
     """
 
     store: Store
     outside: Outside
     people: People
-    baseline: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    baseline: dict[str, dict[str, State]] = field(default_factory=dict[str, dict[str, State]])
     since: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     gaps: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
 
@@ -38,8 +38,9 @@ class Checks:
             for address in (a for a in _all(replica.level) if a in settled.range and (a in want) in switch.sends):
                 if address not in want and not settled.sends_exits:
                     continue
-                if self._differs((replica.name, switch.channel, address), address in want):
-                    raise BrokenPromiseError(f"the base of {replica.name} says {address}={address in want}, {switch.channel} was not told")
+                state = self.people.state(replica.level, settled.target, address)
+                if self._differs((replica.name, switch.channel, address), state):
+                    raise BrokenPromiseError(f"the base of {replica.name} says {address}={state}, {switch.channel} was not told")
 
     def at_rest(self) -> None:
         """Everything is where it should be, but for listed exceptions, and nothing is kept that is not needed."""
@@ -65,9 +66,9 @@ class Checks:
         want = self.people.ids(replica.level, current)
         for switch in (one for one in switches if one.enabled):
             for address in _all(replica.level):
-                place = (replica.name, switch.channel, address)
-                if (address in want) in switch.sends and self._differs(place, address in want):
-                    raise BrokenPromiseError(f"{place} is {self.outside.holds.get(place)} at the destination, should be {address in want}")
+                place, state = (replica.name, switch.channel, address), self.people.state(replica.level, current, address)
+                if (address in want) in switch.sends and self._differs(place, state):
+                    raise BrokenPromiseError(f"{place} is {self.outside.holds.get(place)} at the destination, should be {state}")
                 if address in want and True in switch.sends and not replica.excepted(address):
                     self._check_resent(replica, place)
         if len(sends) == 2:
@@ -78,25 +79,28 @@ class Checks:
                 raise BrokenPromiseError(f"the base of {replica.name} has {len(replica.base)} rows at rest")
         if current and sends and any(row.version != current for row in replica.base):
             raise BrokenPromiseError(f"the base of {replica.name} rests at {replica.base}, current is v{current}")
-        self.baseline.get(replica.name, set()).intersection_update(want)
+        baseline = self.baseline.get(replica.name, {})
+        for address in [one for one, state in baseline.items() if state != self.people.state(replica.level, current, one)]:
+            del baseline[address]
 
     def _told_again(self, replica: Replica, settled: Settled) -> None:
         """A resync tells of those whom a connection without backfill began with."""
         if settled.resync_no:
-            baseline = self.baseline.get(replica.name, set())
-            baseline.difference_update([address for address in baseline if address in settled.range])
+            baseline = self.baseline.get(replica.name, {})
+            for address in [one for one in baseline if one in settled.range]:
+                del baseline[address]
 
     def _check_resent(self, replica: Replica, place: Place) -> None:
         told = self.outside.told.get(place)
         if told is not None and told.resync_no < replica.resync_no:
             raise BrokenPromiseError(f"{place} was not told again after resync {replica.resync_no}")
 
-    def _differs(self, place: Place, value: bool) -> bool:
+    def _differs(self, place: Place, value: State) -> bool:
         replica, channel, address = place
         if self.outside.holds.get(place, False) == value or self.store.replicas[replica].excepted(address):
             return False
         if value:
-            return address not in self.baseline.get(replica, ())
+            return self.baseline.get(replica, {}).get(address) != value
         return (replica, channel) not in self.gaps
 
 

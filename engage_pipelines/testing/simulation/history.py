@@ -20,6 +20,8 @@ ROUNDS_TO_REST = 1_500
 IDLE_S = RETRY_AFTER_S[-1] - 60
 LEAVE_SHARE = 0.25
 """Of the histories, those whose connection leaves in their course."""
+TRAIT_SHARE = 0.3
+"""Of the histories, those in which the values of a trait are sent."""
 BOTH = frozenset({True, False})
 SHAPES = {
     "identify": (Switch("identify", USER, "identify", "identify", BOTH),),
@@ -46,6 +48,10 @@ class History:
         self.mood = r.choice(MOODS)
         has_accounts = r.random() < 0.35
         self.people = People(r, has_accounts, with_former=r.random() < 0.5)
+        # chance of its own, so that the other histories stay as they were
+        own = random.Random(f"values {self.seed}")  # noqa: S311
+        if own.random() < TRAIT_SHARE:
+            self.people.with_values(own)
         for _ in range(2):
             self.people.churn()
         self._publish()
@@ -63,11 +69,13 @@ class History:
         self.checks = Checks(self.store, self.outside, self.people)
         if version:
             self.say(f"connected without backfill at v{version}")
-            self.checks.baseline = {one.name: set(self.people.ids(one.level, version)) for one in replicas.values()}
+            self.checks.baseline = {
+                one.name: {address: self.people.state(one.level, version, address) for address in self.people.ids(one.level, version)}
+                for one in replicas.values()
+            }
         self.owners: list[tuple[Owner, Turns]] = []
         self._beat_at = 0
         self._named = 0
-        # chance of its own, so that the other histories stay as they were
         own = random.Random(f"leaves {self.seed}")  # noqa: S311
         self._leaves_at = own.randrange(self.steps) if own.random() < LEAVE_SHARE else None
 

@@ -8,7 +8,7 @@ from engage_pipelines.delivery.generation_file import FrozenRecord
 from engage_pipelines.destinations.base import Accepted, Backoff, Bisect, Pause, Verdict
 from engage_pipelines.domain.ownership import SECOND_US
 from engage_pipelines.testing.simulation.moods import FATES, MOODS
-from engage_pipelines.testing.simulation.people import ACCOUNT, USER, People
+from engage_pipelines.testing.simulation.people import ACCOUNT, USER, People, State
 from engage_pipelines.testing.simulation.store import Generation, Store, View
 
 
@@ -20,7 +20,7 @@ class BrokenPromiseError(Exception):
 class Told:
     """The last record that was sent about an address in one channel."""
 
-    value: bool
+    value: State
     message_id: str
     target: int
     epoch: int
@@ -29,6 +29,11 @@ class Told:
 
 Place = tuple[str, str, str]
 """Replica, channel and address."""
+
+
+def state_of(record: FrozenRecord) -> State:
+    """What a record says of its address."""
+    return record.entered if record.digest is None else record.digest
 
 
 @dataclass
@@ -42,7 +47,7 @@ class Outside:
     is_flaky: bool = True
     epochs: dict[str, int] = field(default_factory=dict[str, int])
     poison: set[Place] = field(default_factory=set[Place])
-    holds: dict[Place, bool] = field(default_factory=dict[Place, bool])
+    holds: dict[Place, State] = field(default_factory=dict[Place, State])
     ever: set[Place] = field(default_factory=set[Place])
     told: dict[Place, Told] = field(default_factory=dict[Place, Told])
     checks_groups: bool = True
@@ -93,7 +98,7 @@ class Outside:
             if place in self.poison:
                 rejected[index] = "refused"
                 continue
-            self.holds[place] = record.entered
+            self.holds[place] = state_of(record)
             if record.entered:
                 self.ever.add(place)
         return rejected
@@ -102,8 +107,8 @@ class Outside:
         place, level = self._place(generation, record), self.store.replicas[generation.replica].level
         if self._bodies.setdefault(record.message_id, record.body) != record.body:
             raise BrokenPromiseError(f"two records under one id {record.message_id}")
-        if record.entered and record.address not in self.people.ids(level, view.current):
-            raise BrokenPromiseError(f"{place} is entered though v{view.current} no longer has it")
+        if record.entered and state_of(record) != self.people.state(level, view.current, record.address):
+            raise BrokenPromiseError(f"{place} is told {state_of(record)} though v{view.current} no longer has it so")
         self._check_repeat(place, level, generation, record)
         if record.entered and level == USER and self.checks_groups:
             self._check_groups(generation, record)
@@ -111,13 +116,13 @@ class Outside:
     def _check_repeat(self, place: Place, level: str, generation: Generation, record: FrozenRecord) -> None:
         """A state is told under one id, unless it was another in between, a resync was asked for, or mappings were switched."""
         target, resync_no, epoch = generation.settled.target, generation.settled.resync_no, self.epochs.get(generation.replica, 0)
-        before = self.told.get(place)
-        if before is not None and before.value == record.entered and before.message_id != record.message_id:
+        before, state = self.told.get(place), state_of(record)
+        if before is not None and before.value == state and before.message_id != record.message_id:
             versions = (n for n in self.people.between(before.target, target) if not self.people.is_held(n))
-            stayed = all((place[2] in self.people.ids(level, n)) == record.entered for n in versions)
+            stayed = all(self.people.state(level, n, place[2]) == state for n in versions)
             if stayed and before.resync_no == resync_no and before.epoch == epoch:
-                raise BrokenPromiseError(f"{place} is told {record.entered} under two ids, {before.message_id} and {record.message_id}")
-        self.told[place] = Told(record.entered, record.message_id, target, epoch, resync_no)
+                raise BrokenPromiseError(f"{place} is told {state} under two ids, {before.message_id} and {record.message_id}")
+        self.told[place] = Told(state, record.message_id, target, epoch, resync_no)
 
     def _check_groups(self, generation: Generation, record: FrozenRecord) -> None:
         accounts = self.store.replicas.get("accounts")

@@ -162,7 +162,8 @@ class Owner:
         yield
         level = self.store.replicas[left.replica].level
         waiting = [r for r in self._waiting(left) if r.entered]
-        gone = self.rules.overtaken({r.address for r in waiting}, left.planned_under, view.current, lambda n: self.people.ids(level, n))
+        entries = {r.address: r.digest for r in waiting} if self.people.values is not None else {r.address for r in waiting}
+        gone = self.rules.overtaken(entries, left.planned_under, view.current, lambda n: self.people.ids(level, n))
         rows = [LedgerRow(r.seq, r.seq, "overtaken", None, 0) for r in waiting if r.address in gone]
         if rows:
             self.say(f"g{left.id}: {sorted(gone)} overtaken")
@@ -235,9 +236,9 @@ class Owner:
                     continue
                 for change in (one for one in changes if one.value is value and one.address not in copied):
                     part, message_id = f"{switch.call[0]}{ordinal}", f"personas_{generation.id}:{seq}:{switch.call[0]}{ordinal}"
-                    body = f"{message_id} {change.address} {value}".encode()
+                    body = f"{message_id} {change.address} {change.said or value}".encode()
                     lane = f"{switch.name}{'+' if value else '-'}"
-                    yield FrozenRecord(seq, change.address, value, part, switch.call, lane, switch.channel, message_id, body)
+                    yield FrozenRecord(seq, change.address, value, part, switch.call, lane, switch.channel, message_id, body, change.said)
                     seq += 1
 
     def _copies(self, changes: Sequence[Change], exceptions: Sequence[ExceptionRow]) -> Iterator[FrozenRecord]:
@@ -378,7 +379,7 @@ def _goes_on(turns: Turns) -> bool:
 
 
 def _state(row: ExceptionRow) -> ExceptionState:
-    return ExceptionState(row.kind, row.value, row.retry_at)
+    return ExceptionState(row.kind, row.value, row.retry_at, row.digest)
 
 
 def _later(row: ExceptionRow, at: int) -> ExceptionRow:
@@ -390,4 +391,4 @@ def _numbered(record: FrozenRecord, seq: int) -> FrozenRecord:
 
 
 def _words(records: Sequence[FrozenRecord]) -> str:
-    return " ".join(f"{r.address}{'+' if r.entered else '-'}{r.part}" for r in records)
+    return " ".join(f"{r.address}{r.digest or ('+' if r.entered else '-')}{r.part}" for r in records)

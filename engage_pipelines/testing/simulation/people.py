@@ -1,16 +1,23 @@
-"""The customer's world: a handful of people under a handful of addresses that move, merge and are shared, and versions published of it."""
+"""The customer's world: a handful of people under a handful of addresses that move, merge and are shared, and versions published of it.
+
+In some worlds it is a trait that is sent: everybody who is in has a value, an address that several share that of the first of them.
+"""
 
 import random
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from engage_pipelines.domain.protocol import EMPTIED
+from engage_pipelines.domain.protocol import EMPTIED, said_in
 
 ADDRESSES = "abcde"
 MEMBERS = range(1, 6)
 ACCOUNTS = "XYZ"
 USER, ACCOUNT = "user", "account"
+VALUES = "PQR"
+
+State = str | bool
+"""What a destination holds of an address: whether it is in, of a trait the value, and False where there is none."""
 
 
 @dataclass
@@ -22,6 +29,7 @@ class Version:
     accounts: frozenset[str]
     of: Mapping[int, frozenset[str]]
     held: bool = False
+    values: Mapping[int, str] | None = None
 
     @cached_property
     def _ids(self) -> dict[tuple[str, bool], frozenset[str]]:
@@ -33,8 +41,19 @@ class Version:
             (ACCOUNT, True): self.accounts,
         }
 
-    def ids(self, level: str, *, with_former: bool) -> frozenset[str]:
-        return self._ids[level, with_former]
+    @cached_property
+    def _states(self) -> dict[tuple[str, bool], dict[str, str]]:
+        """The value of each address: of those who share one, the first member's."""
+        found: dict[tuple[str, bool], dict[str, str]] = {}
+        for level, former in ((USER, False), (USER, True), (ACCOUNT, False), (ACCOUNT, True)):
+            states = found[level, former] = {}
+            for m, addresses in sorted(self.members(level, with_former=former).items(), reverse=True):
+                states.update(dict.fromkeys(addresses, (self.values or {})[m]))
+        return found
+
+    def ids(self, level: str, *, with_former: bool) -> Collection[str]:
+        """The addresses, of a trait each with its value."""
+        return self._ids[level, with_former] if self.values is None else self._states[level, with_former]
 
     def members(self, level: str, *, with_former: bool) -> Mapping[int, frozenset[str]]:
         """The addresses of each member."""
@@ -59,9 +78,22 @@ class People:
     inside: set[int] = field(default_factory=set[int])
     matching: set[str] = field(default_factory=set[str])
     of: dict[int, set[str]] = field(default_factory=lambda: {m: set[str]() for m in MEMBERS})
+    values: dict[int, str] | None = None
     _former: dict[int, frozenset[str]] = field(default_factory=dict[int, frozenset[str]])
+    _chance_of_values: random.Random = field(default_factory=random.Random)
 
-    def ids(self, level: str, n: int) -> frozenset[str]:
+    def with_values(self, chance: random.Random) -> None:
+        """From now on everybody has a value, which changes by that chance."""
+        self.values = dict.fromkeys((*MEMBERS, *map(ord, ACCOUNTS)), VALUES[0])
+        self._chance_of_values = chance
+
+    def state(self, level: str, n: int, address: str) -> State:
+        """What a version says of an address."""
+        ids = self.ids(level, n)
+        said = said_in(ids, address)
+        return address in ids if said is None else said
+
+    def ids(self, level: str, n: int) -> Collection[str]:
         """The addresses of a version, none of a held one, nor of the one in which everyone has left."""
         if n == EMPTIED:
             return NOBODY.ids(level, with_former=False)
@@ -85,6 +117,9 @@ class People:
         """A few people come, go, move, merge, or share an address."""
         for _ in range(self.chance.randint(1, 4)):
             self._change_one(self.chance.choice(MEMBERS), self.chance.random())
+        if self.values is not None:
+            for _ in range(self._chance_of_values.randint(0, 3)):
+                self.values[self._chance_of_values.choice(list(self.values))] = self._chance_of_values.choice(VALUES)
 
     def publish(self) -> str:
         """A version of everybody as they are; held when less than half of the last published one."""
@@ -95,7 +130,7 @@ class People:
         seen = {m: before.users.get(m, frozenset[str]()) | before.former.get(m, frozenset[str]()) for m in users}
         former = {m: seen[m] - users[m] for m in users}
         of = {m: frozenset(self.of[m] & self.matching) for m in users}
-        version = Version(users, former, frozenset(self.matching), of)
+        version = Version(users, former, frozenset(self.matching), of, values=None if self.values is None else dict(self.values))
         version.held = len(before.users) >= 2 and len(users) * 2 < len(before.users)
         return self.add(version)
 
@@ -106,7 +141,8 @@ class People:
         if not version.held:
             self.current = n
         held = "held " if version.held else ""
-        people = " ".join(f"{m}:{''.join(sorted(a))}" for m, a in version.users.items())
+        values = version.values or {}
+        people = " ".join(f"{m}{values.get(m, '')}:{''.join(sorted(a))}" for m, a in version.users.items())
         return f"publish v{n} {held}{people} {''.join(sorted(version.accounts))}"
 
     def release(self) -> int | None:

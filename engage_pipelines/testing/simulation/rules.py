@@ -46,7 +46,7 @@ class Rules:
     yields: Callable[..., bool] = protocol.yields
     aim: Callable[[int, str], Aim] = Aim
     superseded: Callable[[Iterable[Change], int, int, Ids], dict[str, Unsent]] = protocol.superseded
-    overtaken: Callable[[Iterable[str], int, int, Ids], set[str]] = protocol.overtaken
+    overtaken: Callable[[Collection[str], int, int, Ids], set[str]] = protocol.overtaken
     keeps_message_id: Callable[[Change, ExceptionState | None], bool] = protocol.keeps_message_id
     move: Callable[[Sequence[BaseRow], Settled], tuple[BaseRow, ...]] = protocol.move
     outcome: Callable[..., Settlement] = outcome
@@ -72,6 +72,12 @@ def _by_member(replica: ReplicaState, step: Step, _known: Known, members: Member
             changes[address] = Change(address, False, True)
     sends = {True: replica.sends_entries, False: replica.sends_exits}
     return [change for address, change in sorted(changes.items()) if address in step.range and sends[change.value]]
+
+
+def _once(replica: ReplicaState, step: Step, known: Known, _members: Members) -> list[Change]:
+    """What would be owed if another value were nothing new."""
+    held = known.ids(step.base.version)
+    return [one for one in protocol.owed(replica, step, known) if not one.value or protocol.said_in(held, one.address) in (None, one.said)]
 
 
 def _impatient(replica: ReplicaState, step: Step, known: Known, _members: Members) -> list[Change]:
@@ -111,6 +117,7 @@ def _forgetful(records: Iterable[object], ledger: Sequence[LedgerRow], *rest: ob
 
 _OFF: Mapping[str, Mapping[str, object]] = {
     "by_address": {"owed": _by_member},
+    "by_value": {"owed": _once},
     "exits_version": {"move": lambda base, settled: protocol.move(base, replace(settled, sends_exits=True))},
     "keeps_base": {"keeps_base": False},
     "as_opened": {"as_opened": False},

@@ -40,7 +40,7 @@ class Steady:
         replica = Replica("users", USER, (BaseRow(FIRST_ADDRESS, version, version),))
         self.store = Store(self.rules, LeaseTimes(), [Switch("identify", USER, "identify", "identify", BOTH)], {"users": replica})
         self.outside = Outside(r, self.store, self.people, is_flaky=False)
-        self.checks = Checks(self.store, self.outside, self.people, baseline={"users": set(self.people.ids(USER, version))})
+        self.checks = Checks(self.store, self.outside, self.people, baseline={"users": dict.fromkeys(self.people.ids(USER, version), True)})
         if version:
             self._publish()
 

@@ -37,6 +37,10 @@ class _TraitGroup(click.Group):
         return super().get_command(ctx, cmd_name)
 
 
+_CONFLICTS = click.Choice(["latest", "list", "skip"])
+_CONFLICT_HELP = "What a user of several accounts has: the value of the latest Group call's account, a list of all values, or none."
+
+
 @click.group(cls=_TraitGroup)
 def trait() -> None:
     """Traits: values computed for people and accounts."""
@@ -87,6 +91,7 @@ def show_(key: str, *, output: str) -> None:
 @click.option(
     "--cadence", default="", help="A cron line in UTC, hourly, daily, manual or live; hourly, of a SELECT twice a day, unless said."
 )
+@click.option("--account-trait-conflict", type=_CONFLICTS, default="latest", show_default=True, help=_CONFLICT_HELP)
 def create(key: str, *, query: str | None, sql: str | None, level: str, **words: Any) -> None:
     """Make the trait KEY; it is computed at once."""
     definition, how = read_definition(query, sql)
@@ -102,6 +107,7 @@ def create(key: str, *, query: str | None, sql: str | None, level: str, **words:
 @click.option("--name", help="What people read.")
 @click.option("--description", help="What it is for.")
 @click.option("--cadence", help="A cron line in UTC, or hourly, daily, manual or live.")
+@click.option("--account-trait-conflict", type=_CONFLICTS, help=_CONFLICT_HELP)
 def update(key: str, *, query: str | None, sql: str | None, **given: Any) -> None:
     """Change the trait KEY; what is not named stays. Its key, type and level never change."""
     fields: TraitFields = {name: value for name, value in given.items() if value is not None}  # pyright: ignore[reportAssignmentType]

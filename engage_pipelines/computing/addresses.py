@@ -38,7 +38,10 @@ class Addresses:
 def rows_of(session: FactsSession, members: Members, level: Level, values: Values | None = None) -> str:
     """SQL for the rows of a version; of a trait with the member's value."""
     if values is not None:
-        return f"select r.*, v.value from ({rows_of(session, members, level)}) r join ({values.rows}) v using (member)"
+        valued = f"select '{level.value}' as level, member, value from ({values.rows})"
+        if values.on_users is not None:
+            valued += f" union all select 'user', member, value from ({values.on_users})"
+        return f"select r.*, v.value from ({rows_of(session, members, level)}) r join ({valued}) v using (level, member)"
     db = session.connection
     for name, ids in (("users_in", members.users), ("accounts_in", members.accounts)):
         db.register(f"{name}_array", pa.table({"member": pa.array(ids, pa.int64())}))

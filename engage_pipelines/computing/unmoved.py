@@ -61,7 +61,7 @@ class Inputs:
 def _meant(each: Computation) -> tuple[object, ...]:
     if isinstance(each, Audience):
         return (each.key, each.level, each.definition, each.empty_accounts, each.external_ids, each.events_since_us)
-    return (each.key, each.level, each.definition, each.type)
+    return (each.key, each.level, each.definition, each.type, each.conflict)
 
 
 def find_unmoved(registry: Registry, rows: Sequence[Row], inputs: Inputs, wanted: Sequence[Computation]) -> dict[str, Unmoved]:

@@ -62,6 +62,17 @@ class TraitType(StrEnum):
     SQL = "sql"
 
 
+class AccountTraitConflict(StrEnum):
+    """What a user of several accounts has of a trait of theirs: the value of the account with the latest Group call, all values, or none.
+
+    With `skip` those whose accounts agree have the value. Accounts without a value take no part.
+    """
+
+    LATEST = "latest"
+    LIST = "list"
+    SKIP = "skip"
+
+
 @dataclass(frozen=True, slots=True)
 class TraitComputation:
     """What it takes to evaluate a trait; `definition` is text in the query language, or a SELECT."""
@@ -71,6 +82,7 @@ class TraitComputation:
     level: Level
     definition: str
     type: TraitType = TraitType.COMPUTED
+    conflict: AccountTraitConflict = AccountTraitConflict.LATEST
 
 
 Computation = Audience | TraitComputation

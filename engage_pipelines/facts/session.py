@@ -7,7 +7,7 @@ Rows after `at_us` are invisible; links, merges and memberships are as they were
 |---|---|
 | users(member) | every profile that holds a user id or an e-mail trait |
 | accounts(member) | every account |
-| account_users(account, member) | present links between accounts and users, each once |
+| account_users(account, member, called_at) | present links between accounts and users, each once, with its last Group call |
 | identifiers(member, kind, id, current, first_at, last_at) | user_id, anonymous_id, group_id; email, current while the trait's value |
 | event_rows(member, event, ts, message_id, properties, context, source, kind) | properties and context as JSON text |
 | trait_rows(member, key, ts, message_id, value, level) | every value a trait ever had, as JSON text; level user or account |
@@ -42,8 +42,8 @@ _TABLES = {
         UNION SELECT member FROM trait_rows WHERE key = 'email' AND level = 'user' AND starts_with(value, '"') AND value <> '""'""",
     "accounts": "SELECT s.subject AS member FROM subjects_seen s WHERE s.kind = 'account'",
     "account_users": """
-        SELECT l.account, l.member FROM (
-            SELECT s.account_subject AS account, {member} AS member, arg_max(s."left", (s.ts, s.message_id)) AS gone
+        SELECT l.account, l.member, l.called_at FROM (
+            SELECT s.account_subject AS account, {member} AS member, arg_max(s."left", (s.ts, s.message_id)) AS gone, max(s.ts) AS called_at
             FROM {memberships} s {of_member_user} WHERE s.ts <= {at} GROUP BY ALL
         ) l SEMI JOIN users u ON u.member = l.member WHERE NOT l.gone""",
 }

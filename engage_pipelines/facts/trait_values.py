@@ -9,11 +9,12 @@ import pyarrow as pa
 
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.facts.audience_order import ReadableTrait
-from engage_pipelines.facts.bits import ids_of
+from engage_pipelines.facts.bits import Ids, ids_of
 from engage_pipelines.facts.combining import Combiner, Members
 from engage_pipelines.facts.known import Known, Relation
 from engage_pipelines.facts.leaves import columns_of, unreadable
 from engage_pipelines.facts.member_values import reduced_rows
+from engage_pipelines.facts.projection import on_users
 from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.facts.sql_traits import select_values
 from engage_pipelines.facts.store import quoted
@@ -25,11 +26,13 @@ _numbers = count()
 class Values:
     """The values of those who have one; `rows` is SQL over the session for member and value, JSON text.
 
-    `missing` is the value, if any, of profiles that cannot have one of their own: those that nobody has identified.
+    `missing` is the value, if any, of profiles that cannot have one of their own: those that nobody has identified. `on_users` is, of
+    traits of accounts, SQL for the values of their users.
     """
 
     rows: str
     missing: str | None = None
+    on_users: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ def evaluate_trait(session: FactsSession, each: ReadableTrait, known: Known) -> 
         return _selected(session, each)
     found = reduced_rows(each.definition.scalar, each.trait.level, session.events, known)
     relation = Relation(keep_rows(session, found.rows), found.missing)
-    return FoundValues(Values(_of_everyone(relation, each.trait.level), found.missing), relation)
+    return FoundValues(_values(each, relation, found.missing), relation)
 
 
 def _selected(session: FactsSession, each: ReadableTrait) -> FoundValues:
@@ -56,7 +59,12 @@ def _selected(session: FactsSession, each: ReadableTrait) -> FoundValues:
     except duckdb.Error as error:
         raise unreadable(error) from error
     relation = Relation(keep_rows(session, found.rows))
-    return FoundValues(Values(_of_everyone(relation, each.trait.level)), relation, found.warnings)
+    return FoundValues(_values(each, relation), relation, found.warnings)
+
+
+def _values(each: ReadableTrait, relation: Relation, missing: str | None = None) -> Values:
+    rows = _of_everyone(relation, each.trait.level)
+    return Values(rows, missing, on_users(rows, each.trait.conflict) if each.trait.level is Level.ACCOUNT else None)
 
 
 def keep_rows(session: FactsSession, query: str) -> str:
@@ -83,10 +91,15 @@ def _of_everyone(relation: Relation, level: Level) -> str:
 
 
 def members_of(session: FactsSession, values: Values, level: Level) -> Members:
-    """Those who have a value."""
-    ids = ids_of(columns_of(session, f"SELECT member FROM ({values.rows}) ORDER BY member")["member"])
-    nobody = np.zeros(0, dtype=np.int64)
-    return Members(ids, nobody) if level is Level.USER else Members(nobody, ids)
+    """Those who have a value; of accounts their users too."""
+    ids = _ids(session, values.rows)
+    if level is Level.USER:
+        return Members(ids, np.zeros(0, dtype=np.int64))
+    return Members(_ids(session, values.on_users or values.rows), ids)
+
+
+def _ids(session: FactsSession, rows: str) -> Ids:
+    return ids_of(columns_of(session, f"SELECT member FROM ({rows}) ORDER BY member")["member"])
 
 
 def keep_membership(session: FactsSession, known: Known, combiner: Combiner, key: str) -> None:

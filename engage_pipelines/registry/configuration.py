@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 
-from engage_pipelines.domain.computation import LEVELS, Level, TraitType
+from engage_pipelines.domain.computation import LEVELS, AccountTraitConflict, Level, TraitType
 from engage_pipelines.domain.query.instants import instant_us
 from engage_pipelines.domain.warehouse_mapping import WarehouseFacts
 from engage_pipelines.registry.cadence import DEFAULT_CADENCE
@@ -112,6 +112,10 @@ class TraitEntry(Entry):
     description: str = ""
     cadence: str = Field("", description="A cron line in UTC, hourly, daily, manual, live; hourly, of a SELECT twice a day, unless said.")
     enabled: bool = Field(True, description="false: not computed.")
+    account_trait_conflict: AccountTraitConflict = Field(
+        AccountTraitConflict.LATEST,
+        description="What a user of several accounts has: the value of the latest Group call's account, a list of all, or with skip none.",
+    )
 
 
 class MappingEntry(Entry):

@@ -191,6 +191,7 @@ def _trait(change: Change, of: Row, entry: TraitEntry) -> Applied:
         definition=entry.definition,
         cadence=usual_cadence(new),
         enabled=entry.enabled,
+        account_trait_conflict=entry.account_trait_conflict,
     )
     return Applied("trait", entry.key, _own(change, computation, before)[1])
 

@@ -188,6 +188,7 @@ def _trait(row: Row) -> dict[str, Any]:
         "type": str(type_of_trait(row)),
         "definition": row.definition,
         "cadence": row.cadence,
+        "account_trait_conflict": row.options.get("account_trait_conflict", ""),
     }
     return {**_without_empty(made), **({} if row.enabled else {"enabled": False})}
 

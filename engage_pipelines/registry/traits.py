@@ -6,8 +6,8 @@ from typing import Any, TypedDict, Unpack
 
 import sqlalchemy as sa
 
-from engage_pipelines.domain.computation import Computation, Level, TraitComputation, TraitType, check_key
-from engage_pipelines.domain.errors import ConflictError, NotFoundError
+from engage_pipelines.domain.computation import AccountTraitConflict, Computation, Level, TraitComputation, TraitType, check_key
+from engage_pipelines.domain.errors import ConfigurationError, ConflictError, NotFoundError
 from engage_pipelines.registry.cadence import DEFAULT_CADENCE, check_cadence
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.computations import as_audience, cancel_computing, check_key_is_free, connected_destinations
@@ -16,6 +16,8 @@ from engage_pipelines.registry.live import check_live
 from engage_pipelines.registry.lookup import Row, computation_or_none
 from engage_pipelines.registry.nearest import did_you_mean
 from engage_pipelines.registry.tables import computation
+
+CONFLICT = "account_trait_conflict"
 
 SQL_CADENCE = "0 */12 * * *"
 """SELECTs read everything they like, so they run twice a day unless people say otherwise."""
@@ -33,6 +35,8 @@ class NewTrait:
     description: str = ""
     cadence: str = ""
     enabled: bool = True
+    account_trait_conflict: AccountTraitConflict = AccountTraitConflict.LATEST
+    """What a user of several accounts has of it, where it is one of accounts."""
 
 
 class TraitFields(TypedDict, total=False):
@@ -43,11 +47,33 @@ class TraitFields(TypedDict, total=False):
     definition: str
     cadence: str
     enabled: bool
+    account_trait_conflict: AccountTraitConflict
+
+
+def conflict_of(row: Row) -> AccountTraitConflict:
+    """What a user of several accounts has of a trait of theirs."""
+    return AccountTraitConflict(row.options.get(CONFLICT, AccountTraitConflict.LATEST))
+
+
+def check_conflict(conflict: str, level: Level, how: TraitType) -> AccountTraitConflict:
+    """Raises ConfigurationError where it is no answer, or the trait has no such question."""
+    if conflict not in list(AccountTraitConflict):
+        raise ConfigurationError(f"{CONFLICT} cannot be {conflict!r}.", f"Write {', '.join(AccountTraitConflict)}.")
+    found = AccountTraitConflict(conflict)
+    if found is not AccountTraitConflict.LATEST and level is not Level.ACCOUNT:
+        raise ConfigurationError(f"{CONFLICT} is {found}, and the trait is one of users.", "Leave it out.")
+    if found is AccountTraitConflict.LIST and how is TraitType.SQL:
+        raise ConfigurationError(f"{CONFLICT} is list, and each column of a SELECT is one value.", "Write latest or skip.")
+    return found
+
+
+def _options(how: TraitType, conflict: AccountTraitConflict) -> dict[str, str]:
+    return {"type": str(how), **({} if conflict is AccountTraitConflict.LATEST else {CONFLICT: str(conflict)})}
 
 
 def as_trait(row: Row) -> TraitComputation:
     """What it takes to evaluate it."""
-    return TraitComputation(row.id, row.key, Level(row.level), row.definition, type_of_trait(row))
+    return TraitComputation(row.id, row.key, Level(row.level), row.definition, type_of_trait(row), conflict_of(row))
 
 
 def as_computation(row: Row) -> Computation:
@@ -106,7 +132,7 @@ def create_trait(change: Change, space: Row, new: NewTrait) -> Row:
         "name": new.name or new.key,
         "description": new.description,
         "cadence": check_cadence(usual_cadence(new)),
-        "options": {"type": str(new.type)},
+        "options": _options(new.type, check_conflict(new.account_trait_conflict, new.level, new.type)),
         "enabled": new.enabled,
     }
     check_live(change.c, space, values["cadence"], TraitComputation("", new.key, new.level, new.definition, new.type))
@@ -124,6 +150,9 @@ def update_trait(change: Change, space: Row, key: str, **fields: Unpack[TraitFie
     wanted: dict[str, Any] = dict(fields)
     if "cadence" in wanted:
         wanted["cadence"] = check_cadence(wanted["cadence"])
+    if CONFLICT in wanted:
+        conflict = check_conflict(wanted.pop(CONFLICT), Level(row.level), type_of_trait(row))
+        wanted["options"] = _options(type_of_trait(row), conflict)
     new = {name: value for name, value in wanted.items() if getattr(row, name) != value}
     if not new:
         return row
@@ -134,7 +163,7 @@ def update_trait(change: Change, space: Row, key: str, **fields: Unpack[TraitFie
         check_live(change.c, space, new.get("cadence", row.cadence), meant)
     change.record("update", f"trait {space.key}/{key}", before={name: getattr(row, name) for name in new}, after=new)
     updated = change.update(computation, row.id, new)
-    if new.keys() & {"definition", "enabled"} and updated.enabled:
+    if new.keys() & {"definition", "enabled", "options"} and updated.enabled:
         change.compute_soon(space.id, [row.id])
     return updated
 

@@ -158,6 +158,50 @@ def test_one_that_fails_takes_those_that_read_it_along_and_nobody_else(shop: Des
     assert "is of accounts, and this is asked of users" in str(states["wrong"].error)
 
 
+def on_users(desk: Desk, key: str) -> dict[str, str]:
+    """By user id, the values that the newest version of a trait of accounts has on users."""
+    registry = desk.registry()
+    history = Questions(desk.settings, registry.database, "default").history(key, find=find_trait)
+    rows = history.chain.rows(history.chain.versions[-1].n, "level = 'user' and starts_with(address, 'user_id:')")
+    with reading(history) as db:
+        found = db.execute(f"SELECT substr(address, 9), value FROM ({rows}) ORDER BY 1").fetchall()
+    registry.database.close()
+    return dict(found)
+
+
+@pytest.mark.parametrize(
+    ("conflict", "expected"),
+    [
+        pytest.param("latest", {"ann": "2", "bo": "3", "cy": "2"}, id="the account of the latest Group call"),
+        pytest.param("list", {"ann": "[2,3]", "bo": "[3]", "cy": "[2]"}, id="a list of all values"),
+        pytest.param("skip", {"bo": "3", "cy": "2"}, id="none where they disagree"),
+    ],
+)
+def test_a_trait_of_accounts_is_a_value_of_each_of_their_users(shop: Desk, conflict: str, expected: dict[str, str]) -> None:
+    """`cy` has no events; `ann` is in two accounts, and then leaves the one that she was in last."""
+    shop.ingest({**group("ann", "idle"), "timestamp": "2026-01-20T00:00:00Z"})
+    made = shop.say(
+        "trait", "create", "orders", "--type", "ACCOUNTS", "--query", "event('Order').count()", "--account-trait-conflict", conflict
+    )
+    assert made == 0
+    assert [(each.size, each.users) for each in shop.compute("orders")] == [(2, len(expected))]
+    assert values(shop, "orders") == {"acme": 3, "idle": 2}
+    assert on_users(shop, "orders") == expected
+    shop.ingest({**group("ann", "idle"), "timestamp": "2026-01-21T00:00:00Z", "context": {"left": True}})
+    shop.compute("orders")
+    of_list = {"ann": "[3]", "bo": "[3]", "cy": "[0]"}
+    assert on_users(shop, "orders") == (of_list if conflict == "list" else {"ann": "3", "bo": "3", "cy": "0"})
+
+
+def test_what_a_user_of_several_accounts_has_is_asked_of_traits_of_accounts_alone(shop: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    refused = ["trait", "create", "x", "--account-trait-conflict", "list"]
+    assert shop.say(*refused, "--query", "event('Order').count()") == 1
+    assert shop.say(*refused, "--type", "ACCOUNTS", "--sql", "SELECT group_id, 1 AS tier FROM accounts") == 1
+    said = capsys.readouterr().err
+    assert "account_trait_conflict is list, and the trait is one of users." in said
+    assert "account_trait_conflict is list, and each column of a SELECT is one value." in said
+
+
 def test_a_trait_is_connected_where_values_are_taken_and_refused_elsewhere(shop: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     shop.say("trait", "create", "orders", "--query", "event('Order').count()")
     shop.say("destination", "create", "hook", "--type", "webhook", "--set", "url=http://127.0.0.1:9")

@@ -112,6 +112,25 @@ def test_the_value_of_an_account_goes_into_a_group(world: World):
     ]
 
 
+def test_a_value_of_accounts_reaches_their_users_after_the_accounts(world: World):
+    world.trait("arr", Level.ACCOUNT)
+    world.destination()
+    connected = world.connect("arr")
+    assert connected.connection.calls == ["group", "identify"]
+    users: Members = {1: ["user_id:ann"], 2: ["user_id:silent", "email:s@x.test"]}
+    world.publish(users, {9: ["group_id:acme"]}, key="arr", values={9: 50, 1: 50, 2: 50})
+    world.sync_until_done(connected.connection.id)
+    world.publish({2: users[2]}, {9: ["group_id:acme"]}, key="arr", values={9: 50, 2: 70})
+    world.sync_until_done(connected.connection.id)
+    assert [(r.get("groupId") or r["userId"], r["traits"]) for r in world.recorder.records] == [
+        ("acme", {"arr": 50}),
+        ("ann", {"arr": 50}),
+        ("silent", {"email": "s@x.test", "arr": 50}),
+        ("ann", {"arr": None}),
+        ("silent", {"email": "s@x.test", "arr": 70}),
+    ]
+
+
 def test_of_a_value_that_was_refused_the_newest_is_sent_and_no_older_one(world: World, connected: str):
     world.recorder.script = lambda batch: Accepted({i: "no" for i, r in enumerate(batch) if r["traits"]["spend"] == "A"})
     publish(world, {1: "A", 2: 1})

@@ -93,9 +93,8 @@ class Attempt:
 
     def failures(self) -> int:
         """How many attempts failed before this one."""
-        with self.registry.database.read() as c:
-            row = self._row(c)
-            return row.failures if row else 0
+        row = self.registry.database.ask(self._row)
+        return row.failures if row else 0
 
     def began_at_us(self, c: sa.Connection) -> int:
         """When the run began."""

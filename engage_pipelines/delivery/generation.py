@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
+import sqlalchemy as sa
 
 from engage_pipelines.delivery import generation_file, state
+from engage_pipelines.delivery import ledger as ledgers
 from engage_pipelines.delivery.acknowledging import joined
 from engage_pipelines.delivery.batches import pending, runs_of
 from engage_pipelines.delivery.freeze import write
@@ -20,7 +22,7 @@ from engage_pipelines.delivery.plan import Planner, connect
 from engage_pipelines.delivery.render import Renderer
 from engage_pipelines.delivery.rows import Rows
 from engage_pipelines.delivery.send import NoAnswerError, Sender
-from engage_pipelines.delivery.state import GenerationRow, LedgerRow
+from engage_pipelines.delivery.state import ExceptionRow, GenerationRow, LedgerRow
 from engage_pipelines.delivery.stopping import PausedError, StoppedError
 from engage_pipelines.delivery.work import Work
 from engage_pipelines.destinations.base import Accepted, ListRow, Pause, Stop
@@ -58,11 +60,7 @@ def start(hands: Hands, replica: ReplicaState, step: Step) -> GenerationRow | No
     """Plan a step and open its generation; None when nothing was owed and the base alone had to move, or not even that."""
     work, lease = hands.work, hands.lease
     _wait_until_quiet(hands)
-    with work.runtime.database.read() as c:
-        exceptions = state.load_exceptions(c, work.connection.id, replica.name)
-        now = work.runtime.database.now_us(c)
-        # nobody evaluated the version in which all have left: it is as of now
-        evaluated_at = now if step.target == EMPTIED else state.evaluated_at(c, work.connection.computation_id, step.target)
+    exceptions, now, evaluated_at = work.runtime.database.ask(lambda c: _before_planning(c, work, step))
     with hands.planner(work, replica.level) as planner:
         limit = None if work.type.writes_whole_list(work.settings) else work.runtime.max_changes
         planned = planner.plan(replica, step, exceptions, now_us=now, limit=limit)
@@ -70,12 +68,12 @@ def start(hands: Hands, replica: ReplicaState, step: Step) -> GenerationRow | No
             stale = planner.stale_left_out(exceptions, planned.settled)
             waiting = idle(exceptions, planned.settled.range, now)
             again = now + RETRY_AFTER_S[-1] * SECOND_US
-            state.move_base(lease, replica.name, planned.settled, stale=stale, idle=waiting, retry_at_us=again)
+            ledgers.move_base(lease, replica.name, planned.settled, stale=stale, idle=waiting, retry_at_us=again)
             return None
         if is_behind(step.target, work.connection.current):
             planner.mark_superseded(work.connection.current)
         current = work.connection.current
-        generation = state.reserve(lease, step, planned.settled, current=current, made_with=work.made_with, now_us=now)
+        generation = ledgers.reserve(lease, step, planned.settled, current=current, made_with=work.made_with, now_us=now)
         renderer = Renderer(
             generation=generation.id,
             level=replica.level,
@@ -86,11 +84,19 @@ def start(hands: Hands, replica: ReplicaState, step: Step) -> GenerationRow | No
         )
         with GenerationWriter(work.path(generation.id), has_values=work.chain.has_values) as writer:
             unsent = write(renderer, planner.db, writer, exceptions, work.folder)
-    state.open_generation(lease, generation.id, writer.count, unsent)
+    ledgers.open_generation(lease, generation.id, writer.count, unsent)
     hands.log(
         f"generation={generation.id} kind={step.kind} level={replica.level} version={version_word(step.target)} records={writer.count}"
     )
     return replace(generation, state="open")
+
+
+def _before_planning(c: sa.Connection, work: Work, step: Step) -> tuple[list[ExceptionRow], int, int]:
+    """The exceptions of the step's replica, the time, and the instant that the step's target is as of."""
+    now = work.runtime.database.now_us(c)
+    # nobody evaluated the version in which all have left: it is as of now
+    as_of = now if step.target == EMPTIED else state.evaluated_at(c, work.connection.computation_id, step.target)
+    return state.load_exceptions(c, work.connection.id, step.replica), now, as_of
 
 
 def adopt(hands: Hands, generation: GenerationRow, level: str) -> None:
@@ -104,7 +110,7 @@ def adopt(hands: Hands, generation: GenerationRow, level: str) -> None:
         gone = planner.overtaken(columns[0], work.connection.current, columns[1] if work.chain.has_values else None)
     rows = [LedgerRow(lo, hi, "overtaken", None, 0) for one in entries for lo, hi in runs_of(one.seqs[one.is_in("address", gone)])]
     if rows:
-        state.acknowledge(hands.lease, generation.id, rows)
+        ledgers.acknowledge(hands.lease, generation.id, rows)
         hands.log(f"generation={generation.id} overtaken={sum(row.hi - row.lo + 1 for row in rows)}")
 
 
@@ -144,30 +150,33 @@ def settle(hands: Hands, generation: GenerationRow, level: str) -> Mapping[str, 
     """Close a generation whose records are all answered: the base moves, failures become exceptions. Gives records by call and fate."""
     work = hands.work
     settled = Settled(Range(generation.lo, generation.hi), generation.target, generation.sends_exits, generation.resync_no)
-    with work.runtime.database.read() as c:
-        exceptions = state.load_exceptions(c, work.connection.id, generation.replica)
-        ledger = state.load_ledger(c, generation.id)
-        now = work.runtime.database.now_us(c)
+    database = work.runtime.database
+    exceptions, ledger, now = database.ask(
+        lambda c: (
+            state.load_exceptions(c, work.connection.id, generation.replica),
+            state.load_ledger(c, generation.id),
+            database.now_us(c),
+        )
+    )
     rows = generation_file.rows_of(work.path(generation.id), generation_file.FATES)
     result = outcome_of_rows(rows, ledger, exceptions, generation=generation.id, now_us=now)
     if any(row.kind == "left_out" for row in exceptions):
         with hands.planner(work, level) as planner:
             result = replace(result, clear=[*result.clear, *planner.stale_left_out(exceptions, settled)])
-    state.settle(hands.lease, generation, settled, result, now_us=now)
+    ledgers.settle(hands.lease, generation, settled, result, now_us=now)
     _drop_files(hands, {generation.id, *(row.generation for row in exceptions)})
     return result.counts
 
 
 def give_up(hands: Hands, generation: GenerationRow) -> None:
     """Abandon a generation that was never opened, with the file that its planner may have left."""
-    state.abandon(hands.lease, generation.id)
+    ledgers.abandon(hands.lease, generation.id)
     hands.work.path(generation.id).unlink(missing_ok=True)
 
 
 def _drop_files(hands: Hands, numbers: set[int]) -> None:
     """Of these settled generations only files stay whose records are kept as exceptions."""
-    with hands.work.runtime.database.read() as c:
-        needed = state.generations_of_exceptions(c, hands.work.connection.id)
+    needed = hands.work.runtime.database.ask(lambda c: state.generations_of_exceptions(c, hands.work.connection.id))
     for number in numbers - needed:
         hands.work.path(number).unlink(missing_ok=True)
 
@@ -183,7 +192,7 @@ def _deliver_list(hands: Hands, generation: GenerationRow, level: str) -> None:
     hands.lease.answered(deadline)
     if isinstance(verdict, Accepted):
         ranges = [found for rows in pending_rows(hands, generation, ["seq"]) for found in runs_of(rows.seqs)]
-        state.acknowledge(hands.lease, generation.id, joined([LedgerRow(lo, hi, "delivered", None, 1) for lo, hi in ranges]))
+        ledgers.acknowledge(hands.lease, generation.id, joined([LedgerRow(lo, hi, "delivered", None, 1) for lo, hi in ranges]))
         return
     if isinstance(verdict, Stop):
         raise SyncStoppedError(verdict.reason, verdict.remedy)
@@ -204,8 +213,7 @@ def _list_row(address: str, email: str | None) -> ListRow:
 
 def pending_rows(hands: Hands, generation: GenerationRow, columns: Sequence[str] | None = None) -> Iterator[Rows]:
     """The rows that have no answer yet, all columns of them or some."""
-    with hands.work.runtime.database.read() as c:
-        ledger = state.load_ledger(c, generation.id)
+    ledger = hands.work.runtime.database.ask(lambda c: state.load_ledger(c, generation.id))
     return pending(generation_file.rows_of(hands.work.path(generation.id), columns), ledger)
 
 
@@ -221,9 +229,10 @@ class _Progress:
     """Tells every few seconds how far a generation is, at what rate, and how long it will take."""
 
     def __init__(self, hands: Hands, generation: GenerationRow) -> None:
-        with hands.work.runtime.database.read() as c:
-            self._total = state.record_count(c, generation.id)
-            done = sum(row.hi - row.lo + 1 for row in state.load_ledger(c, generation.id))
+        self._total, ledger = hands.work.runtime.database.ask(
+            lambda c: (state.record_count(c, generation.id), state.load_ledger(c, generation.id))
+        )
+        done = sum(row.hi - row.lo + 1 for row in ledger)
         self._hands, self._generation = hands, generation
         self._done = self._done_before = done
         self._began = self._told = time.monotonic()

@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import sqlalchemy as sa
 
@@ -18,6 +19,8 @@ from engage_pipelines.domain.errors import BusyError, LeaseLostError, StateError
 from engage_pipelines.domain.ownership import SECOND_US, LeaseTimes, Unanswered, lets_go_until, may_take, outlives
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.tables import connection as connections
+
+T = TypeVar("T")
 
 USUAL_TIMES = LeaseTimes()
 CLOCK_HOLDS_S = 0.05
@@ -54,13 +57,13 @@ class Lease:
             self._let_go(self._database if error is None else self._at_once)
 
     def _let_go(self, database: Database) -> None:
-        with database.write() as c:
+        mine = sa.and_(connections.c.id == self.connection_id, connections.c.token == self.token)
+
+        def body(c: sa.Connection) -> None:
             until = lets_go_until(self._unanswered, database.now_us(c))
-            c.execute(
-                sa.update(connections)
-                .where(connections.c.id == self.connection_id, connections.c.token == self.token)
-                .values(lease_until=until, lease_owner=None)
-            )
+            c.execute(sa.update(connections).where(mine).values(lease_until=until, lease_owner=None))
+
+        database.tell(body)
 
     @contextmanager
     def write(self) -> Generator[sa.Connection]:
@@ -68,14 +71,14 @@ class Lease:
         with self._fenced(self._database) as c:
             yield c
 
-    def write_again(self, body: Callable[[sa.Connection], object]) -> None:
+    def tell(self, body: Callable[[sa.Connection], T]) -> T:
         """The same for a body that comes to the same when it is repeated: a database that goes away in the middle of it is waited for."""
 
-        def once() -> None:
+        def once() -> T:
             with self.write() as c:
-                body(c)
+                return body(c)
 
-        self._database.again(once)
+        return self._database.again(once)
 
     @contextmanager
     def _fenced(self, database: Database) -> Generator[sa.Connection]:
@@ -152,7 +155,8 @@ def acquire(
     times.check()
     first_seen: int | None = None
     while True:
-        lease, until_us, wait_s = database.again(lambda: _try_to_take(database, connection_id, owner, times))
+        taking = _Taking(database, connection_id, owner, times)
+        lease, until_us, wait_s = database.tell(taking)
         if lease is not None:
             return lease
         if first_seen is not None and until_us > first_seen:
@@ -161,19 +165,29 @@ def acquire(
         sleep(min(wait_s, times.heartbeat_s + 1))
 
 
-def _try_to_take(database: Database, connection_id: str, owner: str, times: LeaseTimes) -> tuple[Lease | None, int, float]:
-    """The lease, or until when another has it and how many seconds that is."""
-    with database.write() as c:
-        row = c.execute(
-            sa.select(connections.c.token, connections.c.lease_until).where(connections.c.id == connection_id).with_for_update()
-        ).one()
-        now = database.now_us(c)
+@dataclass(slots=True)
+class _Taking:
+    """One try to take the lease, which knows its own writing again where the answer to the commit was lost."""
+
+    database: Database
+    connection_id: str
+    owner: str
+    times: LeaseTimes
+    wrote: tuple[int, int, str] | None = None
+
+    def __call__(self, c: sa.Connection) -> tuple[Lease | None, int, float]:
+        """The lease, or until when another has it and how many seconds that is."""
+        mine, con = connections.c.id == self.connection_id, connections.c
+        row = c.execute(sa.select(con.token, con.lease_until, con.lease_owner).where(mine).with_for_update()).one()
+        if self.wrote == tuple(row):
+            return self._lease(row.token, row.lease_until), row.lease_until, 0.0
+        now = self.database.now_us(c)
         if not may_take(row.lease_until, now):
             return None, row.lease_until, (row.lease_until - now) / SECOND_US
-        until = times.renewed_until(now)
-        c.execute(
-            sa.update(connections)
-            .where(connections.c.id == connection_id)
-            .values(token=row.token + 1, lease_owner=owner, lease_until=until)
-        )
-    return Lease(database, connection_id, row.token + 1, until_us=until, times=times), until, 0.0
+        token, until = row.token + 1, self.times.renewed_until(now)
+        c.execute(sa.update(connections).where(mine).values(token=token, lease_owner=self.owner, lease_until=until))
+        self.wrote = (token, until, self.owner)
+        return self._lease(token, until), until, 0.0
+
+    def _lease(self, token: int, until_us: int) -> Lease:
+        return Lease(self.database, self.connection_id, token, until_us=until_us, times=self.times)

@@ -8,11 +8,13 @@ the old list), everyone is sent to the new one, exits that are owed too, and con
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 
 from engage_pipelines.delivery import generation as generations
+from engage_pipelines.delivery import ledger as ledgers
 from engage_pipelines.delivery import state
 from engage_pipelines.delivery.batches import runs_of
 from engage_pipelines.delivery.generation import Hands
@@ -78,29 +80,36 @@ def made_again(hands: Hands, there: There | None = None) -> Hands:
     """Give the connection another list, `there` or one that is found by name or made now, and owe it everyone."""
     before, after = hands.work.connection.external_id, there or _found_or_made(hands)
     _end_open_generation(hands)
-    with hands.lease.write() as c:
-        now = hands.work.runtime.database.now_us(c)
-        said = (
-            f"Its list {before} was gone at the destination on {to_iso(now)[:10]}; it is {after.id} since then, and everyone is sent to it."
-        )
-        e, mine = t.exception.c, t.exception.c.connection_id == hands.work.connection.id
-        anew = sa.case((e.seq >= 0, -e.seq - 1), else_=e.seq)
-        c.execute(sa.update(t.exception).where(mine, e.kind != "left_out").values(kind="retryable", retry_at=now, seq=anew))
-        raise_resync(c, hands.work.connection.id)
-        _write(c, hands, after, now, note=said)
+    now = hands.work.runtime.now_us()
+    said = f"Its list {before} was gone at the destination on {to_iso(now)[:10]}; it is {after.id} since then, and everyone is sent to it."
+    hands.lease.tell(lambda c: _owe_everyone(c, hands, after, now_us=now, note=said))
     hands.log(said)
     return _opened_again(hands)
 
 
+def _owe_everyone(c: sa.Connection, hands: Hands, after: There, *, now_us: int, note: str) -> None:
+    """Once alone: where the connection has the list already, a commit went through whose answer was lost."""
+    con, mine = t.connection.c, hands.work.connection.id
+    if c.execute(sa.select(con.external_id).where(con.id == mine)).scalar_one() == after.id:
+        return
+    e = t.exception.c
+    anew = sa.case((e.seq >= 0, -e.seq - 1), else_=e.seq)
+    kept = sa.and_(e.connection_id == mine, e.kind != "left_out")
+    c.execute(sa.update(t.exception).where(kept).values(kind="retryable", retry_at=now_us, seq=anew))
+    raise_resync(c, mine)
+    _write(c, hands, after, now_us, note=note)
+
+
 def _end_open_generation(hands: Hands) -> None:
     """What has no answer may have been told to the list that is gone: it is kept, and goes to the new one."""
-    with hands.work.runtime.database.read() as c:
-        left = state.unsettled_generation(c, hands.work.connection.id)
-        levels = {replica.name: replica.level for replica in hands.work.replicas(c)}
+    left, replicas = hands.work.runtime.database.ask(
+        lambda c: (state.unsettled_generation(c, hands.work.connection.id), hands.work.replicas(c))
+    )
+    levels = {replica.name: replica.level for replica in replicas}
     if left is None or left.state != "open":
         return
     waiting = (found for rows in generations.pending_rows(hands, left, ["seq"]) for found in runs_of(rows.seqs))
-    state.acknowledge(hands.lease, left.id, [LedgerRow(lo, hi, "overtaken", "Its list was gone.", 0) for lo, hi in waiting])
+    ledgers.acknowledge(hands.lease, left.id, [LedgerRow(lo, hi, "overtaken", "Its list was gone.", 0) for lo, hi in waiting])
     generations.settle(hands, left, levels[left.replica])
 
 
@@ -120,8 +129,7 @@ def _found_or_made(hands: Hands) -> There:
             assert isinstance(made, ListId)
             hands.log(f"list={made.value} made at {hands.work.connection.destination_key}")
             return There(made.value, new=True)
-        with hands.work.runtime.database.read() as c:
-            owner = _owner(c, hands, found.value)
+        owner = hands.work.runtime.database.ask(partial(_owner, hands=hands, external_id=found.value))
         if owner is None:
             return There(found.value)
         taken.append(owner)
@@ -200,8 +208,7 @@ def _at_the_same_account(hands: Hands, others: Mapping[str, Any]) -> bool:
 
 
 def _remember(hands: Hands, there: There) -> None:
-    with hands.lease.write() as c:
-        _write(c, hands, there, hands.work.runtime.database.now_us(c))
+    hands.lease.tell(lambda c: _write(c, hands, there, hands.work.runtime.database.now_us(c)))
 
 
 def _write(c: sa.Connection, hands: Hands, there: There, now_us: int, **values: str) -> None:

@@ -35,18 +35,15 @@ class _Refused:
 def make_mended_due(hands: Hands) -> int:
     """Have the refused records that would be other ones now, or go to another place, sent by this run; how many there are."""
     work = hands.work
-    with work.runtime.database.read() as c:
-        refused = _refused(c, work.connection.id)
-        if not refused:
-            return 0
-        before = _contents(c, refused)
+    refused = work.runtime.database.ask(lambda c: _refused(c, work.connection.id))
+    if not refused:
+        return 0
+    before = work.runtime.database.ask(lambda c: _contents(c, refused))
     parts = _parts(work)
     mended = [one for one in refused if (one.part, one.value) in parts and _is_mended(one, parts[one.part, one.value], work, before)]
     if mended:
-        with hands.lease.write() as c:
-            now = work.runtime.database.now_us(c)
-            for one in mended:
-                c.execute(_due(work.connection.id, one, now))
+        now = work.runtime.now_us()
+        hands.lease.tell(lambda c: [c.execute(_due(work.connection.id, one, now)) for one in mended])
         hands.log(f"mended={len(mended)} refused records are sent again, as they are made now")
     return len(mended)
 

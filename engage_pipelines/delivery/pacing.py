@@ -86,7 +86,8 @@ class Pacing:
         """The destination asked everyone to wait, and to come slower afterwards."""
         seen, measured, begun = self._look(), self._measured(), self._begun_us
         usual = effective_rate(usual_rate, seen.most_per_s)
-        with self._lease.write() as c:
+
+        def body(c: sa.Connection) -> None:
             now = self._database.now_us(c)
             until = now + round(max(after_s, 0.001) * SECOND_US)
             c.execute(
@@ -96,6 +97,9 @@ class Pacing:
             )
             current = measured * max(owners_at_work(c, self._destination_id, now), 1)
             change_pace(c, self._destination_id, lambda pace: pacing.slowed(pace, current=current, usual=usual, begun_us=begun, now_us=now))
+
+        # repeated, it finds a pace that was slowed down since the request began
+        self._lease.tell(body)
         self._seen = None
         self._permissions.clear()
 
@@ -115,12 +119,15 @@ class Pacing:
         pace = self._look().pace
         if is_usable and not pace.failures and not pacing.may_be_raised(pace, self._now_us()):
             return
-        with self._database.write() as c:
+
+        def body(c: sa.Connection) -> None:
             now = self._database.now_us(c)
             if is_usable:
                 change_pace(c, self._destination_id, lambda found: pacing.answered(found, now))
             else:
                 change_pace(c, self._destination_id, lambda found: pacing.failed(found, self._lease.connection_id, now))
+
+        self._database.tell(body)
         self._seen = None
 
     def _look(self) -> Allowance:
@@ -170,13 +177,16 @@ class Pacing:
 
     def _claim(self) -> None:
         me = self._lease.connection_id
-        with self._database.write() as c:
+
+        def body(c: sa.Connection) -> None:
             now = self._database.now_us(c)
             change_pace(
                 c,
                 self._destination_id,
                 lambda pace: pacing.trying(pace, me, now) if pace.is_left_alone and pacing.may_try(pace, me, now) else pace,
             )
+
+        self._database.tell(body)
         self._seen = None
 
     def _is_early(self, seen: Allowance, usual_rate: float | None, began: float) -> bool:
@@ -217,11 +227,9 @@ class Pacing:
 
     def _has_row(self) -> bool:
         """Whether the row was there; it is now."""
-        with self._database.read() as c:
-            found = self._destination_id in read_paces(c, [self._destination_id])
+        found = self._destination_id in self._database.ask(lambda c: read_paces(c, [self._destination_id]))
         if not found:
-            with self._database.write() as c:
-                ensure_pace(c, self._destination_id)
+            self._database.tell(lambda c: ensure_pace(c, self._destination_id))
         return found
 
     def _measured(self) -> float:

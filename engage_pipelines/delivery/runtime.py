@@ -40,8 +40,7 @@ class Runtime:
 
     def now_us(self) -> int:
         """The clock that all processes share."""
-        with self.database.read() as c:
-            return self.database.now_us(c)
+        return self.database.ask(self.database.now_us)
 
 
 def patient_runtime(settings: Settings, registry: Registry) -> Runtime:

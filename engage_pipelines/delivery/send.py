@@ -24,9 +24,10 @@ from engage_pipelines.delivery.acknowledging import Acknowledger
 from engage_pipelines.delivery.batches import Cutter, runs_of
 from engage_pipelines.delivery.in_flight import InFlight
 from engage_pipelines.delivery.lease import Lease
+from engage_pipelines.delivery.ledger import acknowledge
 from engage_pipelines.delivery.pacing import Pacing
 from engage_pipelines.delivery.rows import Batch, Numbers, Rows
-from engage_pipelines.delivery.state import LedgerRow, acknowledge
+from engage_pipelines.delivery.state import LedgerRow
 from engage_pipelines.delivery.stopping import StopFlag
 from engage_pipelines.destinations.base import (
     Accepted,

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import sqlalchemy as sa
+
 from engage_pipelines.delivery import generation as generations
 from engage_pipelines.delivery import lists, state
 from engage_pipelines.delivery.attempt import Attempt, Left
@@ -20,7 +22,7 @@ from engage_pipelines.delivery.lease import acquire
 from engage_pipelines.delivery.mending import make_mended_due
 from engage_pipelines.delivery.pacing import gives_way
 from engage_pipelines.delivery.runtime import Runtime
-from engage_pipelines.delivery.state import GenerationRow, Skipped
+from engage_pipelines.delivery.state import Failures, GenerationRow, Skipped
 from engage_pipelines.delivery.stopping import PausedError
 from engage_pipelines.delivery.work import Work, open_work
 from engage_pipelines.domain.errors import EngageError, SyncStoppedError
@@ -66,6 +68,17 @@ class SyncReport:
     more_owed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Stands:
+    """How a connection stands, read together."""
+
+    replicas: list[ReplicaState]
+    counts: Counts
+    failures: Failures
+    size: int
+    is_unsettled: bool
+
+
 class Sync:
     """The work of one run on one connection. Each method may be called by a new object, in a new process.
 
@@ -88,8 +101,7 @@ class Sync:
             work = open_work(self._runtime, self._connection_id)
             _check(work)
             self._check_rest(work)
-            with self._runtime.database.read() as c:
-                replicas = work.replicas(c)
+            replicas = self._runtime.database.ask(work.replicas)
             owed = {replica.level: self._owed(work, replica) for replica in replicas}
         self._log(f"version={version_word(work.connection.current)} " + " ".join(f"{level}s_owed={count}" for level, count in owed.items()))
         return SyncPlan(_version(work), owed)
@@ -131,18 +143,25 @@ class Sync:
         """How the connection stands; the request is done, or owed again when there is more."""
         with self._attempt.told():
             work = open_work(self._runtime, self._connection_id)
-            with self._runtime.database.read() as c:
-                replicas = work.replicas(c)
-                counts = _sum(state.settled_counts(c, self._connection_id, since_us=self._attempt.began_at_us(c)))
-                failures = state.failures(c, self._connection_id)
-                size = state.version_size(c, work.connection)
-                unsettled = state.unsettled_generation(c, self._connection_id) is not None
-            more = unsettled or is_owed(replicas, work.connection.current)
-            skipped = self._skipped(work, replicas)
-            self._attempt.end(more_owed=more, retry_at_us=failures.retry_at_us, left=_left(work, counts, skipped=skipped, size=size))
-            if work.connection.leaves and may_go(replicas, kept=failures.dead + failures.waiting) and not unsettled:
-                self._go(work)
+            stands = self._runtime.database.ask(lambda c: self._stands(c, work))
+            counts, failures = stands.counts, stands.failures
+            more = stands.is_unsettled or is_owed(stands.replicas, work.connection.current)
+            skipped = self._skipped(work, stands.replicas)
+            left = _left(work, counts, skipped=skipped, size=stands.size)
+            self._attempt.end(more_owed=more, retry_at_us=failures.retry_at_us, left=left)
+            if work.connection.leaves and not stands.is_unsettled and may_go(stands.replicas, kept=failures.dead + failures.waiting):
+                self._runtime.database.again(lambda: self._go(work))
+                self._log("gone: every exit was sent, the connection is removed")
         return SyncReport(_version(work), counts, failures.dead, failures.waiting, skipped.members, more)
+
+    def _stands(self, c: sa.Connection, work: Work) -> _Stands:
+        return _Stands(
+            work.replicas(c),
+            _sum(state.settled_counts(c, self._connection_id, since_us=self._attempt.began_at_us(c))),
+            state.failures(c, self._connection_id),
+            state.version_size(c, work.connection),
+            is_unsettled=state.unsettled_generation(c, self._connection_id) is not None,
+        )
 
     def _go(self, work: Work) -> None:
         """Everyone has left: the connection ends."""
@@ -151,7 +170,6 @@ class Sync:
             row = change.lock(connections, of.id)
             if row.removed_at is None:
                 end(change, row, f"connection {of.space_key}/{of.computation_key} -> {of.destination_key}")
-        self._log("gone: every exit was sent, the connection is removed")
 
     def _check_rest(self, work: Work) -> None:
         """Raises PausedError while the type that was told last is not to be told again."""
@@ -168,9 +186,8 @@ class Sync:
         todo = steps(replica, work.connection.current)
         if not todo:
             return 0
-        with self._runtime.database.read() as c:
-            exceptions = state.load_exceptions(c, self._connection_id, replica.name)
-            now = self._runtime.database.now_us(c)
+        database = self._runtime.database
+        exceptions, now = database.ask(lambda c: (state.load_exceptions(c, self._connection_id, replica.name), database.now_us(c)))
         with generations.planner_of(work, replica.level) as planner:
             return sum(planner.count(replica, step, exceptions, now_us=now) for step in todo)
 
@@ -178,8 +195,7 @@ class Sync:
         """The steps of the level, looked up anew after each one, each offered once."""
         offered: set[Step] = set()
         while True:
-            with self._runtime.database.read() as c:
-                replicas = hands.work.replicas(c)
+            replicas = self._runtime.database.ask(hands.work.replicas)
             found = next_step(level, replicas, hands.work.aim, offered)
             if found is None:
                 return
@@ -188,16 +204,13 @@ class Sync:
 
     def _owes(self, hands: Hands, level: Level) -> bool:
         """Whether the run may send something on this level."""
-        with self._runtime.database.read() as c:
-            replicas = hands.work.replicas(c)
-            left = state.unsettled_generation(c, self._connection_id)
+        replicas, left = self._runtime.database.ask(lambda c: (hands.work.replicas(c), state.unsettled_generation(c, self._connection_id)))
         return left is not None or next_step(level, replicas, hands.work.aim, ()) is not None
 
     def _finish_open(self, hands: Hands) -> list[Counts]:
         """Go on with what an earlier owner left: an open generation is finished, one that was never opened is given up."""
-        with self._runtime.database.read() as c:
-            left = state.unsettled_generation(c, self._connection_id)
-            levels = {replica.name: replica.level for replica in hands.work.replicas(c)}
+        left, replicas = self._runtime.database.ask(lambda c: (state.unsettled_generation(c, self._connection_id), hands.work.replicas(c)))
+        levels = {replica.name: replica.level for replica in replicas}
         if left is None:
             return []
         if left.state == "planning":
@@ -215,8 +228,7 @@ class Sync:
         return counts
 
     def _newest_version(self) -> int:
-        with self._runtime.database.read() as c:
-            return state.load_connection(c, self._connection_id).current
+        return self._runtime.database.ask(lambda c: state.load_connection(c, self._connection_id).current)
 
     def _skipped(self, work: Work, replicas: list[ReplicaState]) -> Skipped:
         """Counted over the whole version, so once for each version and set of rules."""

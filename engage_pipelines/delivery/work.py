@@ -1,7 +1,7 @@
 """One connection as a run works on it: what it joins, what counts as an address, which mappings fire, and where its files lie."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from engage_pipelines.delivery.counted import Counted
 from engage_pipelines.delivery.render import CompiledMapping, compile_mappings, directions
 from engage_pipelines.delivery.runtime import Runtime
 from engage_pipelines.delivery.send import Outside
-from engage_pipelines.delivery.state import ConnectionRow
+from engage_pipelines.delivery.state import ConnectionRow, MappingRow
 from engage_pipelines.destinations.base import DestinationType, MembershipAs, Settings, Target
 from engage_pipelines.domain.computation import ComputationRef
 from engage_pipelines.domain.connection import Sample, sample_records
@@ -23,6 +23,7 @@ from engage_pipelines.domain.instants import to_iso
 from engage_pipelines.domain.protocol import Aim, ReplicaState
 from engage_pipelines.domain.records import TRAIT, Envelope
 from engage_pipelines.registry.access_tokens import settings_for_sending
+from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.tables import destination as destinations
 from engage_pipelines.registry.type_settings import masked_settings
 from engage_pipelines.registry.versions import published_versions
@@ -137,12 +138,18 @@ class Work:
 
 def open_work(runtime: Runtime, connection_id: str) -> Work:
     """Look the connection up. Raises ConfigurationError for settings or a secret that cannot be used, NotFoundError for a missing type."""
-    with runtime.database.read() as c:
+
+    def look(c: sa.Connection) -> tuple[ConnectionRow, tuple[MappingRow, ...], Sequence[tuple[int, bool]], Mapping[str, int], Row]:
         connection = state.load_connection(c, connection_id)
-        rows = state.load_mappings(c, connection)
-        versions = published_versions(c, connection.computation_id)
-        resync_numbers = state.load_resync_numbers(c, connection_id)
-        destination = c.execute(sa.select(destinations).where(destinations.c.id == connection.destination_id)).one()
+        return (
+            connection,
+            state.load_mappings(c, connection),
+            published_versions(c, connection.computation_id),
+            state.load_resync_numbers(c, connection_id),
+            c.execute(sa.select(destinations).where(destinations.c.id == connection.destination_id)).one(),
+        )
+
+    connection, rows, versions, resync_numbers, destination = runtime.database.ask(look)
     destination_type = runtime.type_of(connection.destination_type)
     settings: Settings = settings_for_sending(runtime.registry, destination_type, destination)
     actions = {action.key: (action.calls, action.batch_keys) for action in destination_type.actions}

@@ -60,8 +60,7 @@ class StoredTokens:
     def current(self) -> Token | None:
         """The token as this process knows it; the database is asked once."""
         if self._known is None:
-            with self._database.read() as c:
-                self._known = self._opened(_row(c, self._destination_id))
+            self._known = self._opened(self._database.ask(lambda c: _row(c, self._destination_id)))
         return self._known
 
     def renew(self, used: Token | None, fetch: Fetch) -> Token | Verdict:
@@ -83,7 +82,8 @@ class StoredTokens:
 
     def _take(self, used: Token | None) -> tuple[Token | None, bool]:
         """The latest token, and whether it is ours now to buy the next; neither while another process is at it."""
-        with self._database.write() as c:
+
+        def body(c: sa.Connection) -> tuple[Token | None, bool]:
             c.execute(insert_if_new(c, access_token), [{"destination_id": self._destination_id, "renewing_until": 0}])
             row = _row(c, self._destination_id, lock=True)
             assert row is not None
@@ -91,10 +91,12 @@ class StoredTokens:
             if latest is not None and latest.access != (used.access if used else None):
                 return latest, False
             now = self._database.now_us(c)
-            if row.renewing_until > now:
+            if row.renewing_until > now and row.renewing_by != self._me:
                 return None, False
             self._write(c, renewing_by=self._me, renewing_until=now + round(LOCK_S * 1_000_000))
             return latest, True
+
+        return self._database.tell(body)
 
     def _buy(self, latest: Token | None, fetch: Fetch) -> Token | Verdict:
         bought: Token | None = None
@@ -108,12 +110,15 @@ class StoredTokens:
 
     def _give_back(self, token: Token | None) -> None:
         """Let go, with the new token if there is one; whoever lost the lock by sleeping too long changes nothing."""
-        with self._database.write() as c:
+
+        def body(c: sa.Connection) -> None:
             row = _row(c, self._destination_id, lock=True)
             if row is None or row.renewing_by != self._me:
                 return
             kept = {} if token is None else {"sealed": self._sealed(token), "renewed_at": self._database.now_us(c)}
             self._write(c, renewing_by=None, renewing_until=0, **kept)
+
+        self._database.tell(body)
 
     def _write(self, c: sa.Connection, **values: Any) -> None:
         c.execute(access_token.update().where(access_token.c.destination_id == self._destination_id).values(**values))

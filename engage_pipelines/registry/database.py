@@ -109,6 +109,24 @@ class Database:
         """How many transactions that write this process has committed with this database: it grows after each, by one or by more."""
         return self._written.n
 
+    def ask(self, question: Callable[[sa.Connection], T]) -> T:
+        """What the question gives in one reading transaction; patience has it asked again where the database goes away in the middle."""
+
+        def once() -> T:
+            with self.read() as connection:
+                return question(connection)
+
+        return self.again(once)
+
+    def tell(self, body: Callable[[sa.Connection], T]) -> T:
+        """The same in a writing transaction: a body that comes to the same when it is repeated, as `again` says."""
+
+        def once() -> T:
+            with self.write() as connection:
+                return body(connection)
+
+        return self.again(once)
+
     def again(self, body: Callable[[], T]) -> T:
         """What the body gives, which is called again while the database goes away in the middle of it, as long as patience lasts.
 
@@ -155,10 +173,7 @@ class Database:
 
     def look_at_clock_us(self) -> int:
         """The same clock outside a transaction, which it costs on PostgreSQL alone."""
-        if self.is_sqlite:
-            return self._clock()
-        with self.read() as connection:
-            return self.now_us(connection)
+        return self._clock() if self.is_sqlite else self.ask(self.now_us)
 
     @property
     def file(self) -> str:

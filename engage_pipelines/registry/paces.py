@@ -56,9 +56,8 @@ def read_allowance(database: Database, connection_id: str) -> Allowance:
     )
     columns = (connection.c.state, destination.c.paused_until, destination.c.max_requests_per_s, *PACE_COLUMNS)
     query = sa.select(*columns).select_from(joined).where(connection.c.id == connection_id)
-    with database.read() as c:
-        row = c.execute(query).one()
-        return Allowance(row.state, row.paused_until or 0, row.max_requests_per_s, pace_in(row), database.now_us(c))
+    row, now = database.ask(lambda c: (c.execute(query).one(), database.now_us(c)))
+    return Allowance(row.state, row.paused_until or 0, row.max_requests_per_s, pace_in(row), now)
 
 
 def read_paces(c: sa.Connection, destination_ids: Sequence[str] | None = None) -> dict[str, Pace]:
@@ -81,9 +80,11 @@ def destinations_unwell(c: sa.Connection, now_us: int) -> dict[str, list[str]]:
 def take_permissions(database: Database, destination_id: str, *, rate: float, count: int) -> int | None:
     """The instant from which the first of `count` permissions holds, the others an interval apart; None when too many are given out.
 
-    One statement, which the database carries out for one process after the other: `domain.pacing.grant` in SQL.
+    One statement, which the database carries out for one process after the other: `domain.pacing.grant` in SQL. Where its answer is lost
+    permissions may go unused.
     """
-    with database.write() as c:
+
+    def body(c: sa.Connection) -> int | None:
         # on SQLite the write lock is held from here on, so that the clock is read in turn too
         now: Any = database.now_us(c) if database.is_sqlite else _POSTGRES_NOW
         greatest = sa.func.max if database.is_sqlite else sa.func.greatest
@@ -94,7 +95,9 @@ def take_permissions(database: Database, destination_id: str, *, rate: float, co
             .values(next_at=begins + count * interval_us(rate))
             .returning(pace.c.next_at)
         )
-        after = c.execute(statement).scalar()
+        return c.execute(statement).scalar()
+
+    after = database.tell(body)
     return None if after is None else after - count * interval_us(rate)
 
 

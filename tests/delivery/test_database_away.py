@@ -13,8 +13,9 @@ import pytest
 import sqlalchemy as sa
 
 from engage_pipelines.delivery.lease import Lease, acquire
+from engage_pipelines.delivery.ledger import acknowledge
 from engage_pipelines.delivery.runtime import patient_runtime
-from engage_pipelines.delivery.state import LedgerRow, acknowledge
+from engage_pipelines.delivery.state import LedgerRow
 from engage_pipelines.destinations.base import Accepted, Stop
 from engage_pipelines.domain.errors import BusyError, LeaseLostError, SyncStoppedError
 from engage_pipelines.registry import database as databases

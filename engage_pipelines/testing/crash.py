@@ -3,6 +3,7 @@
     with Ground(home, database_url) as ground:
         ground.publish(members)
         ground.run(die_at_commit=7)          # SIGKILL before the seventh transaction of the run is committed
+        ground.run(die_at="after open")      # SIGKILL at a named point (`crash_points`)
         ground.run(kill_after_s=0.2)         # SIGKILL from outside
         ground.run_until_done()
         ground.tally()
@@ -41,6 +42,7 @@ from engage_pipelines.registry.ids import random_id
 from engage_pipelines.registry.requests import Stamp, after_publish
 from engage_pipelines.registry.spaces import NewSpace, create_space
 from engage_pipelines.settings import read_settings
+from engage_pipelines.testing.crash_points import die_at
 from engage_pipelines.testing.faults import Faults, Rates
 from engage_pipelines.testing.receiver import Receiver
 
@@ -142,12 +144,18 @@ class Ground:
             )
 
     def run(
-        self, *, die_at_commit: int = 0, kill_after_s: float = 0.0, after_requests: int = 0, signal_number: int = signal.SIGKILL
+        self,
+        *,
+        die_at_commit: int = 0,
+        die_at: str = "",
+        kill_after_s: float = 0.0,
+        after_requests: int = 0,
+        signal_number: int = signal.SIGKILL,
     ) -> Ended:
         """Run the sync in a process of its own, and end it as asked; it ends by itself otherwise."""
         assert self._nursery.stdin is not None
         assert self._nursery.stdout is not None
-        self._nursery.stdin.write(f"{die_at_commit}\n")
+        self._nursery.stdin.write(f"{die_at or die_at_commit}\n")
         self._nursery.stdin.flush()
         pid = int(self._nursery.stdout.readline())
         over = threading.Event()
@@ -208,13 +216,15 @@ def _environment(home: Path, database_url: str | None) -> dict[str, str]:
     return own | ({"ENGAGE_DATABASE_URL": database_url} if database_url else {})
 
 
-def _sync(home: Path, database_url: str | None, connection_id: str, die_at_commit: int) -> int:
-    """The work of one process."""
+def _sync(home: Path, database_url: str | None, connection_id: str, ends: str) -> int:
+    """The work of one process; `ends` is the commit to die at, 0, or a named point."""
     settings = read_settings(_environment(home, database_url))
     registry = open_registry(settings, types=destination_types())
     runtime = replace(Runtime(settings, registry), max_changes=MAX_CHANGES, lease_times=TIMES)
-    if die_at_commit:
-        _die_at_commit(die_at_commit)
+    if not ends.isdigit():
+        die_at(ends)
+    elif int(ends):
+        _die_at_commit(int(ends))
     try:
         for number in range(100):
             sync = Sync(runtime, connection_id, None, run_id=f"run-{os.getpid()}-{number}", log=_say)
@@ -244,14 +254,14 @@ def _say(text: str) -> None:
 
 
 def nursery(home: Path, database_url: str | None, connection_id: str) -> None:
-    """For each line, the commit to die at or 0, fork a run; say its number, and at its end how it ended."""
+    """For each line, the commit to die at, 0, or a named point, fork a run; say its number, and at its end how it ended."""
     child = 0
     for line in sys.stdin:
         if child:
             os.waitpid(child, 0)
         child = os.fork()
         if child == 0:
-            code = _sync(home, database_url, connection_id, int(line))
+            code = _sync(home, database_url, connection_id, line.strip())
             sys.stdout.flush()
             os._exit(code)
         _say(str(child))

@@ -8,7 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from engage_pipelines.registry import tables as t
+from engage_pipelines.testing import crash_points
 from engage_pipelines.testing.crash import MAX_CHANGES, Ground
+from engage_pipelines.testing.crash_points import POINTS
 from engage_pipelines.testing.faults import Rates
 
 PEOPLE = [f"u{number:02}" for number in range(30)]
@@ -55,3 +57,24 @@ def test_a_run_that_is_asked_to_stop_ends_at_a_batch_boundary_and_says_where_it_
         ground.run_until_done()
         tally = ground.tally()
     assert (tally.lost, tally.doubled, tally.inversions, tally.resends) == (0, 0, 0, 0)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_a_named_point_is_gone_on_with(tmp_path: Path):
+    points = ["after reserve", "before give up", "before open", "after open", "after request", "before adopt", "after settle"]
+    with Ground(tmp_path) as ground:
+        for number, point in enumerate(points):
+            ground.publish(PEOPLE[number * 3 :])
+            assert ground.run(die_at=point).code == -signal.SIGKILL, point
+        ground.run_until_done()
+        tally = ground.tally()
+    assert (tally.lost, tally.doubled, tally.inversions) == (0, 0, 0)
+    assert tally.resends <= MAX_CHANGES * 2
+
+
+def test_every_named_point_is_there():
+    for point in POINTS:
+        when, _, step = point.partition(" ")
+        assert when in {"before", "after"}
+        place, name = crash_points._STEPS[step]
+        assert callable(getattr(place, name))

@@ -10,7 +10,8 @@ import orjson
 
 from engage_pipelines.domain.errors import ConfigurationError, ConflictError, EngageError, UsageError
 
-LONGEST = {"definition": 20_000, "description": 2_000, "fields": 100_000, "trigger": 6_000}
+LONGEST = {"definition": 20_000, "description": 2_000, "fields": 100_000, "trigger": 6_000, "f": 20_000}
+"""By field, or by what stands before the first point in its name."""
 LONGEST_LINE = 1_000
 
 WHOLE = ""
@@ -66,8 +67,9 @@ def check_bounds(form: Mapping[str, str], several: Mapping[str, tuple[str, ...]]
     problems = Problems()
     expected = {"csrf", *known}
     for name, text in form.items():
-        limit = LONGEST.get(name, LONGEST_LINE)
-        if name.partition(".")[0] not in expected and name not in expected:
+        family = name.partition(".")[0]
+        limit = LONGEST.get(name, LONGEST.get(family, LONGEST_LINE))
+        if family not in expected and name not in expected:
             problems.add(WHOLE, f"The form has no field {name[:40]!r}.", "Load the page again.")
         elif len(text) > limit:
             problems.add(name, f"It has {len(text):,} characters; at most {limit:,} can be kept.", "Shorten it.")

@@ -106,6 +106,7 @@ def _of_connections(base: str) -> Sequence[BaseRoute]:
         *both(f"{one}/do/{{verb}}", connections.ask, connections.act),
         *both(f"{one}/settings", connection_settings.ask, connection_settings.save),
         *both(f"{one}/ids", identifiers.ask, identifiers.save),
+        does(f"{one}/mapping-fields", mappings.fields_part),
         *both(f"{one}/mappings/new", mappings.ask_new, mappings.save),
         *both(f"{one}/mappings/{{mapping}}", mappings.ask_edit, mappings.save),
         shows(f"{one}/mappings/{{mapping}}/enable", mappings.ask_enable, role=Role.OPERATOR),

@@ -1,24 +1,54 @@
 """Matching mappings of a connection: added, edited, tried without sending, switched on and off."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+import sqlalchemy as sa
 from starlette.responses import Response
 
 from engage_pipelines.delivery.trial import Trial, try_mapping
+from engage_pipelines.destinations.base import Action
 from engage_pipelines.domain.errors import NotFoundError
 from engage_pipelines.registry.change import Change
-from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.mappings import NewMapping, add_mapping, disable_mapping, enable_mapping, find_mapping, update_mapping
 from engage_pipelines.registry.types import find_action, find_type
 from engage_pipelines.server.console import words
 from engage_pipelines.server.console.forms import WHOLE, Problems, StaleError, check_bounds, check_stamp, read_json, stamp
+from engage_pipelines.server.console.mapping_fields import Row, fields_in, has_form, rows_in, rows_of
 from engage_pipelines.server.console.pages import go, render
 from engage_pipelines.server.console.views.connections import Place, place_of, rehearse, render_panel
 from engage_pipelines.server.console.visit import Visit
 
-_FIELDS = ("name", "trigger", "action", "fields", "stamp", "try", "overwrite", "enabled")
+_FIELDS = ("name", "trigger", "action", "fields", "f", "view", "fields_of", "to", "add", "drop", "stamp", "try", "overwrite", "enabled")
+_FORM, _JSON = "form", "json"
+_PATHS = (
+    *("$.userId", "$.anonymousId", "$.groupId", "$.event", "$.messageId", "$.timestamp", "$.traits", "$.traits.email", "$.properties"),
+    *("$.context.traits", "$.context.traits.email", "$.context.personas.computation_key", "$.context.personas.computation_id"),
+)
+"""What every record has, or many: offered while one writes a path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a form says of a mapping: its lines, which view of the fields is shown, the rows of that, and the fields that it all means."""
+
+    values: Mapping[str, str]
+    view: str
+    rows: Sequence[Row] = ()
+    fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def text(self) -> str:
+        """The fields as they are edited as JSON."""
+        return self.values["fields"]
+
+
+def _shown(values: Mapping[str, str], fields: Mapping[str, Any], action: Action) -> Said:
+    """Field by field where that can be."""
+    shown = {**values, "fields": as_text(fields)}
+    return Said(shown, _FORM, rows_of(fields, action), fields) if has_form(fields) else Said(shown, _JSON, (), fields)
 
 
 def ask_new(visit: Visit) -> Response:
@@ -29,21 +59,25 @@ def ask_new(visit: Visit) -> Response:
     action = find_action(type_, visit.query("action") or type_.actions[0].key)
     preset = next((one for one in type_.presets if one.action == action.key and one.call in place.row.calls), None)
     trigger = preset.trigger.replace("{key}", place.of.key) if preset else f'context.personas.computation_key = "{place.of.key}"'
-    values = {"name": "", "trigger": trigger, "action": action.key, "fields": as_text(action.fields)}
-    return _form(visit, place, None, values, Problems())
+    values = {"name": visit.query("name"), "trigger": trigger, "action": action.key}
+    return _form(visit, place, None, _shown(values, action.fields, action), Problems())
 
 
 def ask_edit(visit: Visit) -> Response:
     with visit.database.read() as c:
         place = place_of(c, visit)
         row = find_mapping(c, place.to, visit.param("mapping"))
-    return _form(visit, place, row, {**_content(row), "fields": as_text(row.fields)}, Problems())
+    values = {"name": row.name, "trigger": row.trigger, "action": row.action}
+    return _form(visit, place, row, _shown(values, row.fields, _action(visit, place, row.action)), Problems())
+
+
+def _action(visit: Visit, place: Place, key: str) -> Action:
+    return find_action(find_type(visit.registry.types, place.to.type), key)
 
 
 def _form(
-    visit: Visit, place: Place, row: Row | None, values: Mapping[str, str], problems: Problems, *, trials: list[Trial] | None = None
+    visit: Visit, place: Place, row: sa.Row[Any] | None, said: Said, problems: Problems, *, trials: list[Trial] | None = None
 ) -> Response:
-    type_ = find_type(visit.registry.types, place.to.type)
     return render(
         visit,
         "mapping.html",
@@ -51,39 +85,91 @@ def _form(
         section=visit.section,
         place=place,
         row=row,
-        type=type_,
-        values=values,
+        type=find_type(visit.registry.types, place.to.type),
+        values=said.values,
         stamp=visit.form.get("stamp") or (stamp(_content(row)) if row is not None else ""),
         trials=trials,
         problems=problems,
+        **_fields_shown(said),
     )
 
 
+def _fields_shown(said: Said, *, changed: bool = False) -> dict[str, Any]:
+    can = has_form(said.fields) or said.view == _FORM
+    return {
+        "action": said.values["action"],
+        "view": said.view,
+        "rows": said.rows,
+        "text": said.text,
+        "has_form": can,
+        "paths": _PATHS,
+        "changed": changed,
+    }
+
+
+def fields_part(visit: Visit) -> Response:
+    """The fields again after a choice in them, or in the other view."""
+    problems = check_bounds(visit.form, visit.several, _FIELDS)
+    with visit.database.read() as c:
+        place = place_of(c, visit)
+    said = _turned(visit, place, _said(visit, place, problems), problems)
+    # while one chooses, what is not filled in yet is no mistake
+    shown = problems if said.view == _JSON or visit.form.get("to") else Problems()
+    return render(visit, "mapping_fields.html", place=place, problems=shown, **_fields_shown(said, changed=True))
+
+
+def _said(visit: Visit, place: Place, problems: Problems) -> Said:
+    values = {name: visit.form.get(name, "").strip() for name in ("name", "trigger", "action", "fields")}
+    if visit.form.get("view") != _FORM:
+        fields: Mapping[str, Any] = {}
+        with problems.within("fields"):
+            fields = read_json(values["fields"], "The fields")
+        return Said(values, _JSON, (), fields)
+    rows: Sequence[Row] = ()
+    with problems.within("action"):
+        rows = rows_in(visit.form, _action(visit, place, values["action"]))
+    fields = fields_in(rows, problems)
+    return Said({**values, "fields": as_text(fields)}, _FORM, rows, fields)
+
+
+def _turned(visit: Visit, place: Place, said: Said, problems: Problems) -> Said:
+    """In the view that was asked for, where what is written can be shown in it."""
+    wanted = visit.form.get("to", said.view)
+    if wanted == _JSON and said.view == _FORM and not problems:
+        return Said(said.values, _JSON, (), said.fields)
+    if wanted == _FORM and said.view == _JSON and not problems and has_form(said.fields):
+        return Said(said.values, _FORM, rows_of(said.fields, _action(visit, place, said.values["action"])), said.fields)
+    return said
+
+
 def save(visit: Visit) -> Response:
-    """Try, make or change a mapping, as the button says that was pressed."""
+    """Try, make or change a mapping, as the button says that was pressed; other buttons show the form again."""
     problems = check_bounds(visit.form, visit.several, _FIELDS)
     with visit.database.read() as c:
         place = place_of(c, visit)
         row = find_mapping(c, place.to, visit.param("mapping")) if "mapping" in visit.request.path_params else None
-    values = {name: visit.form.get(name, "").strip() for name in ("name", "trigger", "action", "fields")}
-    fields: dict[str, Any] = {}
-    with problems.within("fields"):
-        fields = read_json(values["fields"], "The fields")
+    said = _said(visit, place, problems)
+    if visit.form.get("fields_of", said.values["action"]) != said.values["action"] and not problems.at("action"):
+        # another action was chosen than the fields are of
+        action = _action(visit, place, said.values["action"])
+        return _form(visit, place, row, _shown(said.values, action.fields, action), Problems())
+    if visit.form.keys() & {"to", "add", "drop"}:
+        return _form(visit, place, row, _turned(visit, place, said, problems), Problems())
     if visit.form.get("try"):
-        return _tried(visit, place, row, values, fields, problems)
+        return _tried(visit, place, row, said, problems)
     if not problems:
         try:
             with problems.within(WHOLE):
-                _write(visit, row, values, fields)
+                _write(visit, row, said.values, said.fields)
         except StaleError as stale:
-            return _stale(visit, place, values, stale)
+            return _stale(visit, place, said.values, stale)
     if problems:
-        return _form(visit, place, row, values, _placed(problems), trials=None)
-    said = f"Mapping {values['name']} is {'changed' if row is not None else 'added, switched off'}."
-    return go(visit, visit.at(place.of, "destinations", place.to.key), said)
+        return _form(visit, place, row, said, _placed(problems), trials=None)
+    what = f"Mapping {said.values['name']} is {'changed' if row is not None else 'added, switched off'}."
+    return go(visit, visit.at(place.of, "destinations", place.to.key), what)
 
 
-def _write(visit: Visit, row: Row | None, values: Mapping[str, str], fields: Mapping[str, Any]) -> None:
+def _write(visit: Visit, row: sa.Row[Any] | None, values: Mapping[str, str], fields: Mapping[str, Any]) -> None:
     with visit.registry.change() as change:
         place = place_of(change.c, visit)
         if row is None:
@@ -95,15 +181,13 @@ def _write(visit: Visit, row: Row | None, values: Mapping[str, str], fields: Map
         update_mapping(change, place.to, fresh, name=values["name"], trigger=values["trigger"], action=values["action"], fields=fields)
 
 
-def _tried(
-    visit: Visit, place: Place, row: Row | None, values: Mapping[str, str], fields: Mapping[str, Any], problems: Problems
-) -> Response:
+def _tried(visit: Visit, place: Place, row: sa.Row[Any] | None, said: Said, problems: Problems) -> Response:
     trials: list[Trial] | None = None
     if not problems:
-        new = NewMapping(values["name"] or "Trial", values["trigger"], values["action"], fields)
+        new = NewMapping(said.values["name"] or "Trial", said.values["trigger"], said.values["action"], said.fields)
         with problems.within(WHOLE):
             trials = try_mapping(visit.runtime(), place.row.id, new)
-    return _form(visit, place, row, values, _placed(problems), trials=trials)
+    return _form(visit, place, row, said, _placed(problems), trials=trials)
 
 
 def _placed(problems: Problems) -> Problems:
@@ -175,5 +259,5 @@ def as_text(fields: Mapping[str, Any]) -> str:
     return orjson.dumps(dict(fields), option=orjson.OPT_INDENT_2).decode()
 
 
-def _content(row: Row) -> dict[str, Any]:
+def _content(row: sa.Row[Any]) -> dict[str, Any]:
     return {"name": row.name, "trigger": row.trigger, "action": row.action, "fields": row.fields}

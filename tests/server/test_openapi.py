@@ -53,15 +53,18 @@ def test_nothing_that_the_document_allows_or_forbids_makes_the_server_fail(world
     modes = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
     cases = [case_of.as_strategy(generation_mode=mode) for mode in modes]
     audience, to, made = world.connected()
+    trait = world.trait()
     known = {
         "spaceId": "main",
         "sourceId": world.source.id,
         "audienceType": "USERS",
         "destinationMetadataId": "webhook",
         "audienceId": audience["id"],
+        "traitId": trait["id"],
         "destinationId": to["id"],
         "connectionId": made["connection"]["id"],
         **({"id": audience["id"]} if "/audiences/{id}" in operation.path else {}),
+        **({"id": trait["id"]} if "/computed-traits/{id}" in operation.path else {}),
     }
 
     @settings(max_examples=EXAMPLES, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))

@@ -21,7 +21,7 @@ _METRICS = ("successes", "discarded", "failed", "retried")
 
 
 def _metrics(call: Call) -> Answer:
-    first, last = _instant(call, "startTime"), _instant(call, "endTime")
+    first, last = instant_in(call, "startTime"), instant_in(call, "endTime")
     with call.registry.database.read() as c:
         _space, to = destination_of(c, call, call.part("destinationId"))
         if "sourceId" in call.query:
@@ -60,7 +60,8 @@ def _totals(c: sa.Connection, to: Row, first: int | None, last: int | None) -> t
     return totals, calls
 
 
-def _instant(call: Call, name: str) -> int | None:
+def instant_in(call: Call, name: str) -> int | None:
+    """The instant that the query names, None when it names none. Raises AtFieldError."""
     text = call.query.get(name)
     if text is None:
         return None
@@ -70,7 +71,7 @@ def _instant(call: Call, name: str) -> int | None:
 
 def _events(call: Call) -> Answer:
     """Newest first. A token of one space is shown what names that space alone, which mappings do not."""
-    first, last = _instant(call, "startTime"), _instant(call, "endTime")
+    first, last = instant_in(call, "startTime"), instant_in(call, "endTime")
     a = audit.c
     query = sa.select(audit)
     query = query if first is None else query.where(a.at >= first)

@@ -56,7 +56,7 @@ class Row:
             own = (("rows", "a list of values"),)
         else:
             text = self.kind in {"string", ANY} and not self.choices
-            own = (("literal", "a value of its own"), *((("template", "text with variables"),) if text else ()))
+            own = (("literal", "a fixed value"), *((("template", "text with variables"),) if text else ()))
         return (("none", "not sent"), ("path", "from the record"), *own, ("json", "as JSON"))
 
     @property

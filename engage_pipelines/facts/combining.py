@@ -11,7 +11,7 @@ from engage_pipelines.domain.computation import EmptyAccounts, Level
 from engage_pipelines.domain.errors import EngageError
 from engage_pipelines.domain.query.comparing import holds_for, literal_value
 from engage_pipelines.domain.query.tree import AllUsers, And, AnyUser, Comparison, Condition, Events, Not, Or, Trait
-from engage_pipelines.facts.bits import Bits, Ids, Universe, ids_of
+from engage_pipelines.facts.bits import Bits, Ids, Universe, distinct, ids_of
 from engage_pipelines.facts.leaves import LeafBits, columns_of
 from engage_pipelines.facts.scopes import scope_of
 from engage_pipelines.facts.session import FactsSession
@@ -49,7 +49,7 @@ class People:
 
 def people_of(session: FactsSession, users_from: str) -> People:
     users, accounts = (
-        Universe(ids_of(columns_of(session, f"SELECT DISTINCT member FROM {rows} ORDER BY member")["member"]))
+        Universe(distinct(ids_of(columns_of(session, f"SELECT member FROM {rows}")["member"])))
         for rows in (users_from, "accounts")
     )
     links = columns_of(session, "SELECT account, member FROM account_users")

@@ -144,7 +144,15 @@ def _array(column: pa.Array, codes: dict[str, int] | None) -> NDArray[np.generic
         return _numbers(column)
     encoded = column.dictionary_encode()
     known = np.fromiter((codes.setdefault(text, len(codes)) for text in encoded.dictionary.to_pylist()), dtype=np.int32)
-    return np.append(known, np.int32(-1))[_numbers(encoded.indices.fill_null(len(known)))]
+    numbers = encoded.indices
+    if not len(known):
+        return np.full(len(numbers), -1, dtype=np.int32)
+    if not numbers.null_count:
+        return known[_numbers(numbers)]
+    start, end = numbers.offset, numbers.offset + len(numbers)
+    present = np.unpackbits(np.frombuffer(numbers.buffers()[0], dtype=np.uint8), bitorder="little")[start:end].view(np.bool_)
+    found = np.frombuffer(numbers.buffers()[1], dtype=np.int32)[start:end]
+    return np.where(present, known[np.where(present, found, 0)], np.int32(-1))
 
 
 def _numbers(column: pa.Array) -> NDArray[np.generic]:  # pyright: ignore[reportUnknownParameterType]

@@ -37,9 +37,17 @@ if TYPE_CHECKING:
     from engage_pipelines.facts.evaluate import Evaluated
 
 _TABLES = {
+    # most users are subjects of their own, each once; only the rest has to be made distinct
     "users": """
-        SELECT DISTINCT {member} AS member FROM subjects_seen s {of_member} WHERE s.kind = 'user'
-        UNION SELECT member FROM trait_rows WHERE key = 'email' AND level = 'user' AND starts_with(value, '"') AND value <> '""'""",
+        WITH alone AS (SELECT s.subject AS member FROM subjects_seen s ANTI JOIN member_of m ON m.subject = s.subject WHERE s.kind = 'user'),
+        others AS (
+            SELECT DISTINCT o.member FROM (
+                SELECT m.member FROM subjects_seen s JOIN member_of m ON m.subject = s.subject WHERE s.kind = 'user'
+                UNION ALL
+                SELECT member FROM trait_rows WHERE key = 'email' AND level = 'user' AND starts_with(value, '"') AND value <> '""'
+            ) o ANTI JOIN alone a ON a.member = o.member
+        )
+        FROM alone UNION ALL FROM others""",
     "accounts": "SELECT s.subject AS member FROM subjects_seen s WHERE s.kind = 'account'",
     "account_users": """
         SELECT l.account, l.member, l.called_at FROM (

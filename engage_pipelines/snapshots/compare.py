@@ -174,7 +174,7 @@ def _lone(some: Hashes, others: Hashes) -> tuple[Flags, Flags]:
     pairs = np.flatnonzero(((both[:-1] & one) == zero) & (both[:-1] + one == both[1:]))
     paired[pairs] = True
     paired[pairs + 1] = True
-    lone = np.unique(both[~paired] >> one)
+    lone = np.sort(both[~paired] >> one)
     return _among(some >> one, lone), _among(others >> one, lone)
 
 

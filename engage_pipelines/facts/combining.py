@@ -49,8 +49,7 @@ class People:
 
 def people_of(session: FactsSession, users_from: str) -> People:
     users, accounts = (
-        Universe(distinct(ids_of(columns_of(session, f"SELECT member FROM {rows}")["member"])))
-        for rows in (users_from, "accounts")
+        Universe(distinct(ids_of(columns_of(session, f"SELECT member FROM {rows}")["member"]))) for rows in (users_from, "accounts")
     )
     links = columns_of(session, "SELECT account, member FROM account_users")
     of_accounts, known_accounts = accounts.positions(ids_of(links["account"]))

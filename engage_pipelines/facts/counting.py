@@ -135,8 +135,14 @@ def _add_up(
 
 
 def _batches(session: FactsSession, query: str) -> Iterator[pa.RecordBatch]:  # pyright: ignore[reportUnknownParameterType]
-    reader = session.connection.sql(query).to_arrow_reader(BATCH_ROWS)
-    yield from reader
+    """With one thread: rows come in the order of their files, so the last ones need not be sought, and few of them wait in memory."""
+    engine = session.connection
+    threads = engine.execute("SELECT current_setting('threads')").fetchall()[0][0]
+    engine.execute("SET threads = 1")
+    try:
+        yield from engine.sql(query).to_arrow_reader(BATCH_ROWS)
+    finally:
+        engine.execute(f"SET threads = {threads}")
 
 
 def _array(column: pa.Array, codes: dict[str, int] | None) -> NDArray[np.generic]:  # pyright: ignore[reportUnknownParameterType]

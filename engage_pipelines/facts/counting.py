@@ -154,7 +154,7 @@ def _array(column: pa.Array, codes: dict[str, int] | None) -> NDArray[np.generic
     if not len(known):
         return np.full(len(numbers), -1, dtype=np.int32)
     if not numbers.null_count:
-        return known[_numbers(numbers)]
+        return known[np.asarray(_numbers(numbers), dtype=np.int32)]
     start, end = numbers.offset, numbers.offset + len(numbers)
     present = np.unpackbits(np.frombuffer(numbers.buffers()[0], dtype=np.uint8), bitorder="little")[start:end].view(np.bool_)
     found = np.frombuffer(numbers.buffers()[1], dtype=np.int32)[start:end]

@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 _TABLES = {
     # most users are subjects of their own, each once; only the rest has to be made distinct
     "users": """
-        WITH alone AS (SELECT s.subject AS member FROM subjects_seen s ANTI JOIN member_of m ON m.subject = s.subject WHERE s.kind = 'user'),
+        WITH alone AS (
+            SELECT s.subject AS member FROM subjects_seen s ANTI JOIN member_of m ON m.subject = s.subject WHERE s.kind = 'user'
+        ),
         others AS (
             SELECT DISTINCT o.member FROM (
                 SELECT m.member FROM subjects_seen s JOIN member_of m ON m.subject = s.subject WHERE s.kind = 'user'

@@ -55,6 +55,9 @@ OF_VALUES = SCHEMA.append(pa.field("digest", pa.string()))
 FATES = ("seq", "address", "entered", "part", "call", "message_id", "pattern", "digest")
 """The columns that tell what a record's fate means, without its payload."""
 
+COUNTED = ("seq", "entered", "call")
+"""Those that are enough where every record was delivered and none was an exception before."""
+
 _COMPRESSION = "lz4"
 """The file lives as long as its generation is under way: what it costs to write and read weighs more than its size."""
 

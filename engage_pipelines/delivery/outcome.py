@@ -110,7 +110,10 @@ def outcome(
 def outcome_of_rows(
     stretches: Iterable[Rows], ledger: Sequence[LedgerRow], exceptions: Sequence[ExceptionRow], *, generation: int, now_us: int
 ) -> Settlement:
-    """The same over columns: records that were delivered to addresses without an exception are merely counted."""
+    """The same over columns: records that were delivered to addresses without an exception are merely counted.
+
+    Where all were delivered and there is no exception the rows need no more than the columns `COUNTED`.
+    """
     delivered = [row for row in ledger if row.answer == "delivered"]
     known = {row.address for row in exceptions}
     counts: Counter[tuple[str, bool]] = Counter()
@@ -120,7 +123,8 @@ def outcome_of_rows(
             assert answered(rows.seqs, ledger).all(), "a record was never answered"
             plain = answered(rows.seqs, delivered) & ~rows.is_in("address", known)
             _count(counts, rows, plain)
-            yield from _records(rows.where(~plain))
+            if not plain.all():
+                yield from _records(rows.where(~plain))
 
     found = outcome(remarkable(), ledger, exceptions, generation=generation, now_us=now_us)
     total = {call: Counter(fates) for call, fates in found.counts.items()}

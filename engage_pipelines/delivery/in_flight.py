@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Self
 
@@ -25,6 +26,7 @@ class InFlight:
         self._most = max(most, 1)
         self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="send") if most > 1 else None
         self._under_way: dict[Future[None], tuple[Batch, Callable[[Batch], None]]] = {}
+        self._over: SimpleQueue[Future[None]] = SimpleQueue()
         self._kind: tuple[str, str] | None = None
         self._abandoned = threading.Event()
 
@@ -57,7 +59,9 @@ class InFlight:
         while len(self._under_way) >= min(most or self._most, self._most):
             self._collect()
         self._kind = kind
-        self._under_way[self._pool.submit(work, batch)] = (batch, done)
+        future = self._pool.submit(work, batch)
+        self._under_way[future] = (batch, done)
+        future.add_done_callback(self._over.put)
 
     def wait_for_all(self) -> None:
         """Until every batch has its fate. Raises what the first one failed with."""
@@ -66,11 +70,13 @@ class InFlight:
 
     def _collect(self) -> None:
         """Wait for some batch; in stretches, so that a signal is noticed."""
-        over = wait(self._under_way, timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED).done
-        for future in sorted(over, key=list(self._under_way).index):
-            batch, done = self._under_way.pop(future)
-            error = future.exception()
-            if error is not None:
-                self._abandoned.set()
-                raise error
-            done(batch)
+        try:
+            future = self._over.get(timeout=_LOOK_EVERY_S)
+        except Empty:
+            return
+        batch, done = self._under_way.pop(future)
+        error = future.exception()
+        if error is not None:
+            self._abandoned.set()
+            raise error
+        done(batch)

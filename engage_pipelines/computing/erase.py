@@ -19,6 +19,7 @@ from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.change import Registry
 from engage_pipelines.registry.computations import list_audiences, waiting_for_destinations
 from engage_pipelines.registry.lookup import Row, find_space
+from engage_pipelines.registry.messaging import forget_address
 from engage_pipelines.registry.suppression import Profile, forget
 from engage_pipelines.registry.versions import published_versions
 from engage_pipelines.settings import Settings
@@ -179,6 +180,8 @@ def _erase_rows(c: sa.Connection, space_id: str, person: Person) -> int:
     live = of_space.where(t.connection.c.removed_at.is_(None))
     if c.execute(sa.select(b.lo).where(b.connection_id.in_(live), b.lo.in_(person.addresses)).limit(1)).first():
         raise BusyError("A connection of the space has not caught up yet.", "Let its sync end, or remove it, then erase again.")
+    emails = [address.removeprefix("email:") for address in person.addresses if address.startswith("email:")]
+    forget_address(c, space_id, "EMAIL", emails)
     c.execute(sa.delete(t.base).where(b.connection_id.in_(of_space), b.lo.in_(person.addresses)))
     bounds: Mapping[sa.ColumnElement[str], str | None] = {g.lo: "", g.hi: None}
     for column, value in bounds.items():

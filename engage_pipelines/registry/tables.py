@@ -346,6 +346,17 @@ suppression = sa.Table(
     sa.Column("actor", sa.Text, nullable=False),
 )
 
+messaging_subscription = sa.Table(
+    "messaging_subscription",
+    metadata,
+    sa.Column("space_id", Id, sa.ForeignKey("space.id"), primary_key=True),
+    sa.Column("type", sa.String(16), primary_key=True, comment="EMAIL, SMS, WHATSAPP, ANDROID_PUSH or IOS_PUSH"),
+    sa.Column("key", sa.Text, primary_key=True, comment="the address; taken away when its profile is erased"),
+    sa.Column("status", sa.String(24), nullable=False, comment="SUBSCRIBED, UNSUBSCRIBED or DID_NOT_SUBSCRIBE"),
+    sa.Column("groups", sa.JSON, nullable=False, comment="status by the name of a group"),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
 api_token = sa.Table(
     "api_token",
     metadata,

@@ -151,9 +151,13 @@ def test_bounds_and_refusals_of_the_person_leave_the_tables(told: Desk) -> None:
             "insert into exception values (?, 'users', 'user_id:u-secret', 'i0', 'rejected', 1, 'm', 1, 0, 'bad u-secret', 1, null, 0)",
             [connection.id],
         )
+        spaces = [row.id for row in told.rows("space")]
+        for key in ("old-secret@x.test", "two@x.test"):
+            db.execute("insert into messaging_subscription values (?, 'EMAIL', ?, 'SUBSCRIBED', '{}', 0)", [spaces[0], key])
     db.close()
     assert erase(told, "--without-exits") == 0
     assert found(told) == []
+    assert [row.key for row in told.rows("messaging_subscription")] == ["two@x.test"]
 
 
 def test_there_must_be_a_terminal_or_a_yes(told: Desk) -> None:

@@ -47,6 +47,8 @@ ROLES = {
     "createDestinationSubscription": OPERATOR,
     "updateSubscriptionForDestination": OPERATOR,
     "removeSubscriptionFromDestination": OPERATOR,
+    "replaceMessagingSubscriptionsInSpaces": OPERATOR,
+    "batchQueryMessagingSubscriptionsForSpace": "reader",
     "createComputedTrait": OPERATOR,
     "updateComputedTraitForSpace": OPERATOR,
     "removeComputedTraitFromSpace": ADMIN,
@@ -72,7 +74,8 @@ ROLES = {
     "unsuppressProfile": ADMIN,
 }
 """Which role each operation takes; those that are not named take a reader's."""
-MEMBERS = {"explainMember", "getDeadLetter", "suppressProfile", "unsuppressProfile"}
+MESSAGING = {"replaceMessagingSubscriptionsInSpaces", "batchQueryMessagingSubscriptionsForSpace"}
+MEMBERS = {"explainMember", "getDeadLetter", "suppressProfile", "unsuppressProfile", *MESSAGING}
 
 
 def every_operation() -> list[Operation]:

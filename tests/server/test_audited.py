@@ -56,6 +56,9 @@ _BODIES: Mapping[str, Callable[[Scene], Any]] = {
     "updateDestination": lambda scene: {"settings": {"signing_secret": f"{SECRET}-2"}},
     "createDestinationSubscription": lambda scene: {"name": "N", "actionId": "send", "trigger": 'type = "track"', "enabled": False},
     "updateSubscriptionForDestination": lambda scene: {"input": {"trigger": 'type = "group"'}},
+    "replaceMessagingSubscriptionsInSpaces": lambda scene: {
+        "subscriptions": [{"key": PERSON["id"], "type": "EMAIL", "status": "SUBSCRIBED"}]
+    },
     "createComputedTrait": lambda scene: {"name": "New", "definition": {"query": SPEND, "type": "USERS"}},
     "updateComputedTraitForSpace": lambda scene: {"name": "Renamed"},
     "importDestination": lambda scene: {"sourceId": scene.world.source.id, "destinationId": scene.on_source["id"], "key": "copy"},
@@ -77,9 +80,8 @@ _OWN_DESTINATION: Mapping[str, Callable[[Scene], str]] = {"deleteDestination": l
 _OF_TRAIT = "/x/spaces/{spaceId}/computed-traits/{traitId}/destination-connections"
 """The same functions as those of audiences."""
 _QUERY = {"removeDestinationFromAudience": "?removeActivations=true"}
-CHANGING = [
-    one for one in operations() if one.method != "GET" and one.name != "createAudiencePreview" and not one.path.startswith(_OF_TRAIT)
-]
+_ASKING = ("createAudiencePreview", "batchQueryMessagingSubscriptionsForSpace")
+CHANGING = [one for one in operations() if one.method != "GET" and one.name not in _ASKING and not one.path.startswith(_OF_TRAIT)]
 """A preview changes nothing: it is an evaluation that is forgotten."""
 
 

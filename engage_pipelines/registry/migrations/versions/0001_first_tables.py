@@ -27,6 +27,7 @@ def upgrade() -> None:
     _sync_request()
     _mapping_revision()
     _suppression()
+    _messaging_subscription()
     _api_token()
     _console_session()
 
@@ -476,6 +477,20 @@ def _suppression() -> None:
         sa.Column("actor", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["space_id"], ["space.id"], name="fk_suppression_space_id"),
         sa.PrimaryKeyConstraint("space_id", "kind", "id", name="pk_suppression"),
+    )
+
+
+def _messaging_subscription() -> None:
+    op.create_table(
+        "messaging_subscription",
+        sa.Column("space_id", sa.String(length=64), nullable=False),
+        sa.Column("type", sa.String(length=16), nullable=False, comment="EMAIL, SMS, WHATSAPP, ANDROID_PUSH or IOS_PUSH"),
+        sa.Column("key", sa.Text(), nullable=False, comment="the address; taken away when its profile is erased"),
+        sa.Column("status", sa.String(length=24), nullable=False, comment="SUBSCRIBED, UNSUBSCRIBED or DID_NOT_SUBSCRIBE"),
+        sa.Column("groups", sa.JSON(), nullable=False, comment="status by the name of a group"),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["space_id"], ["space.id"], name="fk_messaging_subscription_space_id"),
+        sa.PrimaryKeyConstraint("space_id", "type", "key", name="pk_messaging_subscription"),
     )
 
 

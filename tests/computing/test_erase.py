@@ -148,7 +148,8 @@ def test_bounds_and_refusals_of_the_person_leave_the_tables(told: Desk) -> None:
     with sqlite3.connect(told.settings.home / "engage.db") as db:
         db.execute("update generation set lo = 'user_id:u-secret', hi = 'user_id:u-secret'")
         db.execute(
-            "insert into exception values (?, 'users', 'user_id:u-secret', 'i0', 'rejected', 1, 'm', 1, 0, 'bad u-secret', 1, null, 0)",
+            "insert into exception (connection_id, replica, address, part, kind, value, message_id, generation, seq, reason, attempts,"
+            " created_at) values (?, 'users', 'user_id:u-secret', 'i0', 'rejected', 1, 'm', 1, 0, 'bad u-secret', 1, 0)",
             [connection.id],
         )
         spaces = [row.id for row in told.rows("space")]

@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 from engage_pipelines.domain.mapping.javascript import UNDEFINED, entries, type_name
@@ -22,8 +23,25 @@ class InvalidMappingError(MappingError):
         self.several = several
 
 
+_sound: ContextVar[set[int] | None] = ContextVar("sound_parts", default=None)
+"""The parts of the mapping under way that were found sound: options are checked as an object and again one by one, all the way down."""
+
+
 def check_mapping(mapping: object, stack: Stack = ()) -> None:
     """Segment's own checks. Raises: InvalidMappingError."""
+    sound = _sound.get()
+    if sound is None:
+        token = _sound.set(set())
+        try:
+            _check(mapping, stack)
+        finally:
+            _sound.reset(token)
+    elif id(mapping) not in sound:
+        _check(mapping, stack)
+        sound.add(id(mapping))
+
+
+def _check(mapping: object, stack: Stack) -> None:
     kind = _kind(mapping)
     if kind == "directive":
         _check_directive(mapping, stack)
@@ -75,7 +93,7 @@ def _check_object(value: Any, stack: Stack) -> None:
 def _directive_or_raw(value: Any, stack: Stack) -> None:
     kind = _kind(value)
     if kind == "directive":
-        _check_directive(value, stack)
+        check_mapping(value, stack)
     elif kind in ("undefined", "function"):
         raise _fault(f"should be a mapping directive or a JSON value but it is {a_kind(kind)}", stack)
 
@@ -83,17 +101,15 @@ def _directive_or_raw(value: Any, stack: Stack) -> None:
 def _directive_or_string(value: Any, stack: Stack) -> None:
     kind = _kind(value)
     if kind == "directive":
-        _check_directive(value, stack)
+        check_mapping(value, stack)
     elif kind != "string":
         raise _fault(f"should be a string or a mapping directive but it is {a_kind(kind)}", stack)
 
 
 def _directive_or_object(value: Any, stack: Stack) -> None:
     kind = _kind(value)
-    if kind == "directive":
-        _check_directive(value, stack)
-    elif kind == "object":
-        _check_object(value, stack)
+    if kind == "directive" or kind == "object":
+        check_mapping(value, stack)
     else:
         raise _fault(f"should be a object or a mapping directive but it is {a_kind(kind)}", stack)
 

@@ -7,7 +7,7 @@ from typing import Any
 from engage_pipelines.domain.errors import DefinitionError
 from engage_pipelines.domain.mapping.directives import compile_whole
 from engage_pipelines.domain.mapping.javascript import UNDEFINED
-from engage_pipelines.domain.mapping.resolver import Build, MappingError
+from engage_pipelines.domain.mapping.resolver import MOST_CHARACTERS, Build, MappingError
 from engage_pipelines.domain.mapping.validate import validate_mapping
 
 
@@ -25,18 +25,34 @@ def compile_mapping(fields: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], 
         raise DefinitionError(f"the mapping has {len(problems)} problems: {' '.join(problems)}", "Mend the fields at these paths.")
     build = Build()
     resolve = compile_whole(fields, build)
-    holes = build.holes
+    holes, multiplies = build.holes, build.multiplies
 
     def apply(payload: Mapping[str, Any]) -> Any:
         try:
             result = resolve(payload if payload.__class__ is dict else dict(payload))
         except RecursionError:
             raise MappingError("the payload nests too deep.", "Send it with fewer levels.") from None
+        if multiplies:
+            _check_size(result)
         if holes:
             return filled(result)
         return None if result is UNDEFINED else result
 
     return apply
+
+
+def _check_size(value: Any) -> None:
+    """Raises MappingError for a result of too many parts: one part can be in it at many places, and each is sent."""
+    waiting, seen = [value], 0
+    while waiting:
+        part = waiting.pop()
+        inner = list(part.values()) if isinstance(part, dict) else part if isinstance(part, list) else ()
+        seen += len(inner)
+        if seen > MOST_CHARACTERS:
+            raise MappingError(
+                f"the mapping makes more than {MOST_CHARACTERS:,} values of the payload.", "Let @transform repeat less of it."
+            )
+        waiting.extend(inner)
 
 
 def filled(value: Any) -> Any:

@@ -24,7 +24,7 @@ from engage_pipelines.domain.mapping.javascript import (
 )
 from engage_pipelines.domain.mapping.objects import Constant, Part, Steps, object_builder
 from engage_pipelines.domain.mapping.paths import get, getter, path_keys, without_root
-from engage_pipelines.domain.mapping.resolver import Build, MappingError, Resolver, failing
+from engage_pipelines.domain.mapping.resolver import Build, MappingError, Resolver, bounded_text, failing
 from engage_pipelines.domain.mapping.templates import render, renderer
 from engage_pipelines.domain.mapping.texts import replacer
 
@@ -226,7 +226,7 @@ def _json(options: Any, build: Build) -> Resolver:
             return failing(f'@json requires a "{key}" key')
     resolve, mode = compile_node(options["value"], build.plain), options["mode"]
     if mode == "encode":
-        return lambda payload: json_text(resolve(payload))
+        return lambda payload: bounded_text("@json", json_text(resolve(payload)))  # text within text doubles its quotes each time
 
     def decoded(payload: Any) -> Any:
         value = resolve(payload)
@@ -302,6 +302,7 @@ def _transform(options: Any, build: Build) -> Resolver:
             return failing(f'@transform requires a "{key}" key')
     if not isinstance(options["apply"], dict):
         return failing('@transform "apply" key should be an object')
+    build.note_transform()
     apply, mapping = compile_object_mapping(options["apply"], build.plain), compile_node(options["mapping"], build)
     return lambda payload: mapping(apply({} if payload is UNDEFINED else payload))
 

@@ -17,7 +17,7 @@ from liquid import Environment, Tag
 from liquid.ast import Node
 from liquid.builtin.output import Output, OutputNode
 from liquid.context import RenderContext
-from liquid.exceptions import FilterArgumentError, LiquidError, LiquidSyntaxError
+from liquid.exceptions import FilterArgumentError, LiquidError, LiquidSyntaxError, OutputStreamLimitError
 from liquid.stream import TokenStream
 from liquid.template import BoundTemplate
 from liquid.undefined import Undefined
@@ -25,11 +25,10 @@ from liquid.undefined import Undefined
 from engage_pipelines.domain.mapping.javascript import type_name
 from engage_pipelines.domain.mapping.liquid_comparisons import with_lenient_comparisons
 from engage_pipelines.domain.mapping.liquid_filters import FILTERS, printed
-from engage_pipelines.domain.mapping.resolver import MappingError, Resolver, failing
+from engage_pipelines.domain.mapping.resolver import MOST_CHARACTERS, MappingError, Resolver, failing
 
 MAX_CHARACTERS = 1000
 MAX_RENDER_S = 0.5
-MAX_VALUE_LENGTH = 1_000_000
 DISABLED_TAGS = ("case", "for", "include", "layout", "render", "tablerow")
 DISABLED_FILTERS = [
     "array_to_sentence_string",
@@ -54,6 +53,7 @@ DISABLED_FILTERS = [
     "type",
 ]
 _OTHER_TAGS = ("tablerow", "ifchanged", "doc", "break", "continue")
+_TOO_LONG = "memory alloc limit exceeded"
 _deadline: ContextVar[float] = ContextVar("liquid_deadline", default=float("inf"))
 
 
@@ -109,10 +109,15 @@ def _parsed(template: str) -> BoundTemplate:
 
 def _fault(wrong: Exception, template: str, kind: str) -> TemplateError:
     message = str(wrong.message) if isinstance(wrong, LiquidError) else str(wrong)
+    message = _TOO_LONG if isinstance(wrong, OutputStreamLimitError) else message
     at = wrong.token.start_index if isinstance(wrong, LiquidError) and wrong.token else 0
     opening = max(template.rfind("{{", 0, at + 2), template.rfind("{%", 0, at + 2), 0)
     line = template.count("\n", 0, opening) + 1
     return TemplateError(f"{message}, line:{line}, col:{opening - (template.rfind(chr(10), 0, opening) + 1) + 1}", kind=kind)
+
+
+class _Bounded(Environment):
+    output_stream_limit = MOST_CHARACTERS
 
 
 class _DisabledTag(Tag):
@@ -133,6 +138,8 @@ class _PrintingNode(OutputNode):
     """An output statement that prints as JavaScript does."""
 
     def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        if time.monotonic() > _deadline.get():
+            raise LiquidError("template render limit exceeded", token=self.token)
         return buffer.write(printed(self.expression.evaluate(context)))
 
 
@@ -154,11 +161,11 @@ def _limited(function: Callable[..., Any]) -> Callable[..., Any]:
     def limited(value: Any, *arguments: Any, **options: Any) -> Any:
         if time.monotonic() > _deadline.get():
             raise LiquidError("template render limit exceeded", token=None)
-        if isinstance(value, range) and len(value) > MAX_VALUE_LENGTH:
-            raise LiquidError("memory alloc limit exceeded", token=None)
+        if isinstance(value, range) and len(value) > MOST_CHARACTERS:
+            raise LiquidError(_TOO_LONG, token=None)
         result = function(value, *arguments, **options)
-        if isinstance(result, str | list) and len(result) > MAX_VALUE_LENGTH:
-            raise LiquidError("memory alloc limit exceeded", token=None)
+        if isinstance(result, str | list) and len(result) > MOST_CHARACTERS:
+            raise LiquidError(_TOO_LONG, token=None)
         return result
 
     return limited
@@ -166,7 +173,7 @@ def _limited(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(strict_filters=False, undefined=_Missing)
+    environment = _Bounded(strict_filters=False, undefined=_Missing)
     for name in _OTHER_TAGS:
         environment.tags.pop(name, None)
     for name in DISABLED_TAGS:

@@ -9,17 +9,22 @@ from typing import Any
 
 from engage_pipelines.domain.mapping.javascript import SPACES, UNDEFINED, text_of
 from engage_pipelines.domain.mapping.paths import get, getter
-from engage_pipelines.domain.mapping.resolver import Resolver
+from engage_pipelines.domain.mapping.resolver import Resolver, check_length
 
 _TRIPLE = re.compile(r"\{\{\{([^}]+)\}\}\}")
 _DOUBLE = re.compile(r"\{\{([^}]+)\}\}")
 
 
 def render(template: str, payload: Any) -> str:
-    """The template with the payload's values."""
+    """The template with the payload's values. Raises MappingError when that becomes too long."""
+    length = len(template)
 
     def value(found: re.Match[str]) -> str:
-        return _printed(get(payload, found[1].strip(SPACES)))
+        nonlocal length
+        text = _printed(get(payload, found[1].strip(SPACES)))
+        length += len(text)
+        check_length("@template", length)
+        return text
 
     return _DOUBLE.sub(value, _TRIPLE.sub(value, template))
 
@@ -39,7 +44,9 @@ def renderer(template: str) -> Resolver:
     form = "{}".join(text.replace("{", "{{").replace("}", "}}") for text in texts).format
 
     def several(payload: Any) -> str:
-        return form(*[_printed(read(payload)) for read in gets])
+        values = [_printed(read(payload)) for read in gets]
+        check_length("@template", sum(map(len, values)))
+        return form(*values)
 
     return several
 

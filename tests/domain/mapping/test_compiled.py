@@ -199,3 +199,38 @@ def test_a_sound_mapping_gives_plain_json_for_any_payload_or_says_why_not(fields
 @given(fields=JSON | OPTIONS)
 def test_validation_answers_for_any_json(fields: Any) -> None:
     assert all(problem.startswith("/") for problem in validate_mapping(fields))
+
+
+def _encoded(levels: int) -> Any:
+    inner: Any = {"@path": "$.text"}
+    for _ in range(levels):
+        inner = {"@json": {"mode": "encode", "value": inner}}
+    return inner
+
+
+def _doubled(levels: int) -> Any:
+    inner: Any = {"@path": "$.both"}
+    for _ in range(levels):
+        inner = {"@transform": {"apply": {"both": {"left": {"@path": "$.both"}, "right": {"@path": "$.both"}}}, "mapping": inner}}
+    return inner
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"@template": "{{{x}}}" * 1000}, id="a payload that is expanded within a template"),
+        pytest.param({"@template": "{{y}}" * 10_000}, id="a template that repeats a long text"),
+        pytest.param(
+            {"@liquid": "{% assign x = y %}" + "{% assign x = x | append: x %}" * 25 + "{{ x }}"}, id="liquid that doubles a text"
+        ),
+        pytest.param(
+            {"@liquid": "{{ y }}" + "{% capture x %}{{ y }}{{ x }}{{ x }}{{ x }}{% endcapture %}" * 12 + "{{ x }}"}, id="captures"
+        ),
+        pytest.param(_encoded(30), id="text within text within text"),
+        pytest.param(_doubled(28), id="an object that holds itself twice over"),
+    ],
+)
+def test_a_mapping_makes_no_bomb_of_a_record(fields: dict[str, Any]) -> None:
+    payload = {"x": "{{y}}" * 1000, "y": "z" * 1000, "text": '"quoted"', "both": {"a": 1}}
+    with pytest.raises(MappingError, match=r"1,000,000|limit exceeded"):
+        compile_mapping({"a": fields})(payload)

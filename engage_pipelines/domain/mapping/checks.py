@@ -108,7 +108,7 @@ def _directive_or_string(value: Any, stack: Stack) -> None:
 
 def _directive_or_object(value: Any, stack: Stack) -> None:
     kind = _kind(value)
-    if kind == "directive" or kind == "object":
+    if kind in {"directive", "object"}:
         check_mapping(value, stack)
     else:
         raise _fault(f"should be a object or a mapping directive but it is {a_kind(kind)}", stack)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from engage_pipelines.domain.computation import Level
+from engage_pipelines.facts.bits import Ids
 from engage_pipelines.facts.combining import Members
 from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.facts.trait_values import Values
@@ -27,6 +28,10 @@ class Addresses:
     def share(self) -> None:
         """Sort the rows of everyone once, for many computations. Raises StateError when the disk is full."""
         self.everyones = sort_rows(self.session.connection, _everyones("identifiers", "identifiers"), COLUMNS)
+
+    def of_some(self, users: Ids, accounts: Ids) -> SortedRows:
+        """The rows of these users and accounts, sorted. Raises StateError when the disk is full."""
+        return sort_rows(self.session.connection, rows_of(self.session, Members(users, accounts), Level.ACCOUNT), COLUMNS)
 
     def of(self, members: Members, level: Level, values: Values | None = None) -> str | SortedRows:
         """The rows of a version, or SQL for them; of a trait with the member's value."""

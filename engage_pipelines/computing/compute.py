@@ -14,6 +14,7 @@ from engage_pipelines.computing.addresses import Addresses
 from engage_pipelines.computing.evaluation import Questions, evaluate_space
 from engage_pipelines.computing.facts_home import fingerprint_now, open_facts
 from engage_pipelines.computing.publish import Evaluation, Published, publish
+from engage_pipelines.computing.since import find_some
 from engage_pipelines.computing.suppress import Suppressed, find_suppressed
 from engage_pipelines.computing.unmoved import Inputs, Unmoved, find_unmoved
 from engage_pipelines.domain.computation import Audience, Computation, TraitComputation
@@ -29,6 +30,7 @@ from engage_pipelines.registry.requests import Stamp, after_publish
 from engage_pipelines.registry.suppression import list_suppressed
 from engage_pipelines.registry.traits import as_computation
 from engage_pipelines.settings import Settings
+from engage_pipelines.snapshots.compare import Some
 
 Log = Callable[[str], None]
 _SHARED_FROM = 2
@@ -114,11 +116,13 @@ def _compute_moved(
     )
     with evaluated.session as session:
         inputs = replace(inputs, fingerprint=lambda: session.fingerprint)
-        checked_at = {row.id: row.checked_at for row in rows}
+        by_id = {row.id: row for row in rows}
         suppressed = find_suppressed(session, space.suppressed)
         addresses = Addresses(session)
-        computing = _Computing(settings, registry, space, session, checked_at, suppressed, inputs, evaluated.clock, log, addresses)
-        if len(questions.moved) > _SHARED_FROM:
+        some = find_some(evaluated, questions.moved, by_id, inputs, database=registry.database, suppressed=suppressed)
+        checked_at = {row.id: row.checked_at for row in rows}
+        computing = _Computing(settings, registry, space, session, checked_at, suppressed, inputs, evaluated.clock, log, addresses, some)
+        if len(questions.moved) - len(some) > _SHARED_FROM:
             addresses.share()
         return [computing.finish(audience, evaluated.results[audience.key]) for audience in questions.moved]
 
@@ -141,6 +145,7 @@ class _Computing:
     clock: Clock
     log: Log
     addresses: Addresses
+    some: Mapping[str, Some]
 
     def finish(self, audience: Computation, result: Evaluated) -> Computed:
         """Publish one result; a failure becomes an outcome, so that the others go on."""
@@ -174,7 +179,8 @@ class _Computing:
             raise StateError(
                 "The instant of this evaluation is before that of the current version.", "Set the space's evaluate_at later, or unset it."
             )
-        assert result.members is not None
+        members = result.members
+        assert members is not None
         evaluation = Evaluation(
             computation_id=audience.id,
             level=audience.level.value,
@@ -182,9 +188,10 @@ class _Computing:
             evaluated_at_us=self.session.at_us,
             inputs_digest=self.inputs.digest(audience),
             inputs_are_empty=not self.session.fingerprint,
-            fresh=self.addresses.of(self.suppressed.take_out(result.members), audience.level, result.values),
+            fresh=lambda: self.addresses.of(self.suppressed.take_out(members), audience.level, result.values),
             has_values=isinstance(audience, TraitComputation),
             next_change_at_us=self.inputs.next_change(audience, self.clock),
+            some=self.some.get(audience.id),
         )
         return publish(
             self.session.connection,

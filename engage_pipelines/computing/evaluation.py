@@ -30,12 +30,13 @@ Open = Callable[[], FactsSession]
 
 @dataclass(frozen=True, slots=True)
 class SpaceEvaluation:
-    """Results by key, over a session that is to be closed; `went_on` says whether it went on from a kept evaluation."""
+    """Results by key, over a session that is to be closed; `advanced` is how it went on from the `kept` evaluation, if it did."""
 
     session: FactsSession
     results: Mapping[str, Evaluated]
     clock: Clock
-    went_on: bool = False
+    advanced: Advanced | None = None
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +61,17 @@ def evaluate_space(
     kept = load_kept(path)
     # all that were asked for, so that what is kept stays whole
     advanced = kept and evaluate_on(facts_dir, space, at_us, kept, questions.wanted, context=questions.context, limits=LIMITS)
-    if advanced is not None:
-        return _advanced(advanced, folder, path)
+    if kept is not None and advanced is not None:
+        return _advanced(advanced, kept, folder, path)
     return _whole(open_session(), folder, path, questions)
 
 
-def _advanced(advanced: Advanced, folder: Path, path: Path) -> SpaceEvaluation:
+def _advanced(advanced: Advanced, before: Kept, folder: Path, path: Path) -> SpaceEvaluation:
     with _closed_on_failure(advanced.session):
         kept = keep_advanced(advanced, folder)
         _save(path, kept)
     clock = ShelfClock(advanced.session, shelves=advanced.shelves, hidden_from_us=kept.hidden_from_us)
-    return SpaceEvaluation(advanced.session, advanced.outcome.results, clock, went_on=True)
+    return SpaceEvaluation(advanced.session, advanced.outcome.results, clock, advanced, before)
 
 
 def _whole(session: FactsSession, folder: Path, path: Path, questions: Questions) -> SpaceEvaluation:

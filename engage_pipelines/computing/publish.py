@@ -15,7 +15,7 @@ from engage_pipelines.domain.errors import BusyError
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.versions import digest_of, published_versions
-from engage_pipelines.snapshots.compare import Difference, compare
+from engage_pipelines.snapshots.compare import Difference, Some, compare, compare_some
 from engage_pipelines.snapshots.rows import Chain
 from engage_pipelines.snapshots.sorted_rows import SortedRows
 from engage_pipelines.snapshots.write import sweep, wants_full, write
@@ -26,7 +26,10 @@ HELD_WHEN_FEWER_BY = 100
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One evaluation to publish; `fresh` are the rows of a version, or SQL over the connection that gives them."""
+    """One evaluation to publish; `fresh` are the rows of a version, or SQL over the connection that gives them, or looks them up.
+
+    `some` is given when only some members may have other rows than in the newest version: the rows of the others are not looked up then.
+    """
 
     computation_id: str
     level: str
@@ -34,9 +37,10 @@ class Evaluation:
     evaluated_at_us: int
     inputs_digest: str
     inputs_are_empty: bool
-    fresh: str | SortedRows
+    fresh: str | SortedRows | Callable[[], str | SortedRows]
     next_change_at_us: int | None = None
     has_values: bool = False
+    some: Some | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +68,12 @@ def publish(
         chain = Chain.of(folder, published_versions(c, evaluation.computation_id), has_values=evaluation.has_values)
         current = chain.versions[-1].n if chain.versions else 0
         digest = digest_of(c, evaluation.computation_id, current)
-    difference = compare(db, chain, evaluation.fresh, level=evaluation.level, digest_before=digest)
+    difference, is_full = _compare(db, chain, evaluation, digest)
     if chain.versions and not difference.changed_rows:
         with database.write() as c:
             _note(c, evaluation, last_error=None)
         return Published("unchanged", current, difference)
     n = _reserve(database, evaluation, folder)
-    is_full = wants_full(chain, difference.changed_rows, db)
     write(chain, n, difference, is_full=is_full)
     reason = _why_held(evaluation, chain, difference, database)
     with database.write() as c:
@@ -79,6 +82,19 @@ def publish(
             _flip(c, evaluation, current, n)
             tell_connections(c, evaluation.computation_id, n)
     return Published("held" if reason else "published", n, difference, reason)
+
+
+def _compare(db: duckdb.DuckDBPyConnection, chain: Chain, evaluation: Evaluation, digest: str | None) -> tuple[Difference, bool]:
+    """How the fresh rows differ, and whether they are to be written as a whole."""
+    some = evaluation.some
+    if some is not None and chain.versions and chain.versions[-1].n == some.n:
+        difference = compare_some(db, chain, some, level=evaluation.level)
+        if not difference.changed_rows or not wants_full(chain, difference.changed_rows, db):
+            return difference, False
+    fresh = evaluation.fresh() if callable(evaluation.fresh) else evaluation.fresh
+    difference = compare(db, chain, fresh, level=evaluation.level, digest_before=digest)
+    changes_nothing = chain.versions and not difference.changed_rows
+    return difference, not changes_nothing and wants_full(chain, difference.changed_rows, db)
 
 
 def _reserve(database: Database, evaluation: Evaluation, folder: Path) -> int:

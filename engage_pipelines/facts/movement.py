@@ -80,6 +80,32 @@ def unseen_subjects(engine: duckdb.DuckDBPyConnection, folder: Path, manifest: M
 
 
 @dataclass(frozen=True, slots=True)
+class Renamed:
+    """Whose identifiers may be others than before, or in another order: of `perhaps` only those who have several of a kind."""
+
+    surely: Ids
+    perhaps: Ids
+
+
+def find_renamed(engine: duckdb.DuckDBPyConnection, folder: Path, kept: Kept, manifest: Manifest, movement: Movement) -> Renamed:
+    """Whose identifiers moved since. Raises duckdb.Error."""
+
+    def subjects(query: str) -> Ids:
+        return ids_of(engine.execute(f"SELECT DISTINCT subject FROM ({query}) ORDER BY 1").fetchnumpy()["subject"])
+
+    added = relation(folder, "subjects", tuple(name for name in manifest.files("subjects") if name not in kept.manifest.files("subjects")))
+    seen = subjects(f"SELECT subject FROM {added}")
+    # what was last seen ahead of the instant then counts as seen at the instant
+    ahead = subjects(f"SELECT subject FROM {relation(folder, 'subjects', manifest.files('subjects'))} WHERE last_at > {kept.at_us}")
+    surely = [movement.everywhere, movement.by_trait.get("email", seen[:0])]
+    if bool((seen >= kept.manifest.next_subject).any() or len(kept.unseen)):
+        # an id that an alias named is a user's unless a visitor of that id was seen
+        links = relation(folder, "links", manifest.files("links"))
+        surely.append(movement.merged.owners(subjects(f"SELECT from_subject AS subject FROM {links} WHERE kind = 'alias'")))
+    return Renamed(np.unique(np.concatenate(surely)), np.unique(movement.merged.owners(np.union1d(seen, ahead))))
+
+
+@dataclass(frozen=True, slots=True)
 class _Search:
     engine: duckdb.DuckDBPyConnection
     folder: Path

@@ -8,7 +8,7 @@ Rows are told apart by two hashes, 127 bits together; what seems to be on one si
 # pyright: reportUnknownParameterType=false, reportMissingTypeStubs=false
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import duckdb
 import numpy as np
@@ -99,6 +99,62 @@ def compare(
 
 
 _NOBODY: Ids = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Some:
+    """The members who alone may have other rows than in version `n`, the newest; `fresh` are all rows that they have now.
+
+    `size`, `users` and `digest` are those of that version; the digest is '' where it is not known.
+    """
+
+    n: int
+    size: int
+    users: int
+    digest: str
+    members: Ids
+    fresh: SortedRows
+
+
+def compare_some(connection: duckdb.DuckDBPyConnection, chain: Chain, some: Some, *, level: str) -> Difference:
+    """The difference that `compare` finds, but for the fresh rows, which are those of some members alone."""
+    columns = (*chain.columns.split(", "), *HASHES)
+    sides = _Sides(chain, some.fresh, Seen())
+    sides.fresh_alone += some.fresh.batches(columns)
+    sides.before_alone += _rows_before(connection, chain, some.members) if len(some.members) else []
+    for seen, batches in ((sides.seen, sides.fresh_alone), (sides.seen_before, sides.before_alone)):
+        for batch in batches:
+            seen.add(batch)
+    digest = _digest_after(some.digest, sides)
+    size, users = (each + sides.seen.count(of) - sides.seen_before.count(of) for each, of in ((some.size, level), (some.users, "user")))
+    if not sides.fresh_alone and not sides.before_alone:
+        nothing = pa.schema([]).empty_table()
+        return Difference(size, users, 0, 0, digest, rows=VersionRows(some.fresh, 0, nothing, nothing), moved=Moved(_NOBODY, _NOBODY))
+    found = _said(connection, sides, _Looked(some.fresh, sides.seen, digest, 0), level)
+    return replace(found, size=size, users=users)
+
+
+def _rows_before(connection: duckdb.DuckDBPyConnection, chain: Chain, members: Ids) -> list[pa.RecordBatch]:
+    """The rows of members in the newest version, also of addresses that are theirs no longer."""
+    connection.register("members_before", pa.table({"member": places(members)}))
+    try:
+        rows = chain.rows(chain.versions[-1].n, "member in (select member from members_before)")
+        table = connection.sql(f"{with_hashes(rows, chain.columns)} order by 1, address, member").to_arrow_table().combine_chunks()
+    finally:
+        connection.unregister("members_before")
+    return [leveled(batch) for batch in table.to_batches()]
+
+
+def _digest_after(before: str, sides: "_Sides") -> str:
+    """The digest of all fresh rows, which rows that stay are not among: where there may be some, it is not known."""
+    if not before or any(batch.column("current").false_count for batch in sides.before_alone):
+        return ""
+    mixed, total = int(before[:16], 16), int(before[16:], 16)
+    for batches, sign in ((sides.fresh_alone, 1), (sides.before_alone, -1)):
+        for batch in batches:
+            mixed ^= int(np.bitwise_xor.reduce(hashes_of(batch, "h")))
+            total += sign * int(hashes_of(batch, "g").sum(dtype=np.uint64))
+    return f"{mixed:016x}{total % 2**64:016x}"
 
 
 @dataclass(frozen=True, slots=True)

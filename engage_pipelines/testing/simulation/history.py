@@ -17,7 +17,8 @@ from engage_pipelines.testing.simulation.store import FencedError, Replica, Stor
 
 STEPS = 60
 ROUNDS_TO_REST = 1_500
-IDLE_S = RETRY_AFTER_S[-1] - 60
+IDLE_S = RETRY_AFTER_S[-1] - 600
+"""What no mapping would send is looked at hourly, each record by itself: two that are minutes apart leave this much between them."""
 LEAVE_SHARE = 0.25
 """Of the histories, those whose connection leaves in their course."""
 TRAIT_SHARE = 0.3

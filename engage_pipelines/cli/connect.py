@@ -10,6 +10,7 @@ from engage_pipelines.cli.output import note
 from engage_pipelines.cli.waiting import wait_for_sync
 from engage_pipelines.destinations.catalog import destination_type
 from engage_pipelines.domain.connection import CALLS
+from engage_pipelines.domain.enrichment import OPTION as ENRICHMENT
 from engage_pipelines.domain.errors import UsageError
 from engage_pipelines.registry.change import Change, Registry
 from engage_pipelines.registry.connections import Connected, NewConnection, find_connection, leave, pause, remove
@@ -35,6 +36,13 @@ from engage_pipelines.registry.lookup import find_computation, find_space
     help="Enter people by this identifier; NAME is a trait or property that holds it too. A connection that is there changes.",
 )
 @click.option(
+    "--trait",
+    "traits",
+    multiple=True,
+    metavar="TRAIT[:NAME]",
+    help="A trait that rides along in the records, under this name. A connection that is there changes.",
+)
+@click.option(
     "--list-setting",
     "list_settings",
     multiple=True,
@@ -52,17 +60,18 @@ def connect(
     *,
     backfill: bool | None,
     ids: Sequence[str],
+    traits: Sequence[str],
     list_settings: tuple[str, ...],
     on_disconnect: str | None,
     wait: bool,
-    dry_run: bool,
-    **calls: bool,
+    **given: bool,
 ) -> None:
-    """Connect AUDIENCE to DESTINATION, or resume the connection that is paused."""
+    """Connect AUDIENCE (or a trait) to DESTINATION, or resume the connection that is paused."""
     registry = open_registry()
-    chosen = [call for call in CALLS if calls[call]]
-    new = NewConnection(audience, destination, chosen, backfill, ids or None, parse_list_settings(list_settings) or None, on_disconnect)
-    if dry_run:
+    chosen = [call for call in CALLS if given[call]]
+    listed = parse_list_settings(list_settings) or None
+    new = NewConnection(audience, destination, chosen, backfill, ids or None, listed, on_disconnect, traits or None)
+    if given["dry_run"]:
         from engage_pipelines.cli.rehearse import say_rehearsal  # noqa: PLC0415 - brings DuckDB, connecting needs none of it
 
         say_rehearsal(registry, new)
@@ -82,6 +91,9 @@ def _say(audience: str, destination: str, type_key: str, made: Connected) -> Non
     elif made.ids_changed:
         click.echo(f"{audience} -> {destination} enters {', '.join(made.connection.options['id_sync'])} from now on.")
         click.echo(f"  who is in already stays as told; to send everyone again: engage resync {audience} {destination}")
+    elif made.traits_changed:
+        told = ", ".join(made.connection.options[ENRICHMENT])
+        click.echo(f"In the records of {audience} -> {destination} ride from now on: {told}. Nothing is sent for it.")
     elif made.list_changed:
         said = ", ".join(f"{name}={value}" for name, value in made.connection.options["list_settings"].items())
         click.echo(f"The list of {audience} -> {destination} has these settings from now on: {said}.")

@@ -55,10 +55,9 @@ class _Changes:
     entered: bool
     superseded: str
 
-    def one_by_one(self, said: str) -> Iterator[Told]:
-        """`said` is the column with their values, or null."""
+    def one_by_one(self, columns: str) -> Iterator[Told]:
+        """The columns are those that rendering takes."""
         cursor = self.db.cursor()
-        columns = f"address, value, email, {said}"
         cursor.execute(f"select {columns} from owed where value = ? and superseded = ? order by address", [self.entered, self.superseded])
         while rows := cursor.fetchmany(CHUNK):
             yield from rows
@@ -82,7 +81,7 @@ def _write(renderer: Renderer, mapping: CompiledMapping, changes: _Changes, writ
         is_unsent = changes.superseded and writer.count > first
         return [LedgerRow(first, writer.count - 1, changes.superseded, None, 0)] if is_unsent else []
     unsent: list[LedgerRow] = []
-    for record, problem in renderer.records(mapping, changes.one_by_one(renderer.said), writer.count):
+    for record, problem in renderer.records(mapping, changes.one_by_one(renderer.columns), writer.count):
         writer.add(record)
         if changes.superseded or problem:
             unsent.append(LedgerRow(record.seq, record.seq, changes.superseded or "rejected", problem or None, 0))
@@ -112,7 +111,7 @@ class _Kinds:
 def _kinds(renderer: Renderer, mapping: CompiledMapping, entered: bool) -> _Kinds | None:
     """None when some record has to be looked at by itself."""
     calls = renderer.calls_of(mapping)
-    if renderer.only_parts or renderer.has_values or not calls:
+    if renderer.only_parts or renderer.has_values or renderer.is_enriched or not calls:
         return None
     found: list[list[Patterned | None]] = []
     for call in calls:

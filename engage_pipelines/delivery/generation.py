@@ -14,6 +14,7 @@ from engage_pipelines.delivery import generation_file, state
 from engage_pipelines.delivery import ledger as ledgers
 from engage_pipelines.delivery.acknowledging import joined
 from engage_pipelines.delivery.batches import pending, runs_of
+from engage_pipelines.delivery.enrich import add_riding
 from engage_pipelines.delivery.freeze import write
 from engage_pipelines.delivery.generation_file import GenerationWriter
 from engage_pipelines.delivery.lease import Lease
@@ -81,7 +82,10 @@ def start(hands: Hands, replica: ReplicaState, step: Step) -> GenerationRow | No
             envelope=work.envelope(evaluated_at_us=evaluated_at, planned_at_us=now),
             mappings=work.mappings,
             group_needs_a_user=work.type.group_needs_a_user,
+            is_enriched=bool(work.riding),
         )
+        if work.riding:
+            add_riding(planner.db, work.riding, level=replica.level, now_us=now)
         with GenerationWriter(work.path(generation.id), has_values=work.chain.has_values) as writer:
             unsent = write(renderer, planner.db, writer, exceptions, work.folder)
     ledgers.open_generation(lease, generation.id, writer.count, unsent)

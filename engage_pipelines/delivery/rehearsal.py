@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 
 from engage_pipelines.delivery import state
+from engage_pipelines.delivery.enrich import riding_of
 from engage_pipelines.delivery.plan import Planner, connect
 from engage_pipelines.delivery.render import CompiledMapping, Renderer, compile_mappings
 from engage_pipelines.delivery.runtime import Runtime
@@ -140,6 +141,7 @@ def look_at(runtime: Runtime, change: Change, connection_id: str) -> Look:
         compile_mappings(state.load_mappings(c, row), {action.key: (action.calls, action.batch_keys) for action in type_.actions}),
         chain_of(runtime, row, published_versions(c, row.computation_id)),
         state.load_resync_numbers(c, row.id),
+        riding_of(c, runtime.settings, row),
     )
     replicas = work.replicas(c)
     return Look(work, replicas, {replica.name: state.load_exceptions(c, row.id, replica.name) for replica in replicas})
@@ -189,7 +191,7 @@ class _Sends:
 def _add_calls(rehearsal: Rehearsal, db: duckdb.DuckDBPyConnection, sends: _Sends, *, entered: bool) -> int:
     """Count what one mapping would send of the planned changes in one direction; the requests that takes."""
     total = int(db.execute("select count(*) from owed where value = ?", [entered]).fetchall()[0][0])
-    query = f"select address, value, email, {sends.renderer.said} from owed where value = ? order by address limit {SAMPLE}"
+    query = f"select {sends.renderer.columns} from owed where value = ? order by address limit {SAMPLE}"
     sample = db.execute(query, [entered]).fetchall()
     records = [record for record, problem in sends.renderer.records(sends.mapping, iter(sample), 0) if not problem]
     if not records:

@@ -17,8 +17,9 @@ from engage_pipelines.domain.trigger import parse_trigger
 
 CALLS_OF_LEVEL = {"account": ("group",), "user": ("identify", "track")}
 CHUNK = 10_000
-Told = tuple[str, bool, str | None, str | None]
-"""One change: address, whether it enters, its e-mail address, and the value of a trait as JSON text, of who has left the last one."""
+Told = tuple[str, bool, str | None, str | None, str | None]
+"""One change: address, whether it enters, its e-mail address, the value of a trait as JSON text (of who has left the last one), and a JSON
+object of what rides along."""
 
 _NAMESPACE = uuid.UUID("6f7a0c0e-7a9b-5d0c-9a53-0c1c3f1c8b1e")
 
@@ -62,6 +63,8 @@ class Renderer:
     group_needs_a_user: bool
     only_parts: Mapping[str, Collection[str]] = field(default_factory=dict[str, Collection[str]])
     """Addresses that are owed some of their parts alone: the others were acknowledged in this very state."""
+    is_enriched: bool = False
+    """Whether other traits ride along."""
 
     @property
     def has_values(self) -> bool:
@@ -71,6 +74,11 @@ class Renderer:
     def said(self) -> str:
         """SQL for the values of planned changes."""
         return "said" if self.has_values else "null"
+
+    @property
+    def columns(self) -> str:
+        """SQL for planned changes as `records` takes them."""
+        return f"address, value, email, {self.said}, {'extra' if self.is_enriched else 'null'}"
 
     def subject(self, address: str, email: str | None) -> Subject:
         """Whom an address names."""
@@ -96,15 +104,16 @@ class Renderer:
     def records(self, mapping: CompiledMapping, changes: Iterator[Told], first_seq: int) -> Iterator[tuple[FrozenRecord, str]]:
         """The payloads that one mapping makes of the changes, from `first_seq` on; each with why it cannot be sent, or nothing."""
         seq = first_seq
-        for address, entered, email, said in changes:
+        for address, entered, email, said, extra in changes:
             subject, value = self.subject(address, email), None if said is None else orjson.loads(said)
+            rides = None if extra is None else orjson.loads(extra)
             digest = digest_of(said) if said is not None and entered else None
             for call in self.calls_of(mapping):
                 part = mapping.part(call)
                 if address in self.only_parts and part not in self.only_parts[address]:
                     continue
                 message_id = f"{seq}".join(self.message_id(mapping, call))
-                record = RENDER[call](subject, self.envelope, message_id=message_id, entered=entered, value=value)
+                record = RENDER[call](subject, self.envelope, message_id=message_id, entered=entered, value=value, extra=rides)
                 if not mapping.matches(record):
                     continue
                 payload, problem = _applied(mapping, record)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from engage_pipelines.delivery import state
 from engage_pipelines.delivery.counted import Counted
+from engage_pipelines.delivery.enrich import Riding, riding_of
 from engage_pipelines.delivery.render import CompiledMapping, compile_mappings, directions
 from engage_pipelines.delivery.runtime import Runtime
 from engage_pipelines.delivery.send import Outside
@@ -18,6 +19,7 @@ from engage_pipelines.delivery.state import ConnectionRow, MappingRow
 from engage_pipelines.destinations.base import DestinationType, MembershipAs, Settings, Target
 from engage_pipelines.domain.computation import ComputationRef
 from engage_pipelines.domain.connection import Sample, sample_records
+from engage_pipelines.domain.enrichment import enrichment_in
 from engage_pipelines.domain.id_sync import rules_in
 from engage_pipelines.domain.instants import to_iso
 from engage_pipelines.domain.protocol import Aim, ReplicaState
@@ -45,6 +47,8 @@ class Work:
     mappings: tuple[CompiledMapping, ...]
     chain: Chain
     resync_numbers: Mapping[str, int]
+    riding: Riding = field(default_factory=Riding)
+    """Traits that go beside the membership or the value."""
 
     @property
     def folder(self) -> Path:
@@ -118,6 +122,7 @@ class Work:
             destination_name=of.destination_name,
             external_audience_id=of.external_id,
             triggers=[mapping.trigger for mapping in self.mappings],
+            riding=self.riding.names,
         )
 
     @property
@@ -154,7 +159,8 @@ def open_work(runtime: Runtime, connection_id: str) -> Work:
     settings: Settings = settings_for_sending(runtime.registry, destination_type, destination)
     actions = {action.key: (action.calls, action.batch_keys) for action in destination_type.actions}
     chain = chain_of(runtime, connection, versions)
-    return Work(runtime, connection, destination_type, settings, compile_mappings(rows, actions), chain, resync_numbers)
+    riding = runtime.database.ask(lambda c: riding_of(c, runtime.settings, connection)) if enrichment_in(connection.options) else Riding()
+    return Work(runtime, connection, destination_type, settings, compile_mappings(rows, actions), chain, resync_numbers, riding)
 
 
 def chain_of(runtime: Runtime, connection: ConnectionRow, versions: Iterable[tuple[int, bool]]) -> Chain:

@@ -101,8 +101,12 @@ def sample_records(
     destination_name: str,
     external_audience_id: str | None = None,
     triggers: Collection[str] = (),
+    riding: Collection[str] = (),
 ) -> Iterator[Sample]:
-    """An entry and an exit for each call; of a trait several entries, with values that tell what the triggers ask for."""
+    """An entry and an exit for each call; where there are values, several, which tell apart what the triggers ask for.
+
+    `riding` are the names of traits that ride along.
+    """
     envelope = Envelope(
         computation=computation,
         timestamp="2026-01-01T00:00:00.000Z",
@@ -112,29 +116,27 @@ def sample_records(
     )
     person = Subject(user_id="sample-user", email="sample@example.com")
     company = Subject(anonymous_id="sample-account", group_id="sample-account")
-    said = _sample_values(computation, triggers)
+    has_values = computation.computation_class == TRAIT or bool(riding)
+    nodes = [node for trigger in triggers for node in _nodes(parse_tree(trigger))] if has_values else []
+    values = _sample_values(nodes) if has_values else [None]
+    columns = sorted({node.segments[1] for node in nodes if isinstance(node, Path) and len(node.segments) > 1})
     for call in (one for one in CALLS if one in calls):
         subject = company if call == "group" else person
-        for entered, value in (*((True, value) for value in said), (False, said[0])):
-            record = RENDER[call](subject, envelope, message_id="personas_sample", entered=entered, value=value)
+        for entered, value in (*((True, value) for value in values), *((False, value) for value in values[: None if riding else 1])):
+            said, extra = dict.fromkeys(columns, value) if computation.spreads else value, dict.fromkeys(riding, value)
+            record = RENDER[call](subject, envelope, message_id="personas_sample", entered=entered, value=said, extra=extra)
             yield Sample(call, entered, record)
 
 
-def _sample_values(computation: ComputationRef, triggers: Collection[str]) -> list[Any]:
-    """Values of a trait that tell apart what triggers ask for: a number, a text, and around every constant that one compares with."""
-    if computation.computation_class != TRAIT:
-        return [None]
-    nodes = [node for trigger in triggers for node in _nodes(parse_tree(trigger))]
+def _sample_values(nodes: Collection[Node]) -> list[Any]:
+    """Values that tell apart what triggers ask for: a number, a text, and around every constant that one compares with."""
     values: list[Any] = [1, "sample"]
     for constant in (node.value for node in nodes if isinstance(node, Value)):
         if isinstance(constant, int | float) and not isinstance(constant, bool):
             values += [constant, constant - 1, constant + 1]
         elif constant is not None:
             values.append(constant)
-    if not computation.spreads:
-        return values
-    columns = {node.segments[1] for node in nodes if isinstance(node, Path) and len(node.segments) > 1}
-    return [dict.fromkeys(sorted(columns), value) for value in values]
+    return values
 
 
 def _nodes(node: Node) -> Iterator[Node]:

@@ -143,13 +143,14 @@ class PresetEntry(Entry):
 
 
 class ConnectionEntry(Entry):
-    """An audience joined to a destination."""
+    """An audience or a trait joined to a destination."""
 
-    audience: str
+    audience: str = Field(description="The key of an audience or a trait.")
     destination: str
     calls: list[Call] = Field(default_factory=list[Call], description="The usual ones of the audience's level unless said; never change.")
     backfill: bool | None = Field(None, description="false: only those who come and go from now on. Said when it is made.")
     ids: list[str] | None = Field(None, description="Identifiers that people are entered by, like email:last.")
+    traits: list[str] | None = Field(None, description="Traits that ride along in the records, like plan or plan:plan_tier.")
     list_settings: dict[str, JsonValue] | None = Field(None, description="What the type wants to know of the connection's list.")
     on_disconnect: Literal["keep", "exit_all"] | None = Field(None, description="exit_all: everyone's exit is sent before it ends.")
     paused: bool | None = Field(None, description="Left out: whoever operates it decides.")

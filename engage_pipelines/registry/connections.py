@@ -14,6 +14,7 @@ from engage_pipelines.registry import leaving
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.computations import connected_destinations
 from engage_pipelines.registry.destinations import find_destination
+from engage_pipelines.registry.enriching import enrichment_options, set_enrichment
 from engage_pipelines.registry.list_settings import OPTION, check_list_settings
 from engage_pipelines.registry.lookup import Row, find_computation
 from engage_pipelines.registry.mappings import make_presets
@@ -45,13 +46,16 @@ class NewConnection:
     list_settings: Mapping[str, Any] | None = None
     on_disconnect: str | None = None
     """`exit_all` sends everyone's exit before the connection ends, `keep` sends nothing; None keeps what there is."""
+    traits: Sequence[str] | None = None
+    """Traits that ride along (`plan:plan_tier`); None keeps what there is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connected:
     """What connecting came to: `request_id` is the sync that is owed, None when nothing is; `mappings` are the presets made.
 
-    `ids_changed`: the connection was there, and sends other identifiers from now on; `list_changed`: other settings of its list hold.
+    `ids_changed`: the connection was there, and sends other identifiers from now on; `list_changed`: other settings of its list hold;
+    `traits_changed`: other traits ride along.
     """
 
     connection: Row
@@ -60,6 +64,7 @@ class Connected:
     mappings: tuple[Row, ...] = ()
     ids_changed: bool = False
     list_changed: bool = False
+    traits_changed: bool = False
 
 
 def list_connections(c: sa.Connection, space_id: str) -> list[Row]:
@@ -89,17 +94,8 @@ def connect(change: Change, space: Row, new: NewConnection) -> Connected:
     # two connects of the same pair: the second waits here and then sees the first
     change.lock(computation, of.id)
     there = live_connections(change.c, connection.c.computation_id == of.id, connection.c.destination_id == to.id)
-    if there and new.ids is not None:
-        there = [set_ids(change, space, there[0], (of, to), new.ids)]
-    if there and new.on_disconnect is not None:
-        there = [set_on_disconnect(change, space, there[0], (of, to), new.on_disconnect)]
-    if there and new.list_settings is not None:
-        there = [set_list(change, space, there[0], (of, to), new.list_settings)]
-    ids_said, list_said = new.ids is not None, new.list_settings is not None
-    if there and (ids_said or list_said or new.on_disconnect is not None) and there[0].state != State.PAUSED:
-        return Connected(there[0], resumed=False, request_id=None, ids_changed=ids_said, list_changed=list_said)
     if there:
-        return _resume(change, space, there[0], new)
+        return _change(change, space, there[0], (of, to), new)
     _check_first_of_type(change, space, of, to)
     _check_takes_values(change, of, to)
     calls = choose_calls(level=Level(of.level), chosen=new.calls, supported=supported_calls(change.type_of(to.type)), destination=to.key)
@@ -113,6 +109,7 @@ def connect(change: Change, space: Row, new: NewConnection) -> Connected:
             **({} if backfill else {"backfill": False}),
             **_id_options(change, to, calls, new),
             **({OPTION: said} if said else {}),
+            **enrichment_options(space, of, new.traits),
             **({leaving.OPTION: leaving.EXIT_ALL} if new.on_disconnect == leaving.EXIT_ALL else {}),
         },
         "state": str(State.ACTIVE),
@@ -130,6 +127,27 @@ def connect(change: Change, space: Row, new: NewConnection) -> Connected:
     if of.enabled and wants_version and not compute_is_owed(change.c, space.id, of.id):
         change.compute_soon(space.id, [of.id])
     return Connected(row, resumed=False, request_id=request_id, mappings=tuple(presets))
+
+
+def _change(change: Change, space: Row, row: Row, joined: tuple[Row, Row], new: NewConnection) -> Connected:
+    """Have what is said of a connection that is there hold from now on, and resume it. Raises ConflictError where neither is to do."""
+    if new.ids is not None:
+        row = set_ids(change, space, row, joined, new.ids)
+    if new.on_disconnect is not None:
+        row = set_on_disconnect(change, space, row, joined, new.on_disconnect)
+    if new.list_settings is not None:
+        row = set_list(change, space, row, joined, new.list_settings)
+    if new.traits is not None:
+        row = set_traits(change, space, row, joined, new.traits)
+    ids, listed, traits = (said is not None for said in (new.ids, new.list_settings, new.traits))
+    if (ids or listed or traits or new.on_disconnect is not None) and row.state != State.PAUSED:
+        return Connected(row, resumed=False, request_id=None, ids_changed=ids, list_changed=listed, traits_changed=traits)
+    return _resume(change, space, row, new)
+
+
+def set_traits(change: Change, space: Row, row: Row, joined: tuple[Row, Row], traits: Sequence[str]) -> Row:
+    """Have other traits ride along from now on; nothing is sent for it."""
+    return set_enrichment(change, space, row, joined[0], traits, named=_named(space, *joined))
 
 
 def set_ids(change: Change, space: Row, row: Row, joined: tuple[Row, Row], ids: Sequence[str]) -> Row:

@@ -26,7 +26,7 @@ from engage_pipelines.registry.configuration import (
     TraitEntry,
     settings_of,
 )
-from engage_pipelines.registry.connections import NewConnection, connect, pause, set_ids, set_list, set_on_disconnect
+from engage_pipelines.registry.connections import NewConnection, connect, pause, set_ids, set_list, set_on_disconnect, set_traits
 from engage_pipelines.registry.definitions import type_of_trait
 from engage_pipelines.registry.destinations import (
     NewDestination,
@@ -248,7 +248,7 @@ def _connection(change: Change, of: Row, entry: ConnectionEntry) -> Applied:
     there = live_connections(change.c, connection.c.computation_id == audience.id, connection.c.destination_id == to.id)
     if not there:
         new = NewConnection(entry.audience, entry.destination, entry.calls, entry.backfill, entry.ids, entry.list_settings)
-        connect(change, of, replace(new, on_disconnect=entry.on_disconnect))
+        connect(change, of, replace(new, on_disconnect=entry.on_disconnect, traits=entry.traits))
         if entry.paused:
             pause(change, of, audience, to)
         _presets(change, to, entry.presets)
@@ -263,6 +263,8 @@ def _connection(change: Change, of: Row, entry: ConnectionEntry) -> Applied:
         before = set_ids(change, of, before, (audience, to), entry.ids)
     if entry.list_settings is not None:
         before = set_list(change, of, before, (audience, to), entry.list_settings)
+    if entry.traits is not None:
+        before = set_traits(change, of, before, (audience, to), entry.traits)
     if entry.on_disconnect is not None:
         set_on_disconnect(change, of, before, (audience, to), entry.on_disconnect)
     if entry.paused:

@@ -13,6 +13,7 @@ import yaml
 
 from engage_pipelines.destinations.base import DestinationType
 from engage_pipelines.domain.connection import State
+from engage_pipelines.domain.enrichment import OPTION as ENRICHMENT
 from engage_pipelines.domain.instants import to_datetime
 from engage_pipelines.registry.configuration import Document
 from engage_pipelines.registry.connections import list_connections
@@ -158,6 +159,7 @@ class _Space:
                 "calls": list(row.calls),
                 **({} if backfill == usual else {"backfill": backfill}),
                 **({"ids": list(row.options["id_sync"])} if row.options.get("id_sync") else {}),
+                **({"traits": list(row.options[ENRICHMENT])} if row.options.get(ENRICHMENT) else {}),
                 **({OPTION: row.options[OPTION]} if row.options.get(OPTION) else {}),
                 **({"on_disconnect": row.options["on_disconnect"]} if row.options.get("on_disconnect") else {}),
                 **({"paused": True} if row.state == State.PAUSED else {}),

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from engage_pipelines.domain.computation import ComputationRef
 from engage_pipelines.domain.connection import CALLS, Sample, State, sample_records
+from engage_pipelines.domain.enrichment import enrichment_in
 from engage_pipelines.domain.trigger import parse_trigger
 from engage_pipelines.registry.change import Change
 from engage_pipelines.registry.lookup import Row, is_sql_trait
@@ -53,7 +54,9 @@ def samples_of(c: sa.Connection, row: Row, *, calls: Sequence[str] | None = None
     spreads = is_sql_trait(of)
     reference = ComputationRef(id=of.id, key=of.key, space_id=of.space_id, computation_class=of.kind, spreads=spreads)
     chosen = row.calls if calls is None else calls
-    return list(sample_records(reference, calls=[call for call in CALLS if call in chosen], destination_name=name, triggers=triggers))
+    riding = [one.name for one in enrichment_in(row.options)]
+    wanted = [call for call in CALLS if call in chosen]
+    return list(sample_records(reference, calls=wanted, destination_name=name, triggers=triggers, riding=riding))
 
 
 def count_matches(c: sa.Connection, of: Row, joined: Iterable[tuple[StatusRow, Row]]) -> dict[str, tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Pipedrive: people and organizations, found by a field that holds your ids, with the membership in a custom field of each.
+"""Pipedrive: people and organizations, found by a field that holds your ids, with the membership or a trait in a custom field of each.
 
 One request is about one person or organization: it is searched for, then updated or made. Custom fields are named by keys of 40 characters
 that Pipedrive gives them (Company settings, Data fields). An API token may ask 20 times in two seconds on the smallest plan.
@@ -8,6 +8,7 @@ Source: https://developers.pipedrive.com/docs/api/v1 and https://pipedrive.readm
 
 from typing import Any
 
+import orjson
 from pydantic import Field as Setting
 from pydantic import SecretStr
 
@@ -15,11 +16,15 @@ from engage_pipelines.destinations import presets
 from engage_pipelines.destinations.api import ApiDestination, ApiSettings, Batch, Conversation, failure, json_of, json_request, query_url
 from engage_pipelines.destinations.authentication import ApiKey
 from engage_pipelines.destinations.base import Accepted, Action, Effect, Limits, MembershipAs, Record
-from engage_pipelines.destinations.fields import Field, path
+from engage_pipelines.destinations.fields import Field, first_of, path
 from engage_pipelines.destinations.http import Answer
 
 _MATCH = Field("match_field", description="Key of the field to find it by, in place of the one in the settings.")
 _CUSTOM = Field("custom_fields", "object", "Custom fields by their keys.")
+_TOLD = (
+    Field("computation_key", description="Key of the membership or trait.", default=path("$.context.personas.computation_key")),
+    Field("traits_or_props", "object", "Where its value is.", default=first_of("$.properties", "$.traits")),
+)
 _VISIBLE = Field("visible_to", description="Who may see it.", choices=("1", "3", "5", "7"))
 
 
@@ -30,8 +35,12 @@ class PipedriveSettings(ApiSettings):
     api_token: SecretStr = Setting(min_length=1, description="API token of a user who may add and edit.")
     person_field: str = Setting(min_length=1, description="Key of the person field that holds your user ids.")
     organization_field: str = Setting(min_length=1, description="Key of the organization field that holds your account ids.")
-    person_membership_field: str | None = Setting(None, description="Key of the text field of people that says true or false.")
-    organization_membership_field: str | None = Setting(None, description="Key of the text field of organizations that says true or false.")
+    person_membership_field: str | None = Setting(
+        None, description="Key of the text field of people that says true or false, or the value of a trait."
+    )
+    organization_membership_field: str | None = Setting(
+        None, description="Key of the text field of organizations that says true or false, or the value of a trait."
+    )
 
     def api(self, rest: str) -> str:
         """The address of a path of the API."""
@@ -63,6 +72,7 @@ class Pipedrive(ApiDestination):
                 Field("phone", "array", "Phone numbers.", default=path("$.traits.phone"), items="string"),
                 _VISIBLE,
                 _CUSTOM,
+                *_TOLD,
             ),
         ),
         Action(
@@ -75,6 +85,7 @@ class Pipedrive(ApiDestination):
                 Field("name", description="Name of the organization.", default=path("$.traits.name")),
                 _VISIBLE,
                 _CUSTOM,
+                *_TOLD,
             ),
         ),
     )
@@ -102,7 +113,7 @@ class Pipedrive(ApiDestination):
         fields = {name: payload[name] for name in ("name", "email", "phone", "visible_to") if payload.get(name)}
         fields |= payload.get("custom_fields", {})
         if membership:
-            fields[membership] = "true" if record.entered else "false"
+            fields[membership] = _text(payload.get("traits_or_props", {}).get(payload.get("computation_key"), record.entered))
         name = next(iter(payload.get("email", [])), payload["match_value"])
         return {
             "items": "persons" if is_person else "organizations",
@@ -136,6 +147,11 @@ class Pipedrive(ApiDestination):
     def try_out(self, settings: Any) -> Conversation:
         answer = yield json_request("GET", settings.api("users/me"))
         return failure(answer, 0) or Accepted()
+
+
+def _text(value: Any) -> str | None:
+    """A membership or the value of a trait as a text field holds it; null empties the field."""
+    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def _first_id(answer: Answer) -> int | None:

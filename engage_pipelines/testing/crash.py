@@ -170,10 +170,13 @@ class Ground:
 
     def run_until_done(self, tries: int = 60) -> None:
         """Run until a run ends well."""
+        said = ""
         for _ in range(tries):
-            if self.run().code == 0:
+            ended = self.run()
+            if ended.code == 0:
                 return
-        raise AssertionError("the sync does not come to its end")
+            said = ended.said
+        raise AssertionError(f"the sync does not come to its end: {said}")
 
     def tally(self) -> Tally:
         """What the witness makes of it, after a run that ended well."""

@@ -25,6 +25,7 @@ def main() -> None:
     chance, began, killed = random.Random(11), time.monotonic(), 0  # noqa: S311 (chance that repeats)
     people = [f"u{number:03}" for number in range(90)]
     with tempfile.TemporaryDirectory() as home, Ground(Path(home), arguments.database, FAULTS) as ground:
+        ground.publish(people)
         at_points = sum(_die_at(ground, point, people, chance) for point in POINTS)
         while killed < arguments.kills:
             if not ground.members or chance.random() < 0.6:

@@ -28,7 +28,7 @@ from engage_pipelines.delivery.stopping import PausedError, StoppedError
 from engage_pipelines.delivery.work import Work
 from engage_pipelines.destinations.base import Accepted, ListRow, Pause, Stop
 from engage_pipelines.domain.errors import SyncStoppedError
-from engage_pipelines.domain.ownership import SECOND_US, quiet_in_us
+from engage_pipelines.domain.ownership import SECOND_US
 from engage_pipelines.domain.protocol import EMPTIED, Range, ReplicaState, Settled, Step, is_behind, version_word
 
 LIST_CHUNK = 10_000
@@ -224,7 +224,7 @@ def pending_rows(hands: Hands, generation: GenerationRow, columns: Sequence[str]
 
 def _wait_until_quiet(hands: Hands) -> None:
     """After a request without an answer no next generation opens before its deadline: it might still take effect."""
-    wait_us = quiet_in_us(hands.lease.unanswered, hands.work.runtime.now_us())
+    wait_us = hands.lease.quiet_in_us
     if wait_us > 0:
         hands.log(f"waiting={wait_us / SECOND_US:.0f}s for the deadline of an unanswered request")
         hands.work.runtime.sleep(wait_us / SECOND_US)

@@ -2,7 +2,8 @@
 
 A lease is renewed by a thread of its own, so that long planning keeps it. A database that is away for a while is asked again until it is
 there: meanwhile no request is begun, and afterwards the token says whether the connection is still ours. What may be done under a lease,
-and how long it stands for one who lets go, is told by the rules in `domain.ownership`; here they meet the database.
+and what one leaves who lets go, is told by the rules in `domain.ownership`; here they meet the database. That an owner has just seen its
+token before it begins a request (rule `seen`) is seen to by `pacing`, which looks at the connection's row before each.
 """
 
 import threading
@@ -16,7 +17,7 @@ from typing import Self, TypeVar
 import sqlalchemy as sa
 
 from engage_pipelines.domain.errors import BusyError, LeaseLostError, StateError
-from engage_pipelines.domain.ownership import SECOND_US, LeaseTimes, Unanswered, lets_go_until, may_take, outlives
+from engage_pipelines.domain.ownership import SECOND_US, LeaseTimes, inherited, is_given_back, may_take, outlives, quiet_in_us
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.tables import connection as connections
 
@@ -28,21 +29,32 @@ CLOCK_HOLDS_S = 0.05
 BEAT_AGAIN_S = 1.0
 
 
-class Lease:
-    """The ownership of one connection, as a context manager; `acquire` makes it."""
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """What an owner wrote when it took a connection; `is_marked` says whether there was a name on the lease."""
 
-    def __init__(self, database: Database, connection_id: str, token: int, *, until_us: int, times: LeaseTimes) -> None:
+    connection_id: str
+    token: int
+    until_us: int
+    is_marked: bool
+
+
+class Lease:
+    """The ownership of one connection, as a context manager; `acquire` makes it. `monotonic` is the owner's own clock, in seconds."""
+
+    def __init__(self, database: Database, owned: Owned, *, times: LeaseTimes, monotonic: Callable[[], float]) -> None:
         self._database = database
         self._at_once = database.patient(None)
+        self._monotonic = monotonic
         self._clock_seen = (0, float("-inf"))
-        self._until_us = until_us
-        self._unanswered = Unanswered()
+        self._until_us = owned.until_us
+        self._unanswered = inherited(self._own_us(), times, is_marked=owned.is_marked)
         self._requests = threading.Lock()
         self._lost = False
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name=f"lease-{connection_id}", daemon=True)
-        self.connection_id = connection_id
-        self.token = token
+        self._thread = threading.Thread(target=self._renew, name=f"lease-{owned.connection_id}", daemon=True)
+        self.connection_id = owned.connection_id
+        self.token = owned.token
         self.times = times
 
     def __enter__(self) -> Self:
@@ -60,8 +72,8 @@ class Lease:
         mine = sa.and_(connections.c.id == self.connection_id, connections.c.token == self.token)
 
         def body(c: sa.Connection) -> None:
-            until = lets_go_until(self._unanswered, database.now_us(c))
-            c.execute(sa.update(connections).where(mine).values(lease_until=until, lease_owner=None))
+            name = {"lease_owner": None} if is_given_back(self._unanswered, self._own_us()) else {}
+            c.execute(sa.update(connections).where(mine).values(lease_until=database.now_us(c), **name))
 
         database.tell(body)
 
@@ -94,9 +106,10 @@ class Lease:
         Several may be under way, from several threads. Raises LeaseLostError.
         """
         with self._requests:
-            deadline = self._now_us() + round(deadline_s * SECOND_US)
-            if self._lost or not outlives(self._until_us, deadline):
+            length_us = round(deadline_s * SECOND_US)
+            if self._lost or not outlives(self._until_us, self._now_us() + length_us):
                 self._database.again(lambda: self._extend(self._database))
+            deadline = self._own_us() + length_us
             self._unanswered = self._unanswered.begun(deadline)
         return deadline
 
@@ -111,9 +124,12 @@ class Lease:
             self._unanswered = self._unanswered.lost(deadline_us)
 
     @property
-    def unanswered(self) -> Unanswered:
-        """Until when requests without an answer may still take effect."""
-        return self._unanswered
+    def quiet_in_us(self) -> int:
+        """How long requests without an answer may still take effect, by the owner's own clock."""
+        return quiet_in_us(self._unanswered, self._own_us())
+
+    def _own_us(self) -> int:
+        return round(self._monotonic() * SECOND_US)
 
     def _now_us(self) -> int:
         """The shared clock, carried on from the last look at it for a moment."""
@@ -149,45 +165,57 @@ class Lease:
 
 
 def acquire(
-    database: Database, connection_id: str, owner: str, *, sleep: Callable[[float], None], times: LeaseTimes = USUAL_TIMES
+    database: Database,
+    connection_id: str,
+    owner: str,
+    *,
+    sleep: Callable[[float], None],
+    times: LeaseTimes = USUAL_TIMES,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> Lease:
     """Take the lease, waiting for one that a dead owner left. Raises BusyError when its owner renews it: somebody is at work."""
     times.check()
-    first_seen: int | None = None
+    first_seen: tuple[int, int] | None = None
+    began = monotonic()
     while True:
-        taking = _Taking(database, connection_id, owner, times)
-        lease, until_us, wait_s = database.tell(taking)
-        if lease is not None:
-            return lease
-        if first_seen is not None and until_us > first_seen:
+        taking = _Taking(database, connection_id, owner, times, watched_us=round((monotonic() - began) * SECOND_US) if first_seen else 0)
+        owned = database.tell(taking)
+        if owned is not None:
+            return Lease(database, owned, times=times, monotonic=monotonic)
+        if first_seen is not None and taking.found != first_seen:
             raise BusyError("The connection is being worked on by another run.", "That run delivers what is owed; look at its progress.")
-        first_seen = until_us
-        sleep(min(wait_s, times.heartbeat_s + 1))
+        first_seen = taking.found
+        sleep(min(taking.wait_s, times.heartbeat_s + 1))
 
 
 @dataclass(slots=True)
 class _Taking:
-    """One try to take the lease, which knows its own writing again where the answer to the commit was lost."""
+    """One try to take the lease, which knows its own writing again where the answer to the commit was lost.
+
+    Where another has it, `found` are its token and until when it stands, `wait_s` how long that is.
+    """
 
     database: Database
     connection_id: str
     owner: str
     times: LeaseTimes
-    wrote: tuple[int, int, str] | None = None
+    watched_us: int
+    found: tuple[int, int] = (0, 0)
+    wait_s: float = 0.0
+    wrote: Owned | None = None
 
-    def __call__(self, c: sa.Connection) -> tuple[Lease | None, int, float]:
-        """The lease, or until when another has it and how many seconds that is."""
+    def __call__(self, c: sa.Connection) -> Owned | None:
+        """What was written, or None when another has it."""
         mine, con = connections.c.id == self.connection_id, connections.c
         row = c.execute(sa.select(con.token, con.lease_until, con.lease_owner).where(mine).with_for_update()).one()
-        if self.wrote == tuple(row):
-            return self._lease(row.token, row.lease_until), row.lease_until, 0.0
+        if self.wrote is not None and (self.wrote.token, self.wrote.until_us, self.owner) == tuple(row):
+            return self.wrote
         now = self.database.now_us(c)
-        if not may_take(row.lease_until, now):
-            return None, row.lease_until, (row.lease_until - now) / SECOND_US
-        token, until = row.token + 1, self.times.renewed_until(now)
-        c.execute(sa.update(connections).where(mine).values(token=token, lease_owner=self.owner, lease_until=until))
-        self.wrote = (token, until, self.owner)
-        return self._lease(token, until), until, 0.0
-
-    def _lease(self, token: int, until_us: int) -> Lease:
-        return Lease(self.database, self.connection_id, token, until_us=until_us, times=self.times)
+        self.found, self.wait_s = (row.token, row.lease_until), (row.lease_until - now) / SECOND_US
+        if not may_take(row.lease_until, now, watched_us=self.watched_us, times=self.times):
+            return None
+        self.wrote = Owned(self.connection_id, row.token + 1, self.times.renewed_until(now), row.lease_owner is not None)
+        c.execute(
+            sa.update(connections).where(mine).values(token=self.wrote.token, lease_owner=self.owner, lease_until=self.wrote.until_us)
+        )
+        return self.wrote

@@ -18,7 +18,8 @@ from engage_pipelines.delivery.lease import Lease
 from engage_pipelines.delivery.stopping import PausedError
 from engage_pipelines.destinations.base import Backoff, Pause, Stop, Verdict
 from engage_pipelines.domain import pacing
-from engage_pipelines.domain.errors import BusyError, StateError
+from engage_pipelines.domain.errors import BusyError, LeaseLostError, StateError
+from engage_pipelines.domain.ownership import SEEN_FOR_S
 from engage_pipelines.domain.pacing import SECOND_US, effective_rate
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.database_errors import DatabaseAwayError
@@ -75,9 +76,14 @@ class Pacing:
         began = self._monotonic()
         while True:
             seen = self._look()
+            if seen.token != self._lease.token:
+                raise LeaseLostError(f"Connection {self._lease.connection_id} has another owner now.")
             if seen.state not in {"active", "leaving"}:
                 raise PausedError(f"The connection is {seen.state}: the sync stopped at a batch boundary.", "Resume it to send the rest.")
-            if not (self._is_paused(seen) or self._is_left_alone(seen, began) or self._is_early(seen, usual_rate, began)):
+            if (
+                not (self._is_paused(seen) or self._is_left_alone(seen, began) or self._is_early(seen, usual_rate, began))
+                and self._is_fresh()
+            ):
                 break
         self._begun.append(self._monotonic())
         self._begun_us = self._now_us()
@@ -135,6 +141,10 @@ class Pacing:
         if self._seen is None or self._monotonic() - self._seen[1] >= LOOK_EVERY_S:
             self._seen = (read_allowance(self._database, self._lease.connection_id), self._monotonic())
         return self._seen[0]
+
+    def _is_fresh(self) -> bool:
+        """Whether the token was seen a moment ago; the database may have taken long to give a permission."""
+        return self._seen is not None and self._monotonic() - self._seen[1] < SEEN_FOR_S / 2
 
     def _now_us(self) -> int:
         """The shared clock, carried on from the last look."""

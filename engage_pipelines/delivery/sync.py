@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import sqlalchemy as sa
@@ -111,8 +112,8 @@ class Sync:
         runtime = self._runtime
         with runtime.stop.on_signals(), self._attempt.told():
             _check(open_work(runtime, self._connection_id))
-            owner = f"run {self._run_id}"
-            with acquire(runtime.database, self._connection_id, owner, sleep=runtime.sleep, times=runtime.lease_times) as lease:
+            take = partial(acquire, sleep=runtime.sleep, times=runtime.lease_times, monotonic=runtime.clock.monotonic)
+            with take(runtime.database, self._connection_id, f"run {self._run_id}") as lease:
                 # read only now: while the lease was waited for its owner moved the base, and people changed mappings
                 work = open_work(runtime, self._connection_id)
                 _check(work)

@@ -1,13 +1,17 @@
-"""Ownership of a connection as pure rules: how long a lease stands, and when a request or a generation may begin.
+"""Ownership of a connection as pure rules: who may write, and when a request or a generation may begin.
 
 Rules, by the names that `engage_pipelines.testing.simulate --off` knows:
 
     fenced    Every write carries the owner's token and is void under another owner.
-    outlives  A request is begun only when the lease outlives its deadline.
+    seen      A request is begun only by an owner that has just seen its token on the connection.
     quiet     No generation opens before the deadline of every unanswered request of an earlier one.
-    cooling   Who lets go leaves the lease standing until the deadline of its last unanswered request.
+    marked    Who dies, or lets go while a request is unanswered, leaves its name on the lease.
+    inherits  Who takes a lease with a name on it takes a request over that was begun then and got no answer.
 
-Instants are UTC microseconds.
+The shared clock says when a lease is over, and nothing else: it may be set forward or back. Deadlines are told by the owner's own clock,
+which only goes on. A lease that was watched for as long as it lives, and was not renewed, is over whatever the shared clock says.
+
+Instants are microseconds.
 """
 
 from dataclasses import dataclass
@@ -15,6 +19,9 @@ from dataclasses import dataclass
 from engage_pipelines.domain.errors import StateError
 
 SECOND_US = 1_000_000
+
+SEEN_FOR_S = 1.0
+"""How long a token that was seen is believed to be there, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +73,13 @@ class Unanswered:
         return Unanswered(self.answered(deadline_us).under_way_us, max(self.lost_us, deadline_us))
 
 
-def may_take(lease_until_us: int, now_us: int) -> bool:
-    """Whether the lease is free for a new owner."""
-    return lease_until_us <= now_us
+def may_take(lease_until_us: int, now_us: int, *, watched_us: int = 0, times: LeaseTimes | None = None) -> bool:
+    """Whether the lease is free for a new owner, who has seen it unchanged for so long by its own clock."""
+    return lease_until_us <= now_us or (times is not None and watched_us >= times.ttl_s * SECOND_US)
 
 
 def outlives(lease_until_us: int, deadline_us: int) -> bool:
-    """Whether a request with that deadline may be begun under the lease as it stands (rule `outlives`)."""
+    """Whether a lease stands until the deadline; if not it is renewed first, so that nobody takes it in mid-request without need."""
     return deadline_us <= lease_until_us
 
 
@@ -81,6 +88,11 @@ def quiet_in_us(unanswered: Unanswered, now_us: int) -> int:
     return max(unanswered.until_us - now_us, 0)
 
 
-def lets_go_until(unanswered: Unanswered, now_us: int) -> int:
-    """Until when the lease of an owner that lets go still stands (rule `cooling`)."""
-    return max(now_us, unanswered.until_us)
+def is_given_back(unanswered: Unanswered, now_us: int) -> bool:
+    """Whether who lets go takes its name off the lease (rule `marked`)."""
+    return unanswered.until_us <= now_us
+
+
+def inherited(now_us: int, times: LeaseTimes, *, is_marked: bool) -> Unanswered:
+    """What a new owner begins with (rule `inherits`): a little more than a request, since a token was seen some time ago."""
+    return Unanswered(lost_us=now_us + round((times.request_deadline_s + SEEN_FOR_S) * SECOND_US)) if is_marked else Unanswered()

@@ -36,6 +36,7 @@ class Allowance:
     """Whether a connection may send, read in one statement; `most_per_s` is the operator's own limit."""
 
     state: str
+    token: int
     paused_until_us: int
     most_per_s: float | None
     pace: Pace
@@ -54,10 +55,10 @@ def read_allowance(database: Database, connection_id: str) -> Allowance:
     joined = connection.join(destination, destination.c.id == connection.c.destination_id).outerjoin(
         pace, pace.c.destination_id == destination.c.id
     )
-    columns = (connection.c.state, destination.c.paused_until, destination.c.max_requests_per_s, *PACE_COLUMNS)
+    columns = (connection.c.state, connection.c.token, destination.c.paused_until, destination.c.max_requests_per_s, *PACE_COLUMNS)
     query = sa.select(*columns).select_from(joined).where(connection.c.id == connection_id)
     row, now = database.ask(lambda c: (c.execute(query).one(), database.now_us(c)))
-    return Allowance(row.state, row.paused_until or 0, row.max_requests_per_s, pace_in(row), now)
+    return Allowance(row.state, row.token, row.paused_until or 0, row.max_requests_per_s, pace_in(row), now)
 
 
 def read_paces(c: sa.Connection, destination_ids: Sequence[str] | None = None) -> dict[str, Pace]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engage_pipelines.delivery.outcome import RETRY_AFTER_S
+from engage_pipelines.delivery.runtime import DATABASE_MAY_BE_AWAY_S
 from engage_pipelines.domain.ownership import SECOND_US
 from engage_pipelines.domain.protocol import FIRST_ADDRESS, BaseRow
 from engage_pipelines.testing.simulation.checks import Checks
@@ -13,10 +14,11 @@ from engage_pipelines.testing.simulation.outside import BrokenPromiseError, Outs
 from engage_pipelines.testing.simulation.owner import Owner, Turns
 from engage_pipelines.testing.simulation.people import ACCOUNT, ACCOUNTS, ADDRESSES, USER, People
 from engage_pipelines.testing.simulation.rules import Rules
-from engage_pipelines.testing.simulation.store import FencedError, Replica, Store, Switch
+from engage_pipelines.testing.simulation.store import FencedError, FullError, Replica, Store, Switch
 
 STEPS = 60
 ROUNDS_TO_REST = 1_500
+CLOCK_JUMPS_S = (-86_400, -3_600, -90, -20, 20, 45, 90, 3_600)
 IDLE_S = RETRY_AFTER_S[-1] - 600
 """What no mapping would send is looked at hourly, each record by itself: two that are minutes apart leave this much between them."""
 LEAVE_SHARE = 0.25
@@ -110,7 +112,7 @@ class History:
         r = self.chance
         events: list[Callable[[], None]] = [
             self._drive_any, self._time_passes, self._launch, self._kill, self._heart, self._churn, self._release, self._pause,
-            self._resync, self._toggle_any, self._poison,
+            self._resync, self._toggle_any, self._poison, self._clock, self._database, self._disk, self._answer,
         ]  # fmt: skip
         r.choices(events, self.mood.events)[0]()
 
@@ -120,6 +122,11 @@ class History:
 
     def _drive(self, index: int) -> None:
         owner, turns = self.owners[index]
+        if owner.is_frozen:
+            return
+        if self.store.is_away:
+            self._wait_for_database(index)
+            return
         try:
             next(turns)
         except StopIteration:
@@ -129,27 +136,39 @@ class History:
             self.store.want(self.store.now)
             self.owners.pop(index)
 
+    def _wait_for_database(self, index: int) -> None:
+        """A run waits in its place for as long as its patience lasts; what it ends with it can tell nobody."""
+        owner = self.owners[index][0]
+        if owner.waits_since is None:
+            owner.waits_since = self.store.steady
+        if self.store.steady - owner.waits_since > DATABASE_MAY_BE_AWAY_S * SECOND_US:
+            self.say(f"{owner.name} ends: the database is away")
+            self.owners.pop(index)
+            self.store.want(self.store.now + 60 * SECOND_US)
+
     def _time_passes(self) -> None:
         self.tick(self.chance.choice(self.mood.jumps))
 
     def tick(self, seconds: int) -> None:
         """Time passes, and with it heartbeats and requests on the way."""
         for _ in range(min(seconds, 400) // 15 + 1):
-            self.store.now += round(min(seconds, 15) * SECOND_US)
+            self.store.passes(min(seconds, 15))
             seconds -= 15
             self.outside.time_passes()
-            if self.store.now >= self._beat_at:
-                self._beat_at = self.store.now + round(self.store.times.heartbeat_s * SECOND_US)
+            if self.store.steady >= self._beat_at:
+                self._beat_at = self.store.steady + round(self.store.times.heartbeat_s * SECOND_US)
                 self._beat()
             if seconds <= 0:
                 return
 
     def _beat(self) -> None:
-        for owner, _ in self.owners:
+        for owner, _ in () if self.store.is_away else self.owners:
             try:
                 owner.beat()
             except FencedError:
                 owner.heart_beats = False
+            except FullError:
+                pass
 
     def _launch(self) -> None:
         if len(self.owners) < self.mood.rivals:
@@ -178,14 +197,37 @@ class History:
         self.store.want(self.store.now + 60 * SECOND_US)
 
     def _heart(self) -> None:
-        """An owner is frozen, or the database is away for its heartbeat."""
+        """An owner is frozen, wholly or its heartbeat alone; or it goes on."""
         if self.owners:
             owner = self.chance.choice(self.owners)[0]
             owner.heart_beats = not owner.heart_beats
+            owner.is_frozen = not owner.heart_beats and self.chance.random() < 0.5
             self.say(f"the heart of {owner.name} {'beats' if owner.heart_beats else 'stops'}")
+
+    def _clock(self) -> None:
+        """The clock that all share is set, forward or back."""
+        seconds = self.chance.choice(CLOCK_JUMPS_S)
+        self.store.now = max(self.store.now + seconds * SECOND_US, 0)
+        self.say(f"the clock is set by {seconds} s")
+
+    def _database(self) -> None:
+        self.store.is_away = not self.store.is_away
+        for owner, _ in self.owners:
+            owner.waits_since = None
+        self.say(f"the database is {'away' if self.store.is_away else 'back'}")
+
+    def _disk(self) -> None:
+        self.store.is_full = not self.store.is_full
+        self.say(f"the disk is {'full' if self.store.is_full else 'free again'}")
+
+    def _answer(self) -> None:
+        """The next commit goes through, and whoever made it does not hear of it."""
+        self.store.loses_answer = True
 
     def _churn(self) -> None:
         self.people.churn()
+        if self.store.is_full or self.store.is_away:
+            return  # nothing can be published; the next version has it
         self._publish()
         self.store.want(self.store.now)
 
@@ -248,6 +290,9 @@ class History:
         if self.store.is_paused:
             self._pause()
         self.outside.is_flaky = False
+        self.store.is_full = self.store.is_away = False
+        if self._frozen:
+            self.store.want(self.store.now)  # somebody starts a run by hand
         self.say(f"-- faults stop for {why}")
         for _ in range(ROUNDS_TO_REST):
             if self._is_at_rest():
@@ -260,23 +305,36 @@ class History:
         self.outside.is_flaky = True
 
     def _is_at_rest(self) -> bool:
-        """Nobody works and nothing is owed; what no enabled mapping would send is only looked at once an hour."""
-        if self.owners or not self.outside.is_quiet:
+        """Nobody works and nothing is owed; what no enabled mapping would send is only looked at once an hour.
+
+        Runs that were frozen come to themselves when all the others are done.
+        """
+        if len(self.owners) > len(self._frozen) or not self.outside.is_quiet:
             return False
         sends = [
             {v for s in self.store.switches if s.enabled and s.level == one.level for v in s.sends} for one in self.store.replicas.values()
         ]
         looked_at = IDLE_S * SECOND_US if any(len(values) < 2 for values in sends) else None
         wanted_at = self.store.wanted_at
-        return wanted_at is None or (looked_at is not None and wanted_at - self.store.now >= looked_at)
+        is_done = wanted_at is None or (looked_at is not None and wanted_at - self.store.now >= looked_at)
+        if not is_done or not self._frozen:
+            return is_done
+        for owner in self._frozen:
+            self.say(f"{owner.name} comes to itself")
+            owner.is_frozen, owner.heart_beats = False, True
+        return False
+
+    @property
+    def _frozen(self) -> list[Owner]:
+        return [owner for owner, _ in self.owners if owner.is_frozen]
 
     def _round(self) -> None:
         """Every run goes a step; time passes as far as nobody is there to work."""
-        if not self.owners and self.store.wanted_at is not None:
+        if len(self.owners) == len(self._frozen) and self.store.wanted_at is not None:
             if not self.store.may_send:
                 self.store.wanted_at = None
                 return
-            self.store.now = max(self.store.now, self.store.wanted_at)
+            self.store.passes(max(self.store.wanted_at - self.store.now, 0) / SECOND_US)
             self.launch()
         self.tick(1)
         for index in reversed(range(len(self.owners))):

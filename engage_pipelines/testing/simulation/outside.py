@@ -67,9 +67,11 @@ class Outside:
                 return fate, Backoff("5xx")
             case "429":
                 return fate, Pause(float(self.chance.choice([1, 20, 90])))
-            case "late":
+            case "late" | "twice":
                 deadline = round(self.store.times.request_deadline_s * SECOND_US)
-                self._late.append((self.store.now + self.chance.randint(1, deadline), generation, batch))
+                self._late.append((self.store.steady + self.chance.randint(1, deadline), generation, batch))
+                if fate == "twice":
+                    self._execute(generation, batch)
                 return fate, Backoff("no answer")
             case "400" if any(self._place(generation, record) in self.poison for record in batch):
                 return fate, Bisect("bad")
@@ -79,8 +81,8 @@ class Outside:
 
     def time_passes(self) -> None:
         """Requests that lay somewhere on the way are executed when their time has come."""
-        due = sorted((one for one in self._late if one[0] <= self.store.now), key=lambda one: one[0])
-        self._late = [one for one in self._late if one[0] > self.store.now]
+        due = sorted((one for one in self._late if one[0] <= self.store.steady), key=lambda one: one[0])
+        self._late = [one for one in self._late if one[0] > self.store.steady]
         for _, generation, batch in due:
             self._execute(generation, batch)
 

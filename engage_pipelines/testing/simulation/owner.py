@@ -33,7 +33,7 @@ from engage_pipelines.testing.simulation.checks import Checks
 from engage_pipelines.testing.simulation.outside import Outside
 from engage_pipelines.testing.simulation.people import ACCOUNT, USER, People
 from engage_pipelines.testing.simulation.rules import Rules
-from engage_pipelines.testing.simulation.store import Generation, Replica, Store, View
+from engage_pipelines.testing.simulation.store import FencedError, FullError, Generation, Replica, Store, View
 
 MAX_CHANGES = 2
 BATCH = 2
@@ -53,8 +53,7 @@ class Lease:
     """What the owner believes of its lease."""
 
     token: int
-    until: int
-    unanswered: Unanswered = field(default_factory=Unanswered)
+    unanswered: Unanswered
 
 
 @dataclass
@@ -72,6 +71,8 @@ class Owner:
     lease: Lease | None = None
     heart_beats: bool = True
     is_asked_to_stop: bool = False
+    waits_since: int | None = None
+    is_frozen: bool = False
     settled: int = field(default=0)
     _sent: int = field(default=0, init=False)
     _answers: list[LedgerRow] = field(default_factory=list[LedgerRow], init=False)
@@ -84,7 +85,7 @@ class Owner:
         try:
             for level in (ACCOUNT, USER):
                 yield from self._send(level)
-        except (NoAnswerError, StopsError) as reason:
+        except (NoAnswerError, StopsError, FullError) as reason:
             store.failures += 1
             store.want(store.now + 60 * SECOND_US)
             self.say(f"{self.name} ends: {reason!r}")
@@ -101,32 +102,32 @@ class Owner:
     def beat(self) -> None:
         """The heartbeat's thread."""
         if self.lease is not None and self.heart_beats:
-            self.lease.until = self.store.renew(self.lease.token)
+            self.store.renew(self.lease.token)
 
     def _send(self, level: str) -> Turns:
         lease = yield from self._acquire()
         try:
             yield
             yield from self._work_off(lease, self._opened(), level)
-        except (NoAnswerError, StopsError):
+        except (NoAnswerError, StopsError, FullError):
             self._let_go(lease)
             raise
         self._let_go(lease)
 
     def _acquire(self) -> Generator[None, None, Lease]:
         self._opened()
-        seen: int | None = None
-        while (token := self.store.take()) is None:
-            if seen is not None and self.store.lease_until > seen:
+        seen, since = (self.store.token, self.store.lease_until), self.store.steady
+        while (taken := self.store.take(self.name, self.store.steady - since)) is None:
+            if (self.store.token, self.store.lease_until) != seen:
                 raise StopsError("another run is at work")
-            seen = self.store.lease_until
             yield
-        self.lease = Lease(token, self.store.lease_until)
-        self.say(f"{self.name} takes the lease, token {token}")
+        token, is_marked = taken
+        self.lease = Lease(token, self.rules.inherited(self.store.steady, self.store.times, is_marked=is_marked))
+        self.say(f"{self.name} takes the lease, token {token}{', which somebody left' if is_marked else ''}")
         return self.lease
 
     def _let_go(self, lease: Lease) -> None:
-        self.store.let_go(lease.token, self.rules.lets_go_until(lease.unanswered, self.store.now))
+        self.store.let_go(lease.token, given_back=self.rules.is_given_back(lease.unanswered, self.store.steady))
         self.lease = None
 
     def _opened(self) -> View:
@@ -171,7 +172,7 @@ class Owner:
         yield from self._finish(lease, view, left)
 
     def _start(self, lease: Lease, view: View, replica: ReplicaState, step: Step) -> Generator[None, None, Generation | None]:
-        while self.rules.quiet_in_us(lease.unanswered, self.store.now):
+        while self.rules.quiet_in_us(lease.unanswered, self.store.steady):
             yield
             self._check_stop()
         row, now = self.store.replicas[replica.name], self.store.now
@@ -188,6 +189,8 @@ class Owner:
         generation = self.store.reserve(lease.token, replica.name, settled, view.current)
         self.checks.only_one_open()
         yield
+        if self.store.is_full:
+            raise FullError
         records = list(self._frozen(view, generation, changes, unsent, exceptions))
         self.store.files[generation.id] = records
         self.say(
@@ -306,7 +309,7 @@ class Owner:
                 yield
                 if len(self._answers) >= GATHERED:
                     self._write(lease, generation)
-        except (NoAnswerError, StopsError):
+        except (NoAnswerError, StopsError, FullError):
             self._write(lease, generation)
             raise
         self._write(lease, generation)
@@ -336,9 +339,9 @@ class Owner:
     ) -> Generator[None, None, Accepted | Bisect | Backoff]:
         while True:
             yield from self._wait_until_allowed()
-            deadline = self.store.now + round(self.store.times.request_deadline_s * SECOND_US)
-            if not self.rules.outlives(lease.until, deadline):
-                lease.until = self.store.renew(lease.token)
+            deadline = self.store.steady + round(self.store.times.request_deadline_s * SECOND_US)
+            if not self.rules.may_send(lease.token, self.store.token):
+                raise FencedError
             lease.unanswered = lease.unanswered.begun(deadline)
             fate, verdict = self.outside.request(view, generation, batch)
             self.say(f"{self.name} sends g{generation.id} {_words(batch)}: {fate}")

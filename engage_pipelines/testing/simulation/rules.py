@@ -50,9 +50,10 @@ class Rules:
     keeps_message_id: Callable[[Change, ExceptionState | None], bool] = protocol.keeps_message_id
     move: Callable[[Sequence[BaseRow], Settled], tuple[BaseRow, ...]] = protocol.move
     outcome: Callable[..., Settlement] = outcome
-    outlives: Callable[[int, int], bool] = ownership.outlives
+    may_send: Callable[[int, int], bool] = _same_token
     quiet_in_us: Callable[[Unanswered, int], int] = ownership.quiet_in_us
-    lets_go_until: Callable[[Unanswered, int], int] = ownership.lets_go_until
+    is_given_back: Callable[[Unanswered, int], bool] = ownership.is_given_back
+    inherited: Callable[..., Unanswered] = ownership.inherited
     may_write: Callable[[int, int], bool] = _same_token
     keeps_base: bool = True
     as_opened: bool = True
@@ -133,9 +134,10 @@ _OFF: Mapping[str, Mapping[str, object]] = {
     "rounds": {"yields": lambda _step, **_versions: False},
     "own_number": {"own_number": False},
     "fenced": {"may_write": lambda _mine, _there: True},
-    "outlives": {"outlives": lambda _until, _deadline: True},
+    "seen": {"may_send": lambda _mine, _there: True},
     "quiet": {"quiet_in_us": lambda _unanswered, _now: 0},
-    "cooling": {"lets_go_until": lambda _unanswered, now: now},
+    "marked": {"is_given_back": lambda _unanswered, _now: True},
+    "inherits": {"inherited": lambda _now, _times, **_marked: Unanswered()},
 }
 
 NAMES = tuple(_OFF)

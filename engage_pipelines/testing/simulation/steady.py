@@ -63,7 +63,7 @@ class Steady:
         settled = 0
         try:
             for _ in owner.run():
-                self.store.now += 1_000_000
+                self.store.passes(1)
                 if owner.settled > settled:
                     settled = owner.settled
                     self._check_waiting()

@@ -1,17 +1,41 @@
 """The database of one simulated connection: what the product keeps in its tables, as plain values; each method is one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, TypeVar
 
 from engage_pipelines.delivery.generation_file import FrozenRecord
 from engage_pipelines.delivery.state import ExceptionRow, LedgerRow, Settlement
-from engage_pipelines.domain.ownership import LeaseTimes, may_take
+from engage_pipelines.domain.ownership import SECOND_US, LeaseTimes, may_take
 from engage_pipelines.domain.protocol import EMPTIED, BaseRow, ExceptionKind, ReplicaState, Settled
 from engage_pipelines.testing.simulation.rules import Rules
+
+T = TypeVar("T")
 
 
 class FencedError(Exception):
     """Somebody else owns the connection by now."""
+
+
+class FullError(Exception):
+    """The disk is full."""
+
+
+Body = Callable[..., T]
+
+
+def told(body: Body[T]) -> Body[T]:
+    """A transaction that is made again when the answer to its commit is lost."""
+
+    @wraps(body)
+    def twice(store: "Store", *arguments: Any, **options: Any) -> T:
+        if store.loses_answer:
+            store.loses_answer = False
+            body(store, *arguments, **options)
+        return body(store, *arguments, **options)
+
+    return twice
 
 
 @dataclass
@@ -67,15 +91,24 @@ class View:
 
 @dataclass
 class Store:
-    """The connection; `wanted_at` is when a run of it may be launched, None when nothing is owed."""
+    """The connection; `wanted_at` is when a run of it may be launched, None when nothing is owed.
+
+    `now` is the shared clock, which may be set; `steady` is time as it passes. While `is_away` nobody is answered, while `is_full` nothing
+    can be written, and with `loses_answer` the next transaction is committed without its owner knowing, who makes it again.
+    """
 
     rules: Rules
     times: LeaseTimes
     switches: list[Switch]
     replicas: dict[str, Replica]
     now: int = 0
+    steady: int = 0
     token: int = 0
     lease_until: int = 0
+    lease_owner: str | None = None
+    is_away: bool = False
+    is_full: bool = False
+    loses_answer: bool = False
     is_paused: bool = False
     leaves: bool = False
     paused_until: int = 0
@@ -91,25 +124,34 @@ class Store:
 
     def check(self, token: int) -> None:
         """Every write begins with this."""
+        if self.is_full:
+            raise FullError
         if not self.rules.may_write(token, self.token):
             raise FencedError
 
-    def take(self) -> int | None:
-        """A new token, or nothing while another has the lease."""
-        if not may_take(self.lease_until, self.now):
-            return None
-        self.token += 1
-        self.lease_until = self.times.renewed_until(self.now)
-        return self.token
+    def passes(self, seconds: float) -> None:
+        """Time passes, and the clock goes with it."""
+        self.now += round(seconds * SECOND_US)
+        self.steady += round(seconds * SECOND_US)
 
-    def renew(self, token: int) -> int:
+    def take(self, name: str, watched_us: int) -> tuple[int, bool] | None:
+        """A new token, and whether there was a name on the lease; or nothing while another has it."""
+        if self.is_full or not may_take(self.lease_until, self.now, watched_us=watched_us, times=self.times):
+            return None
+        is_marked = self.lease_owner is not None
+        self.token += 1
+        self.lease_owner, self.lease_until = name, self.times.renewed_until(self.now)
+        return self.token, is_marked
+
+    def renew(self, token: int) -> None:
         self.check(token)
         self.lease_until = self.times.renewed_until(self.now)
-        return self.lease_until
 
-    def let_go(self, token: int, until: int) -> None:
-        if self.rules.may_write(token, self.token):
-            self.lease_until = until
+    def let_go(self, token: int, *, given_back: bool) -> None:
+        if self.rules.may_write(token, self.token) and not (self.is_full or self.is_away):
+            self.lease_until = self.now
+            if given_back:
+                self.lease_owner = None
 
     def view(self, current: int) -> View:
         enabled = tuple(switch for switch in self.switches if switch.enabled)
@@ -130,35 +172,49 @@ class Store:
         due = any(at <= self.now for at in row.retry_at())
         return ReplicaState(name, row.level, row.base, resync_no, True in sends, False in sends, due)
 
+    @told
     def reserve(self, token: int, replica: str, settled: Settled, planned_under: int) -> Generation:
         self.check(token)
         left = [one for one in self.unsettled.values() if one.state == "planning"]
+        if self.rules.own_number:
+            # one whose commit went through, but whose answer was lost
+            for one in left:
+                del self.unsettled[one.id]
         number = self.next_number if self.rules.own_number or not left else left[0].id
         self.next_number = max(self.next_number, number + 1)
         self.unsettled[number] = Generation(number, replica, settled, planned_under)
         return self.unsettled[number]
 
+    @told
     def open(self, token: int, generation: Generation, unsent: Sequence[LedgerRow]) -> None:
         self.check(token)
         if self.unsettled.get(generation.id, generation).state == "planning":
             generation.state, generation.ledger = "open", sorted(unsent, key=lambda row: row.lo)
 
+    @told
     def abandon(self, token: int, generation: Generation) -> None:
         self.check(token)
-        del self.unsettled[generation.id]
+        self.unsettled.pop(generation.id, None)
         self.files.pop(generation.id, None)
 
+    @told
     def acknowledge(self, token: int, generation: Generation, rows: Sequence[LedgerRow]) -> None:
         self.check(token)
-        generation.ledger = sorted([*generation.ledger, *rows], key=lambda row: row.lo)
+        known = {row.lo for row in generation.ledger}
+        generation.ledger = sorted([*generation.ledger, *(row for row in rows if row.lo not in known)], key=lambda row: row.lo)
 
+    @told
     def move_base(self, token: int, replica: Replica, settled: Settled, *, stale: Sequence[tuple[str, str]]) -> None:
         self.check(token)
         self.forget(replica, stale)
         replica.base = self.rules.move(replica.base, settled)
 
+    @told
     def settle(self, token: int, generation: Generation, settled: Settled, outcome: Settlement) -> None:
         self.check(token)
+        if generation.state == "settled":
+            return
+        generation.state = "settled"
         replica = self.replicas[generation.replica]
         self.forget(replica, outcome.clear)
         replica.exceptions |= {(row.address, row.part): row for row in outcome.keep}

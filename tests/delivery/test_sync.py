@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 
+import orjson
 import pytest
 import sqlalchemy as sa
 
@@ -82,6 +83,63 @@ def test_message_ids_are_unique_and_short_and_carry_the_generation(world: World,
     ids = [record["messageId"] for record in world.recorder.records]
     assert len(set(ids)) == 5
     assert all(id_.startswith("personas_") and len(id_) <= 100 for id_ in ids)
+
+
+def test_an_entry_of_unknown_fate_is_never_overtaken_by_the_exit_of_who_left_meanwhile(world: World, connected: str):
+    """The first batch arrives and its answer is lost, time and again; then one of its two people leaves."""
+    world.publish(FIVE)
+    tried: list[tuple[int, str, bool, bytes]] = []
+
+    def script(batch: list[dict]) -> Accepted | Backoff:
+        tried.extend((world.time.now_us, r["userId"], r["traits"]["vips"], orjson.dumps(r)) for r in batch)
+        return Backoff("lost") if loses and batch[0]["userId"] == "u1" else Accepted()
+
+    loses = True
+    world.recorder.script = script
+    with pytest.raises(NoAnswerError):
+        world.sync(connected, run_id="first")
+    world.publish({n: FIVE[n] for n in (2, 3, 4, 5)})
+    loses = False
+    for number in range(3):
+        world.sync(connected, run_id=f"again-{number}")
+    of_first = [one for one in tried if one[1] == "u1"]
+    entries, exits = [one for one in of_first if one[2]], [one for one in of_first if not one[2]]
+    assert len({body for *_, body in entries}) == 1, "tried again as it was, under its id"
+    assert len(exits) == 1
+    assert exits[0][0] - entries[-1][0] >= 30_000_000, "the entry can take no effect any more"
+    of_second = {body for _, user, _, body in tried if user == "u2"}
+    assert len(of_second) == 1, "who stayed is told under the old id"
+    assert world.recorder.members() == {"u2", "u3", "u4", "u5"}
+    assert world.rows(t.exception) == []
+
+
+def test_an_entry_that_was_retried_under_its_old_id_is_not_overtaken_either(world: World, connected: str):
+    """Kept as of unknown fate, tried again an hour later, and lost again: then the exit waits for the deadline of that try."""
+    world.runtime = replace(world.runtime, max_changes=1_000)
+    world.publish(FIVE)
+    tried: list[tuple[int, str, bool, str]] = []
+
+    def script(batch: list[dict]) -> Accepted | Backoff:
+        tried.extend((world.time.now_us, r["userId"], r["traits"]["vips"], r["messageId"]) for r in batch)
+        return Backoff("lost") if loses and any(r["userId"] == "u5" for r in batch) else Accepted()
+
+    loses = True
+    world.recorder.script = script
+    world.sync(connected, run_id="first")
+    assert [row.kind for row in world.rows(t.exception)] == ["retryable"]
+    world.time.now_us += 3_600_000_000
+    with pytest.raises(NoAnswerError):
+        world.sync(connected, run_id="second")
+    world.publish({n: FIVE[n] for n in (1, 2, 3, 4)})
+    loses = False
+    for number in range(3):
+        world.sync(connected, run_id=f"again-{number}")
+    entries = [one for one in tried if one[1] == "u5" and one[2]]
+    exits = [one for one in tried if one[1] == "u5" and not one[2]]
+    assert len({id_ for *_, id_ in entries}) == 1
+    assert len(exits) == 1
+    assert exits[0][0] - entries[-1][0] >= 30_000_000
+    assert world.recorder.members() == {"u1", "u2", "u3", "u4"}
 
 
 def test_a_run_that_dies_after_the_answer_resends_the_same_bytes_under_the_same_ids(world: World, connected: str):

@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +24,7 @@ from engage_pipelines.registry import computations
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.versions import published_versions
 from engage_pipelines.snapshots.rows import Chain
-from engage_pipelines.testing.plain_calls import SPACE, take_in
+from engage_pipelines.testing.plain_calls import SPACE, instant, take_in
 from engage_pipelines.testing.plain_facts import Facts
 from engage_pipelines.testing.random_definitions import AT_US, HOUR_US, facts
 from engage_pipelines.testing.random_histories import Call, calls_of
@@ -79,34 +81,76 @@ def test_versions_are_the_same_row_by_row(given_facts: Facts, seed: int) -> None
     random = Random(seed)
     calls = calls_of(given_facts, seed)
     cuts = [0, *sorted(random.randint(0, len(calls)) for _ in range(4)), len(calls)]
-    counted = 0
-
-    def counting(*given: Any, **named: Any) -> Any:
-        nonlocal counted
-        counted += 1
-        return ordinary(*given, **named)
-
-    ordinary = publish.compare_some
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publish, "compare_some", counting)
-        patch.setattr(evaluation, "LIMITS", Limits(shelved_from=5, most=1.0))
-        one, other = (_Product(make_world(_made(Path(folder) / name))) for name in ("one", "other"))
-        one.create()
-        other.create()
-        at_us = AT_US - 26 * HOUR_US
+    at_us = AT_US - 26 * HOUR_US
+    with _pair() as pair:
         for begin, end in pairwise(cuts):
             at_us += random.choice(_STEPS_US)
-            suppress = f"u{begin}" if random.random() < 0.2 else None
-            patch.setattr(evaluation, "WORTH_FROM", 0)
-            going = one.step(calls[begin:end], at_us, suppress=suppress)
-            patch.setattr(evaluation, "WORTH_FROM", 10**9)
-            expected = other.step(calls[begin:end], at_us, suppress=suppress)
-            assert going == expected
-            for key, _, _ in _AUDIENCES:
-                assert one.rows(key) == other.rows(key)
-        one.world.registry.database.close()
-        other.world.registry.database.close()
-    event("compared some members" if counted else "compared everyone")
+            pair.step(calls[begin:end], at_us, suppress=f"u{begin}" if random.random() < 0.2 else None)
+        event("compared some members" if pair.counted else "compared everyone")
+
+
+_RENAMING: tuple[dict[str, Any], ...] = (
+    {"type": "identify", "userId": "u1", "traits": {"email": "two@x.test"}},
+    {"type": "identify", "userId": "u1", "traits": {"email": "one@x.test"}},
+    {"type": "identify", "userId": "u1", "traits": {"email": None}},
+    {"type": "track", "event": "C", "userId": "u1"},
+    {"type": "identify", "anonymousId": "a9", "userId": "u3"},
+    {"type": "alias", "previousId": "u2", "userId": "u1"},
+    {"type": "alias", "previousId": "old", "userId": "u4"},
+    {"type": "track", "event": "C", "anonymousId": "old"},
+)
+
+
+def test_other_identifiers_of_the_same_members_are_published() -> None:
+    start: list[dict[str, Any]] = [{"type": "track", "event": "A", "userId": f"u{number}"} for number in range(1, 5)]
+    start += [{"type": "identify", "userId": "u1", "traits": {"email": "one@x.test"}}]
+    start += [{"type": "identify", "anonymousId": "a9", "traits": {"email": "nine@x.test", "t": 1}}]
+    with _pair() as pair:
+        for number, calls in enumerate((start, *([each] for each in _RENAMING))):
+            at_us = AT_US + number
+            pair.step([_stamped(call, f"s{number}-{place}", at_us) for place, call in enumerate(calls)], at_us)
+        assert pair.counted >= len(_RENAMING) * 2
+
+
+def _stamped(call: dict[str, Any], message_id: str, at_us: int) -> Call:
+    return {"messageId": message_id, "timestamp": instant(at_us), **call}
+
+
+@dataclass
+class _Pair:
+    """Two of the product with the same facts: one goes on, the other asks everyone; `counted` comparisons were of some members."""
+
+    patch: pytest.MonkeyPatch
+    going: _Product
+    asking: _Product
+    counted: int = 0
+
+    def step(self, calls: list[Call], at_us: int, *, suppress: str | None = None) -> None:
+        self.patch.setattr(evaluation, "WORTH_FROM", 0)
+        found = self.going.step(calls, at_us, suppress=suppress)
+        self.patch.setattr(evaluation, "WORTH_FROM", 10**9)
+        assert found == self.asking.step(calls, at_us, suppress=suppress)
+        for key, _, _ in _AUDIENCES:
+            assert self.going.rows(key) == self.asking.rows(key)
+
+
+@contextmanager
+def _pair() -> Iterator[_Pair]:
+    ordinary = publish.compare_some
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        pair = _Pair(patch, *(_Product(make_world(_made(Path(folder) / name))) for name in ("one", "other")))
+
+        def counting(*given: Any, **named: Any) -> Any:
+            pair.counted += 1
+            return ordinary(*given, **named)
+
+        patch.setattr(publish, "compare_some", counting)
+        patch.setattr(evaluation, "LIMITS", Limits(shelved_from=5, most=1.0))
+        for product in (pair.going, pair.asking):
+            product.create()
+        yield pair
+        for product in (pair.going, pair.asking):
+            product.world.registry.database.close()
 
 
 def _made(folder: Path) -> Path:

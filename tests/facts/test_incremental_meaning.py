@@ -3,6 +3,7 @@
 import os
 import tempfile
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 
@@ -12,6 +13,21 @@ from hypothesis import strategies as st
 from engage_pipelines.domain.computation import Audience, EmptyAccounts, Level
 from engage_pipelines.domain.query import Definition, to_text
 from engage_pipelines.domain.query.meaning import Asked, account_matches, user_matches
+from engage_pipelines.domain.query.tree import (
+    Between,
+    Comparator,
+    Comparison,
+    Duration,
+    Events,
+    Filter,
+    Number,
+    Or,
+    Reduce,
+    Reducer,
+    Scalar,
+    Unit,
+    Within,
+)
 from engage_pipelines.facts.compaction import compact
 from engage_pipelines.facts.evaluate import Evaluated, plan_of, run_plan
 from engage_pipelines.facts.incremental import Limits, evaluate_on, keep_advanced, keep_whole
@@ -21,11 +37,13 @@ from engage_pipelines.facts.session import FactsSession, open_session
 from engage_pipelines.facts.store import writing
 from engage_pipelines.testing.plain_calls import SPACE, Subject, meaning_of, write_calls
 from engage_pipelines.testing.plain_facts import Facts
-from engage_pipelines.testing.random_definitions import AT_US, HOUR_US, definitions, event_definitions, facts
+from engage_pipelines.testing.random_definitions import AT_US, EVENTS, HOUR_US, definitions, event_definitions, facts
 from engage_pipelines.testing.random_histories import Call, calls_of, profiles_of
 
 EXAMPLES = int(os.environ.get("ENGAGE_TEST_EXAMPLES", "200"))
 _KEYS = (("ua", Level.USER), ("ub", Level.USER), ("aa", Level.ACCOUNT))
+_HOUR, _DAY = Duration(1, Unit.HOUR), Duration(24, Unit.HOUR)
+_WINDOWS: tuple[Filter, ...] = (Within(_HOUR), Within(_DAY), Between(_HOUR, _DAY), Between(_DAY, Duration(48, Unit.HOUR)))
 _STEPS_US = (0, 1, HOUR_US, HOUR_US + 1, 24 * HOUR_US, 48 * HOUR_US)
 Found = dict[str, set[Subject]]
 
@@ -126,7 +144,8 @@ def test_going_on_from_what_was_kept_is_as_good_as_asking_everyone(given_facts: 
             space.define(key, level, data.draw(_defined(level, [each for each, _ in _KEYS[:number]]), label=key))
         kept: Kept | None = None
         at_us = AT_US - 25 * HOUR_US
-        for slice_of in (calls[: cuts[0]], calls[cuts[0] : cuts[1]], calls[cuts[1] :]):
+        # time alone passes at the end
+        for slice_of in (calls[: cuts[0]], calls[cuts[0] : cuts[1]], calls[cuts[1] :], [], []):
             if slice_of:
                 space.take_in(slice_of)
             at_us += random.choice(_STEPS_US)
@@ -146,4 +165,14 @@ def test_going_on_from_what_was_kept_is_as_good_as_asking_everyone(given_facts: 
 
 
 def _defined(level: Level, audiences: list[str]) -> st.SearchStrategy[Definition]:
-    return st.one_of(definitions(level, audiences), event_definitions()) if level is Level.USER else definitions(level, audiences)
+    if level is Level.ACCOUNT:
+        return definitions(level, audiences)
+    return st.one_of(definitions(level, audiences), event_definitions(), st.builds(_windowed, st.sampled_from(EVENTS)))
+
+
+def _windowed(name: str) -> Definition:
+    """Somebody for every window of the event, so that whatever time passes somebody may leave."""
+    counts = [
+        Comparison(Scalar(Events(name, (each,)), Reducer(Reduce.COUNT)), Comparator.EQUALS, (Number(Decimal(1)),)) for each in _WINDOWS
+    ]
+    return Definition(Level.USER, Or(tuple(counts)))

@@ -208,7 +208,8 @@ def reduced_sql(comparison: Comparison, rows: Rows, condition: str) -> str:
     reducer = comparison.scalar.reducer
     if not reducer:
         raise TypeError("events are compared through a reducer")
-    given = _given(comparison.arguments, replace(rows, keep=inline))
+    # what it is compared with is said of the row that these follow, where the comparison stands
+    given = _given(comparison.arguments, replace(rows.parent or rows, keep=inline))
     return predicate(comparison.comparator, reduced_value(reducer, rows, condition), given, rows.at_us)
 
 

@@ -21,7 +21,7 @@ import pyarrow.dataset as ds
 
 from engage_pipelines.domain.errors import EngageError
 from engage_pipelines.facts.session import FactsSession, open_session
-from engage_pipelines.facts.store import TABLES, decode_manifest
+from engage_pipelines.facts.store import TABLES, decode_manifest, leave_out_faulty
 
 MEMORY = "512MB"
 MOST_BYTES = 2_000_000_000
@@ -89,6 +89,7 @@ def locked(session: FactsSession, folder: Path) -> duckdb.DuckDBPyConnection:
             "allow_community_extensions": False,
         }
     )
+    leave_out_faulty(engine)
     for name, query in _PEOPLE.items():
         # not copied into tables of the engine, which a statement could write to
         engine.register(name, session.connection.sql(query).to_arrow_table())

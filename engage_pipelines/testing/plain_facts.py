@@ -9,6 +9,7 @@ import duckdb
 from engage_pipelines.domain.query.meaning import Profile, Row
 from engage_pipelines.domain.query.values import Json
 from engage_pipelines.facts.session import FactsSession
+from engage_pipelines.facts.store import leave_out_faulty
 
 _NOTHING: Mapping[int, Mapping[str, Json]] = {}
 FIRST_ACCOUNT = 1_000
@@ -60,6 +61,7 @@ def as_text(value: object) -> str:
 def open_engine() -> duckdb.DuckDBPyConnection:
     """A DuckDB with empty relations, to be filled as often as one likes, and closed."""
     connection = duckdb.connect(config={"threads": 1})
+    leave_out_faulty(connection)
     connection.execute(_TABLES)
     return connection
 

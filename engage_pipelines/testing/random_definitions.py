@@ -285,7 +285,16 @@ def _event_comparisons(draw: st.DrawFn, depth: int, computed: Computed | None) -
     elif not depth:
         reducers.append(_modes)
     others = computed.of_users() if computed else None
-    return draw(_comparison(Scalar(events, draw(st.one_of(reducers))), others))
+    scalar = Scalar(events, draw(st.one_of(reducers)))
+    if depth and draw(st.integers(0, 5)) == 0 and _is_single(scalar.reducer):
+        # with the row at hand, which these rows follow
+        here = Property(draw(st.sampled_from(PATHS)), depth > 1 and draw(st.booleans()))
+        return Comparison(scalar, draw(st.sampled_from(_SAME)), (here,))
+    return draw(_comparison(scalar, others))
+
+
+def _is_single(reducer: Reducer | None) -> bool:
+    return reducer is not None and reducer.kind not in (Reduce.UNIQUE, Reduce.MODE)
 
 
 @st.composite

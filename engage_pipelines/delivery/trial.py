@@ -63,7 +63,7 @@ def try_mapping(runtime: Runtime, connection_id: str, new: NewMapping) -> list[T
     with runtime.database.read() as c:
         found = load_connection(c, connection_id)
         row = c.execute(connection.select().where(connection.c.id == connection_id)).one()
-        samples = samples_of(c, row)
+        samples = samples_of(c, row, triggers=[new.trigger])
     type_ = runtime.type_of(found.destination_type)
     action = find_action(type_, new.action)
     matches = parse_trigger(new.trigger).matches

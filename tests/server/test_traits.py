@@ -68,6 +68,7 @@ def test_traits_and_audiences_are_listed_apart_in_pages_and_found_by_name(world:
         pytest.param({"key": "../etc"}, "key", 422, id="a path for a key"),
         pytest.param({"key": "taken"}, "key", 409, id="a key that is taken"),
         pytest.param({"cadence": "now and then"}, "cadence", 422, id="a cadence that is none"),
+        pytest.param({"accountTraitConflict": "list"}, "accountTraitConflict", 422, id="accounts of users"),
         pytest.param({"options": {"includeHistoricalData": False}}, "options.includeHistoricalData", 422, id="without history"),
         pytest.param({"options": {"backfillDurationDays": 7}}, "options.backfillDurationDays", 422, id="some days"),
         pytest.param({"enabled": "true"}, "enabled", 422, id="a text for a truth"),

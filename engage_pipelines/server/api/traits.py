@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import sqlalchemy as sa
 from pydantic import Field
 
-from engage_pipelines.domain.computation import Level, TraitType, check_key
+from engage_pipelines.domain.computation import AccountTraitConflict, Level, TraitType, check_key
 from engage_pipelines.domain.errors import ConfigurationError, ConflictError, DefinitionError, UsageError
 from engage_pipelines.registry.audit import authors_of
 from engage_pipelines.registry.definitions import type_of_trait
@@ -15,7 +15,7 @@ from engage_pipelines.registry.overview import Condition, conditions
 from engage_pipelines.registry.runs import request_compute
 from engage_pipelines.registry.tables import computation
 from engage_pipelines.registry.tokens import Role
-from engage_pipelines.registry.traits import NewTrait, TraitFields, create_trait, delete_trait, update_trait
+from engage_pipelines.registry.traits import NewTrait, TraitFields, check_conflict, conflict_of, create_trait, delete_trait, update_trait
 from engage_pipelines.server.api.audiences import MOST_QUERY, key_for
 from engage_pipelines.server.api.calls import PAGINATION, Answer, AtFieldError, Body, Call, Operation, Query, at_field, instant
 from engage_pipelines.server.api.pages import page_of, read_page
@@ -24,6 +24,7 @@ from engage_pipelines.server.api.things import trait_of
 _NAME = Annotated[str, Field(min_length=1, max_length=300)]
 _TEXT = Annotated[str, Field(max_length=10_000)]
 _CADENCE = Annotated[str, Field(min_length=1, max_length=100)]
+_CONFLICT = Literal["latest", "list", "skip"]
 _LEVELS = {"USERS": Level.USER, "ACCOUNTS": Level.ACCOUNT}
 _TYPES = {"user": "USERS", "account": "ACCOUNTS"}
 _KINDS = {"COMPUTED": TraitType.COMPUTED, "SQL": TraitType.SQL}
@@ -46,7 +47,7 @@ class TraitOptions(Body):
 
 
 class CreateTrait(Body):
-    """CreateComputedTraitAlphaInput; `key`, made from the name unless given, and `cadence` are ours."""
+    """CreateComputedTraitAlphaInput; `key`, made from the name unless given, `cadence` and `accountTraitConflict` are ours."""
 
     name: _NAME
     definition: TraitDefinition
@@ -55,6 +56,7 @@ class CreateTrait(Body):
     options: TraitOptions | None = None
     key: Annotated[str, Field(max_length=255)] | None = None
     cadence: _CADENCE | None = None
+    accountTraitConflict: _CONFLICT | None = None
 
 
 class UpdateTrait(Body):
@@ -65,6 +67,7 @@ class UpdateTrait(Body):
     description: _TEXT | None = None
     definition: TraitDefinition | None = None
     cadence: _CADENCE | None = None
+    accountTraitConflict: _CONFLICT | None = None
     updatedAt: Annotated[str, Field(max_length=40)] | None = None
 
 
@@ -87,6 +90,7 @@ def _data(row: Row, one: Condition, authors: tuple[str, str]) -> dict[str, Any]:
         "status": one.status,
         "options": {"includeHistoricalData": True},
         "cadence": row.cadence,
+        "accountTraitConflict": str(conflict_of(row)),
         "createdBy": authors[0],
         "updatedBy": authors[1],
         "createdAt": instant(row.created_at),
@@ -122,6 +126,8 @@ def _create(call: Call) -> Answer:
     with at_field("key", ConfigurationError):
         key = check_key(key_for(said.key, said.name), "trait key")
     kind = _KINDS[said.definition.language or "COMPUTED"]
+    with at_field("accountTraitConflict"):
+        conflict = check_conflict(said.accountTraitConflict or AccountTraitConflict.LATEST, _LEVELS[said.definition.type], kind)
     new = NewTrait(
         key=key,
         level=_LEVELS[said.definition.type],
@@ -131,6 +137,7 @@ def _create(call: Call) -> Answer:
         description=said.description,
         cadence=said.cadence or "",
         enabled=said.enabled,
+        account_trait_conflict=conflict,
     )
     with call.registry.change() as change:
         space = call.space(change.c)
@@ -149,6 +156,9 @@ def _update(call: Call) -> Answer:
         for name in ("name", "enabled", "description", "cadence"):
             if getattr(said, name) is not None:
                 fields[name] = getattr(said, name)
+        if said.accountTraitConflict is not None:
+            with at_field("accountTraitConflict"):
+                fields["account_trait_conflict"] = check_conflict(said.accountTraitConflict, Level(row.level), type_of_trait(row))
         if said.definition is not None:
             fields["definition"] = _same_kind(row, said.definition)
         with at_field("definition.query", DefinitionError), at_field("cadence", ConfigurationError):

@@ -42,6 +42,7 @@ def environment() -> Environment:
         "json": _json,
         "number": words.number,
         "percent": words.percent,
+        "sampled": words.sampled,
         "tone": words.tone,
         "value": words.value,
         "when": when,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from engage_pipelines.delivery.rehearsal import Rehearsal
-from engage_pipelines.domain.connection import CALLS
+from engage_pipelines.domain.connection import CALLS, Sample
 from engage_pipelines.domain.query.values import Json, text_form
 from engage_pipelines.registry.cadence import NAMED
 
@@ -50,6 +50,12 @@ def percent(share: float) -> str:
 def cadence(line: str) -> str:
     """A cadence in the words that people chose it by, or the cron line."""
     return next((word for word, each in NAMED.items() if each == line), line)
+
+
+def sampled(samples: Iterable[Sample], kind: str) -> str:
+    """What a mapping concerns: of an audience entries and exits, of a trait values and their end, each said once."""
+    fates = ("with a value", "without one any more") if kind == "trait" else ("entered", "exited")
+    return ", ".join(dict.fromkeys(f"{one.call.title()} {fates[0] if one.entered else fates[1]}" for one in samples))
 
 
 def listed(things: Iterable[str], last: str = "and") -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from engage_pipelines.registry.destinations import NewDestination, create_destination
 from engage_pipelines.registry.lookup import find_space
 from engage_pipelines.registry.tokens import Role
 from engage_pipelines.registry.traits import update_trait
@@ -137,3 +138,45 @@ def test_a_key_alone_leads_to_the_trait_and_dagster_is_linked_below_its_prefix(p
     project.app.state.settings = replace(project.settings, dagster_key_prefix=("marketing", "eu"))
     assert "/assets/marketing/eu/default/trait/spend" in admin.text(f"{SPEND}?d=another+address")
     assert "/assets/marketing/eu/default/audience/buyers" in admin.text(f"{S}/audiences/buyers?d=another+address")
+
+
+def test_a_trait_is_connected_to_what_takes_values_and_its_panel_is_that_of_audiences(project: Project, admin: Visitor):
+    with project.registry.change() as change:
+        create_destination(change, find_space(change.c, "default"), NewDestination("hook", "webhook", {"url": "http://127.0.0.1:9/"}))
+    cards = plain(admin.text(f"{SPEND}/add-destination"))
+    assert re.search(r"Newsletter list .*? It takes who is in and who is not, no values\.", cards)
+    assert "Everyone is sent null first" in plain(admin.text(f"{SPEND}/connect/hook"))
+    chosen = {"calls": ["identify", "track"], "backfill": "yes", "on_disconnect": "exit_all"}
+    review = plain(admin.post(f"{SPEND}/connect/hook", chosen).text)
+    ((size,),) = project.rows(
+        "select size from version v join computation c on c.id = v.computation_id and current_version = n where key = 'spend'"
+    )
+    assert f"{size} Identify and {size} Track calls" in review
+    answer = admin.post(f"{SPEND}/connect/hook", {**chosen, "confirmed": "yes"})
+    assert (answer.status_code, answer.headers["location"]) == (303, SPEND)
+    assert "This trait is synced to 1 destination" in plain(admin.text(SPEND))
+    panel = admin.text(f"{SPEND}/destinations/hook")
+    assert "Remove from this trait" in panel
+    assert "/assets/default/sync/spend?view=partitions" in panel
+    assert admin.text(f"{SPEND}/destinations/hook/progress")
+    assert "hook" in admin.text(f"{SPEND}/deliveries")
+    tried = admin.post(f"{SPEND}/destinations/hook/mappings/new", {
+        "name": "Big", "trigger": 'type = "identify" and traits.spend > 700', "action": "send", "fields": '{"@path": "$."}', "try": "yes",
+    })  # fmt: skip
+    assert "POST http://127.0.0.1:9/" in plain(tried.text)
+    refused = admin.post(f"{SPEND}/connect/list", {**chosen, "calls": "identify", "confirmed": "yes"})
+    assert refused.status_code == 422
+
+
+def test_what_users_of_several_accounts_have_is_said_of_traits_of_accounts_alone(project: Project, admin: Visitor):
+    new = {**NEW, "level": "account", "definition": GOOD, "conflict": "list"}
+    assert admin.post(f"{S}/traits/new", new).status_code == 303
+    at = f"{S}/traits/orders/settings"
+    said = {"name": "Orders", "description": "", "cadence": "hourly", "stamp": stamp_of(admin.text(at))}
+    assert admin.post(at, {**said, "conflict": "skip"}).status_code == 303
+    ((options,),) = project.rows("select options from computation where key = 'orders'")
+    assert '"skip"' in options
+    answer = admin.post(f"{S}/traits/new", {**new, "key": "of_users", "level": "user"})
+    assert (answer.status_code, "e-conflict" in answer.text) == (422, True)
+    live = admin.post(f"{S}/traits/new", {**NEW, "key": "live", "definition": "event('A').within(1 day).count()", "cadence": "live"})
+    assert (live.status_code, "e-cadence" in live.text) == (422, True)

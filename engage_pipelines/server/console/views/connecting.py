@@ -49,6 +49,12 @@ CALL_WORDS = {
 
 _FIELDS = ("calls", "ids", "as", "backfill", "confirmed", "on_disconnect")
 
+_TRAIT_CALL_WORDS = {
+    "group": ("Group", "one call per account, with the value"),
+    "identify": ("Identify", "one call per user, with the value as a trait"),
+    "track": ("Track", "Trait Computed, one event per user"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -107,12 +113,13 @@ def _card(
     taken = next((row for row in mine if row.key in connected), None)
     per_space = visit.space.one_configuration_per_type == ONE_PER_SPACE
     level_fits = _fits(type_, of)
-    offers = [Offer(row, None, _origin(c, row), _why_not(row, taken, level_fits)) for row in mine]
+    offers = [Offer(row, None, _origin(c, row), _why_not(row, taken, level_fits) or _no_values(visit, type_, of, row)) for row in mine]
     imported = {row.imported_from for row in mine}
     for row in there:
         if row.type == type_.key and row.id not in imported:
             first = mine[0] if mine and per_space else None
             why = f"The space has {first.name} of this type already; one configuration per type." if first else level_fits
+            why = why or _no_values(visit, type_, of, row)
             offers.append(Offer(row, sources[row.source_id], f"from source {sources[row.source_id]}", why))
     why_not = f"{taken.name} is connected to this audience; one configuration per type." if taken is not None else level_fits
     return Card(
@@ -124,9 +131,16 @@ def _card(
     )
 
 
+def _no_values(visit: Visit, type_: DestinationType, of: Row, row: Row) -> str | None:
+    """Why a configuration cannot be sent values; None of an audience, and where it can."""
+    if of.kind != "trait" or type_.takes_values(visit.registry.desk.describe(type_, row.settings)):
+        return None
+    return "It takes who is in and who is not, no values."
+
+
 def _fits(type_: DestinationType, of: Row) -> str | None:
     possible = supported_calls(type_) - (set() if of.level == Level.ACCOUNT else {"group"})
-    return None if possible else f"It takes nothing that an audience of {of.level}s can send."
+    return None if possible else f"It takes nothing that can be sent of {of.level}s."
 
 
 def _origin(c: sa.Connection, row: Row) -> str:
@@ -219,7 +233,7 @@ def _options_form(visit: Visit, problems: Problems, chosen: NewConnection | None
         effect=EFFECTS[type_.effect],
         possible=possible,
         calls=calls,
-        call_words=CALL_WORDS,
+        call_words=_TRAIT_CALL_WORDS if of.kind == "trait" else CALL_WORDS,
         kinds=type_.user_address_kinds,
         chosen_ids=dict(rule.split(":", 1) for rule in (chosen.ids or ())) if chosen else {},
         backfill=history if chosen is None else chosen.backfill,

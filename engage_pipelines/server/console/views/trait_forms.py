@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from engage_pipelines.computing.trait_questions import ask_trait, draft_trait, preview_trait, sample_of
-from engage_pipelines.domain.computation import Level, TraitComputation, TraitType, check_key
+from engage_pipelines.domain.computation import AccountTraitConflict, Level, TraitComputation, TraitType, check_key
 from engage_pipelines.domain.errors import ConflictError, DefinitionError, EngageError, NotFoundError
 from engage_pipelines.domain.query import parse_trait
 from engage_pipelines.domain.query.values import Json
@@ -17,7 +17,7 @@ from engage_pipelines.registry.connections import leave_where_said, remove_all
 from engage_pipelines.registry.definitions import type_of_trait, users_of
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.tokens import Role
-from engage_pipelines.registry.traits import NewTrait, create_trait, delete_trait, find_trait, update_trait
+from engage_pipelines.registry.traits import NewTrait, check_conflict, conflict_of, create_trait, delete_trait, find_trait, update_trait
 from engage_pipelines.server.console.forms import WHOLE, Problems, StaleError, check_bounds, check_stamp, stamp
 from engage_pipelines.server.console.pages import excerpt, go, render
 from engage_pipelines.server.console.slow import WITHIN_S, Watch, within
@@ -26,7 +26,12 @@ from engage_pipelines.server.console.views.connections import exits_first
 from engage_pipelines.server.console.visit import Visit
 from engage_pipelines.server.console.words import listed
 
-_NEW_FIELDS = ("key", "name", "description", "level", "language", "definition", "cadence")
+_NEW_FIELDS = ("key", "name", "description", "level", "language", "definition", "cadence", "conflict")
+_CONFLICTS = [
+    ("latest", "the value of the account that its latest Group call was about"),
+    ("list", "a list of all values, each once"),
+    ("skip", "the value where all accounts have the same, otherwise none"),
+]
 _SHOWN = 10
 _SELECT_S = WITHIN_S - 5
 """A SELECT of a preview ends before the preview is given up, so that no process of it is left."""
@@ -45,7 +50,7 @@ class Previewed:
 
 
 def ask_new(visit: Visit) -> Response:
-    values = dict.fromkeys(_NEW_FIELDS, "") | {"level": "user", "language": "computed"}
+    values = dict.fromkeys(_NEW_FIELDS, "") | {"level": "user", "language": "computed", "conflict": "latest"}
     return _new_form(visit, values, Problems())
 
 
@@ -59,6 +64,7 @@ def _new_form(visit: Visit, values: Mapping[str, str], problems: Problems) -> Re
         values=values,
         problems=problems,
         cadences=NAMED,
+        conflicts=_CONFLICTS,
         error=error,
         excerpt=_excerpt(values["definition"], error),
     )
@@ -76,6 +82,10 @@ def do_new(visit: Visit) -> Response:
     if values["cadence"]:
         with problems.within("cadence"):
             check_cadence(values["cadence"])
+    values["conflict"] = values["conflict"] or AccountTraitConflict.LATEST
+    if not problems:
+        with problems.within("conflict"):
+            check_conflict(values["conflict"], Level(values["level"]), TraitType(values["language"]))
     if not problems:
         _make(visit, values, problems)
     if problems:
@@ -91,7 +101,16 @@ def _make(visit: Visit, values: Mapping[str, str], problems: Problems) -> None:
         with problems.within("definition"):
             parse_trait(values["definition"], level)
     if not problems:
-        new = NewTrait(values["key"], level, values["definition"], kind, values["name"], values["description"], values["cadence"])
+        new = NewTrait(
+            key=values["key"],
+            level=level,
+            definition=values["definition"],
+            type=kind,
+            name=values["name"],
+            description=values["description"],
+            cadence=values["cadence"],
+            account_trait_conflict=AccountTraitConflict(values["conflict"]),
+        )
         with problems.within(WHOLE), visit.registry.change() as change:
             create_trait(change, visit.space, new)
         _place(problems)
@@ -104,6 +123,8 @@ def _place(problems: Problems) -> None:
         problems.found["definition"] = problems.found.pop(WHOLE)
     elif isinstance(error, ConflictError):
         problems.found["key"] = problems.found.pop(WHOLE)
+    elif error is not None and "cannot be live" in error.what:
+        problems.found["cadence"] = problems.found.pop(WHOLE)
 
 
 # ---- editing
@@ -215,36 +236,53 @@ def _settings_form(visit: Visit, values: Mapping[str, Any], shown_stamp: str, pr
     with visit.database.read() as c:
         top = head(c, visit, "settings")
     status = 422 if problems else 200
-    context: dict[str, Any] = {"values": values, "stamp": shown_stamp, "problems": problems, "cadences": NAMED}
+    context: dict[str, Any] = {"values": values, "stamp": shown_stamp, "problems": problems, "cadences": NAMED, "conflicts": _CONFLICTS}
     return render(visit, "trait_settings.html", status=status, section="traits", head=top, language=type_of_trait(top.row), **context)
 
 
 def save_settings(visit: Visit) -> Response:
-    names = ("name", "description", "cadence")
+    names = ("name", "description", "cadence", "conflict")
     problems = check_bounds(visit.form, visit.several, (*names, "stamp", "overwrite"))
     values = {name: visit.form.get(name, "").strip() for name in names}
+    with visit.database.read() as c:
+        row = visit.computation(c)
+    values["conflict"] = values["conflict"] or conflict_of(row)
     with problems.within("cadence"):
         values["cadence"] = check_cadence(values["cadence"])
+    with problems.within("conflict"):
+        check_conflict(values["conflict"], Level(row.level), type_of_trait(row))
     if not values["name"]:
         problems.add("name", "A trait needs a name.", "Write what people call it.")
     if not problems:
         try:
-            with problems.within(WHOLE), visit.registry.change() as change:
-                row = visit.computation(change.c)
-                if visit.form.get("overwrite") != "yes":
-                    check_stamp(visit.form, _content(row), f"Trait {row.name}")
-                update_trait(
-                    change, visit.space, row.key, name=values["name"], description=values["description"], cadence=values["cadence"]
-                )
+            with problems.within(WHOLE):
+                _write_settings(visit, values)
         except StaleError as stale:
             return _stale(visit, values, stale)
     if problems:
+        _place(problems)
         return _settings_form(visit, values, visit.form.get("stamp", ""), problems)
-    return go(visit, visit.url("traits", visit.param("key"), "settings"), "The settings are saved.")
+    return go(visit, visit.at(row, "settings"), "The settings are saved.")
+
+
+def _write_settings(visit: Visit, values: Mapping[str, str]) -> None:
+    with visit.registry.change() as change:
+        row = visit.computation(change.c)
+        if visit.form.get("overwrite") != "yes":
+            check_stamp(visit.form, _content(row), f"Trait {row.name}")
+        update_trait(
+            change,
+            visit.space,
+            row.key,
+            name=values["name"],
+            description=values["description"],
+            cadence=values["cadence"],
+            account_trait_conflict=AccountTraitConflict(values["conflict"]),
+        )
 
 
 def _content(row: Row) -> dict[str, str]:
-    return {"name": row.name, "description": row.description, "cadence": row.cadence}
+    return {"name": row.name, "description": row.description, "cadence": row.cadence, "conflict": str(conflict_of(row))}
 
 
 # ---- on and off, deleted

@@ -264,7 +264,7 @@ def _resume(change: Change, space: Row, row: Row, new: NewConnection) -> Connect
         )
     if row.state != State.PAUSED:
         raise ConflictError(
-            f"Audience {new.audience!r} is connected to {new.destination!r} already.",
+            f"{new.audience!r} is connected to {new.destination!r} already.",
             f"To send everyone again: engage resync {new.audience} {new.destination}",
         )
     if new.calls and set(new.calls) != set(row.calls):

@@ -1,8 +1,10 @@
 """What a destination is told of the values of traits: each one first, then what changed, and null of whom none is left."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 import pytest
 
 from engage_pipelines.delivery.dead_letters import list_dead_letters
@@ -21,6 +23,7 @@ from engage_pipelines.registry.matching import matches_of
 from engage_pipelines.registry.traits import delete_trait
 from tests.delivery.world import Killed, Members, World
 
+PEOPLE: Members = {n: [f"user_id:u{n}"] for n in range(1, 6)}
 THREE: Members = {n: [f"user_id:u{n}", f"email:u{n}@x.test"] for n in (1, 2, 3)}
 
 
@@ -186,6 +189,36 @@ def test_an_unanswered_value_is_sent_again_byte_by_byte_and_never_after_a_newer_
     assert sent[0] == sent[1]
     assert world.recorder.holds("spend") == {"u1": "B", "u2": "C"}
     assert "A" not in [value for _, value in told(world)]
+
+
+def test_after_a_death_at_any_request_every_value_arrives_and_none_twice_under_two_bodies(world: World, connected: str):
+    """Before the death the request was taken; the values change again before the next run, and some are gone by then."""
+    for death in range(4):
+        taken = 0
+
+        def dies(batch: list[dict[str, Any]], death: int = death) -> Accepted | Killed:
+            nonlocal taken
+            taken += 1
+            if taken <= death:
+                return Accepted()
+            world.recorder.batches.append(batch)
+            return Killed()
+
+        publish(world, dict.fromkeys(PEOPLE, f"first {death}"), PEOPLE)
+        world.recorder.script = dies
+        with contextlib.suppress(Killed):
+            world.sync(connected)
+        world.recorder.script = lambda _batch: Accepted()
+        now = {n: f"then {death}" if n % 2 else f"first {death}" for n in PEOPLE if n != death + 1}
+        publish(world, now, PEOPLE)
+        world.sync_until_done(connected)
+        holds = world.recorder.holds("spend")
+        assert {user: value for user, value in holds.items() if value is not None} == {f"u{n}": value for n, value in now.items()}
+    bodies: dict[str, set[bytes]] = {}
+    for record in world.recorder.records:
+        bodies.setdefault(record["messageId"], set()).add(orjson.dumps(record))
+    assert {len(each) for each in bodies.values()} == {1}
+    assert world.rows(t.exception) == []
 
 
 def test_paused_and_resumed_it_sends_the_net_difference_of_the_values(world: World, connected: str):

@@ -19,7 +19,7 @@ def release(change: Change, audience: Row) -> int:
     _set_state(change, held, "published")
     change.c.execute(sa.update(t.computation).where(t.computation.c.id == audience.id).values(current_version=held.n))
     after_publish(change.c, audience.id, held.n, change.stamp)
-    change.record("release", f"{audience.kind} {audience.key}", after={"version": held.n, "size": held.size})
+    change.record("release", f"{audience.kind} {_space_key(change, audience)}/{audience.key}", after={"version": held.n, "size": held.size})
     return held.n
 
 
@@ -27,10 +27,14 @@ def discard(change: Change, audience: Row, settings: Settings) -> int:
     """Drop the held version and its files; its number. Raises NotFoundError when none is held."""
     held = _held(change, audience)
     _set_state(change, held, "discarded")
-    space = change.c.execute(sa.select(t.space.c.key).where(t.space.c.id == audience.space_id)).scalar_one()
+    space = _space_key(change, audience)
     shutil.rmtree(settings.snapshots_dir / space / audience.key / str(held.n), ignore_errors=True)
-    change.record("discard", f"{audience.kind} {audience.key}", after={"version": held.n, "size": held.size})
+    change.record("discard", f"{audience.kind} {space}/{audience.key}", after={"version": held.n, "size": held.size})
     return held.n
+
+
+def _space_key(change: Change, audience: Row) -> str:
+    return change.c.execute(sa.select(t.space.c.key).where(t.space.c.id == audience.space_id)).scalar_one()
 
 
 def _held(change: Change, audience: Row) -> Row:

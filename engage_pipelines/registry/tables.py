@@ -137,7 +137,7 @@ version = sa.Table(
     metadata,
     sa.Column("computation_id", Id, sa.ForeignKey("computation.id"), primary_key=True),
     sa.Column("n", sa.Integer, primary_key=True),
-    sa.Column("state", sa.String(16), nullable=False, comment="reserved, published, held, discarded"),
+    sa.Column("state", sa.String(16), nullable=False, index=True, comment="reserved, published, held, discarded"),
     sa.Column("evaluated_at", Instant, nullable=False),
     sa.Column("definition", sa.Text, nullable=False),
     sa.Column("size", sa.Integer, comment="members at the computation's own level"),
@@ -295,7 +295,7 @@ generation = sa.Table(
     "generation",
     metadata,
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
-    sa.Column("connection_id", Id, sa.ForeignKey("connection.id"), nullable=False, index=True),
+    sa.Column("connection_id", Id, sa.ForeignKey("connection.id"), nullable=False),
     sa.Column("replica", sa.String(128), nullable=False),
     sa.Column("lo", Address, nullable=False),
     sa.Column("hi", Address, comment="null: to the end"),
@@ -312,6 +312,8 @@ generation = sa.Table(
     sa.Column("counts", sa.JSON, comment="records by call and fate, for people"),
     sqlite_autoincrement=True,
 )
+
+sa.Index("ix_generation_of_connection", generation.c.connection_id, generation.c.state)
 
 ledger = sa.Table(
     "ledger",

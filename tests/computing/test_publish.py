@@ -92,6 +92,7 @@ def test_discarding_a_held_version_leaves_nothing_of_it(world: World):
     world.publish(FEW)
     with world.registry.change() as change:
         discard(change, find_audience(change.c, world.space.id, "vips"), world.runtime.settings)
+    assert world.rows(t.audit)[-1].object == "audience default/vips"
     assert current(world) == 1
     assert not (world.home / "snapshots" / "default" / "vips" / "2").exists()
 

@@ -303,6 +303,7 @@ def _version() -> None:
         sa.ForeignKeyConstraint(["computation_id"], ["computation.id"], name="fk_version_computation_id"),
         sa.PrimaryKeyConstraint("computation_id", "n", name="pk_version"),
     )
+    op.create_index("ix_version_state", "version", ["state"], unique=False)
 
 
 def _connection() -> None:
@@ -382,7 +383,7 @@ def _generation() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_generation"),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_generation_connection_id", "generation", ["connection_id"], unique=False)
+    op.create_index("ix_generation_of_connection", "generation", ["connection_id", "state"], unique=False)
 
 
 def _mapping() -> None:

@@ -230,7 +230,7 @@ _MANY = ", ".join(f"{n} AS c{n}" for n in range(25))
 def test_rows_that_are_no_values_are_refused(
     session: FactsSession, engine: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch, sql: str, level: Level, told: str
 ) -> None:
-    def here(_session: FactsSession, text: str) -> Any:
+    def here(_session: FactsSession, text: str, **_limits: Any) -> Any:
         # in this process: what is asked here is what becomes of the rows
         try:
             return select(engine, text, seconds=20, most_rows=100)

@@ -24,7 +24,7 @@ from tests.facts.warehouse.shop import AT_US as SHOP_AT_US
 from tests.facts.warehouse.shop import MAPPING, TABLES
 
 pytestmark = pytest.mark.postgres
-EXAMPLES = max(1, int(os.environ.get("ENGAGE_TEST_EXAMPLES", "200")) // 20)
+EXAMPLES = max(1, int(os.environ.get("ENGAGE_TEST_EXAMPLES", "200")) // 40)
 _LENIENT = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 

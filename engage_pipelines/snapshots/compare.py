@@ -21,12 +21,14 @@ from engage_pipelines.snapshots.sorted_rows import (
     Flags,
     Hashes,
     Ids,
+    Piece,
     Seen,
     SortedRows,
     arrow_schema,
+    as_flags,
+    chosen,
     hashes_of,
     leveled,
-    places,
     side_by_side,
     signs_of,
     sort_rows,
@@ -171,8 +173,8 @@ def _look_through(rows: SortedRows) -> _Looked:
     seen, mixed, total, count = Seen(), 0, 0, 0
     for batch in rows.batches(("member", *HASHES)):
         seen.add(batch)
-        mixed ^= int(np.bitwise_xor.reduce(hashes_of(batch, "h")))
-        total += int(hashes_of(batch, "g").sum(dtype=np.uint64))
+        mixed ^= int(np.bitwise_xor.reduce(hashes_of([batch], "h")))
+        total += int(hashes_of([batch], "g").sum(dtype=np.uint64))
         count += len(batch)
     return _Looked(rows, seen, f"{mixed:016x}{total % 2**64:016x}", count)
 
@@ -188,50 +190,63 @@ class _Sides:
     fresh: SortedRows
     seen: Seen
     seen_before: Seen = field(default_factory=Seen)
-    before_alone: list[pa.RecordBatch] = field(default_factory=list[pa.RecordBatch])
-    fresh_alone: list[pa.RecordBatch] = field(default_factory=list[pa.RecordBatch])
+    before_alone: Piece = field(default_factory=list[pa.RecordBatch])
+    fresh_alone: Piece = field(default_factory=list[pa.RecordBatch])
 
     def look(self, connection: duckdb.DuckDBPyConnection) -> None:
         columns = (*self.chain.columns.split(", "), *HASHES)
         net = _net_changes(connection, self.chain)
         full = _full_rows(connection, self.chain)
         try:
-            for start, changes, fresh in side_by_side((full, net, self.fresh.batches(columns)), next(full)):
-                before = _changed(start, changes) if len(changes) else start
-                self.seen_before.add(before)
+            for start, changes, fresh in side_by_side((full, net, self.fresh.batches(columns))):
+                before = _changed(start, changes) if changes else start
+                for batch in before:
+                    self.seen_before.add(batch)
                 self._tell_apart(before, fresh)
         finally:
             full.close()
 
-    def _tell_apart(self, before: pa.RecordBatch, fresh: pa.RecordBatch) -> None:
-        h, other = hashes_of(before, "h"), hashes_of(fresh, "h")
-        if len(h) == len(other) and (h == other).all() and (hashes_of(before, "g") == hashes_of(fresh, "g")).all():
+    def _tell_apart(self, before: Piece, fresh: Piece) -> None:
+        (h, g), (other_h, other_g) = ([hashes_of(piece, name) for name in HASHES] for piece in (before, fresh))
+        if len(h) == len(other_h) and (h == other_h).all() and (g == other_g).all():
             return
-        lone, other_lone = _lone(h, other)
-        if _sum(before, ~lone) != _sum(fresh, ~other_lone):
+        lone, other_lone = _lone(h, other_h)
+        if g[~lone].sum(dtype=np.uint64) != other_g[~other_lone].sum(dtype=np.uint64):
             # two rows share one hash and not the other
             lone[:], other_lone[:] = True, True
-        for rows, flags, found in ((before, lone, self.before_alone), (fresh, other_lone, self.fresh_alone)):
-            some = np.flatnonzero(flags)
-            if len(some):
-                found.append(rows.take(places(some)))
-
-
-def _sum(batch: pa.RecordBatch, flags: Flags) -> int:
-    return int(hashes_of(batch, "g")[flags].sum(dtype=np.uint64))
+        self.before_alone += chosen(before, lone)
+        self.fresh_alone += chosen(fresh, other_lone)
 
 
 def _lone(some: Hashes, others: Hashes) -> tuple[Flags, Flags]:
-    """Of each hash on both sides, whether it has no counterpart; when there are several of one, of all of them."""
-    one, zero = np.uint64(1), np.uint64(0)
-    both = np.concatenate((some & ~one, others | one))
-    both.sort()
+    """Of each hash on both sides, whether it has no counterpart; when there are more of one on a side, of all of them."""
+    # most find their counterpart in a table by their last bits; those that share them with another one are sorted
+    mask = np.uint64((1 << (2 * max(len(others), 1)).bit_length()) - 1)
+    table = np.full(int(mask) + 1, -1, dtype=np.int32)
+    table[others & mask] = np.arange(len(others), dtype=np.int32)
+    nearest = table[some & mask]
+    met = nearest >= 0
+    if len(others):
+        met &= others[nearest] == some
+    met_others = np.zeros(len(others), dtype=np.bool_)
+    met_others[nearest[met]] = True
+    if np.count_nonzero(met) != np.count_nonzero(met_others):
+        met[:], met_others[:] = False, False
+    lone = _unpaired(some[~met], others[~met_others])
+    return _among(some, lone), _among(others, lone)
+
+
+def _unpaired(some: Hashes, others: Hashes) -> Hashes:
+    """The hashes that are not once on each side, sorted."""
+    both = np.concatenate((some, others))
+    side = np.repeat(np.array([False, True]), (len(some), len(others)))
+    order = np.argsort(both, kind="stable")
+    both, side = both[order], side[order]
+    pairs = np.flatnonzero((both[1:] == both[:-1]) & ~side[:-1] & side[1:])
     paired = np.zeros(len(both), dtype=np.bool_)
-    pairs = np.flatnonzero(((both[:-1] & one) == zero) & (both[:-1] + one == both[1:]))
     paired[pairs] = True
     paired[pairs + 1] = True
-    lone = np.sort(both[~paired] >> one)
-    return _among(some >> one, lone), _among(others >> one, lone)
+    return both[~paired]
 
 
 def _among(values: Hashes, few: Hashes) -> Flags:
@@ -248,27 +263,24 @@ def _among(values: Hashes, few: Hashes) -> Flags:
     return found
 
 
-def _changed(rows: pa.RecordBatch, changes: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows after signed changes of the same range."""
-    signs = signs_of(changes)
-    changes = changes.drop_columns(["sign"])
-    removed = changes.take(places(np.flatnonzero(signs < 0)))
-    stay = _lone(hashes_of(rows, "h"), hashes_of(removed, "h"))[0]
-    added = changes.take(places(np.flatnonzero(signs > 0)))
-    return pa.concat_batches([rows.take(places(np.flatnonzero(stay))), added])
+def _changed(rows: Piece, changes: Piece) -> Piece:
+    """The rows after signed changes of the same range; those that came are at the end."""
+    signs = np.concatenate([signs_of(batch) for batch in changes])
+    changes = [batch.drop_columns(["sign"]) for batch in changes]
+    stay = _lone(hashes_of(rows, "h"), hashes_of(chosen(changes, signs < 0), "h"))[0]
+    return [*chosen(rows, stay), *chosen(changes, signs > 0)]
 
 
 # ---- the newest version, read in its order
 
 
 def _full_rows(connection: duckdb.DuckDBPyConnection, chain: Chain) -> Generator[pa.RecordBatch]:
-    """The last full snapshot; first an empty batch."""
+    """The last full snapshot, in the order of its file."""
     was = connection.execute("select current_setting('preserve_insertion_order')").fetchall()[0][0]
     connection.execute("set preserve_insertion_order = true")
     try:
         query = with_hashes(chain.last_full(), chain.columns)
         reader = connection.sql(query).to_arrow_reader(ROW_GROUP)
-        yield leveled(pa.RecordBatch.from_pylist([], schema=reader.schema))
         for batch in reader:
             if len(batch):
                 yield leveled(batch)
@@ -344,10 +356,10 @@ def _said(connection: duckdb.DuckDBPyConnection, sides: _Sides, looked: _Looked,
 
 def _give(connection: duckdb.DuckDBPyConnection, name: str, rows: list[pa.RecordBatch], columns: str, flag: tuple[str, Seen]) -> None:
     """A table of the rows with, of each, whether its member is among those seen on the other side."""
-    flagged = [batch.append_column(flag[0], pa.array(flag[1].has(batch))) for batch in rows]
-    if not flagged:
-        flagged = [pa.RecordBatch.from_pylist([], schema=arrow_schema(columns.split(", ")).append(pa.field(flag[0], pa.bool_())))]
-    connection.register("given_alone", pa.Table.from_batches(flagged))
+    flagged = [batch.append_column(flag[0], as_flags(flag[1].has(batch))) for batch in rows]
+    schema = arrow_schema(columns.split(", ")).append(pa.field(flag[0], pa.bool_()))
+    given = pa.Table.from_batches([batch.select(schema.names) for batch in flagged], schema)
+    connection.register("given_alone", given)
     try:
         listed = columns.removeprefix("level, ")
         connection.execute(f"create temp table {name} as select level::varchar as level, {listed}, {flag[0]} from given_alone")

@@ -9,6 +9,7 @@ A batch has the columns of the version, `level` as a dictionary, and `h` and `g`
 
 import tempfile
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -112,6 +113,11 @@ def places(numbers: NDArray[np.int64]) -> pa.Array:
     return pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(np.ascontiguousarray(numbers))])
 
 
+def as_flags(flags: Flags) -> pa.Array:
+    """Flags as a column, see `places`."""
+    return pa.Array.from_buffers(pa.bool_(), len(flags), [None, pa.py_buffer(np.packbits(flags, bitorder="little"))])
+
+
 def arrow_schema(columns: Iterable[str]) -> pa.Schema:
     """The types of a version's columns, `sign` among them."""
     return pa.schema([(name, _KINDS.get(name, pa.string())) for name in columns])
@@ -142,8 +148,9 @@ def signs_of(batch: pa.RecordBatch) -> NDArray[np.int8]:
     return _values(batch.column("sign"), np.int8)
 
 
-def hashes_of(batch: pa.RecordBatch, name: str) -> Hashes:
-    return _values(batch.column(name), np.uint64)
+def hashes_of(piece: Sequence[pa.RecordBatch], name: str) -> Hashes:
+    found = [_values(batch.column(name), np.uint64) for batch in piece]
+    return found[0] if len(found) == 1 else np.concatenate([np.zeros(0, np.uint64), *found])
 
 
 def _values(array: pa.Array, kind: type[_T]) -> NDArray[_T]:
@@ -170,9 +177,7 @@ class ChosenRows:
         for batch in self.rows.batches((*columns, "member")):
             members = np.minimum(members_of(batch), self.flags.shape[1] - 1)
             levels = levels_of(batch)
-            chosen = np.flatnonzero(self.flags[levels[0]][members] if levels[0] == levels[-1] else self.flags[levels, members])
-            if len(chosen):
-                yield batch if len(chosen) == len(batch) else batch.take(places(chosen))
+            yield from chosen([batch], self.flags[levels[0]][members] if levels[0] == levels[-1] else self.flags[levels, members])
 
 
 @dataclass
@@ -215,35 +220,50 @@ Key = tuple[int, str, int]
 """Level, address and member."""
 
 
+Piece = list[pa.RecordBatch]
+"""Some rows of one side, in order."""
+
+
 @dataclass
 class _Pending:
-    """What is left of the batches of one side; `rows` comes first, then `following`."""
+    """What is left of the batches of one side; `rows` come first, then `following`."""
 
     batches: Iterator[pa.RecordBatch]
-    empty: pa.RecordBatch
 
     def __post_init__(self) -> None:
-        self.rows = next(self.batches, self.empty)
+        self.rows: deque[pa.RecordBatch] = deque()
         self.following = next(self.batches, None)
+        self.pull(None)
 
     def bound(self) -> Key | None:
         """No row of an address below is still to come; None when no row is."""
-        return None if self.following is None else (*row_key(self.rows, len(self.rows) - 1)[:2], -1)
+        if self.following is None:
+            return None
+        last = self.rows[-1]
+        return (*row_key(last, len(last) - 1)[:2], -1)
 
-    def take_below(self, bound: Key | None) -> pa.RecordBatch:
-        cut = len(self.rows) if bound is None else first_from(self.rows, bound)
-        taken, self.rows = self.rows.slice(0, cut), self.rows.slice(cut)
+    def take_below(self, bound: Key | None) -> Piece:
+        taken: Piece = []
+        while self.rows:
+            first = self.rows.popleft()
+            cut = len(first) if bound is None else first_from(first, bound)
+            if cut:
+                taken.append(first.slice(0, cut))
+            if cut < len(first):
+                self.rows.appendleft(first.slice(cut))
+                break
         return taken
 
-    def pull(self, bound: Key) -> None:
-        if self.following is not None and self.bound() == bound:
-            self.rows = pa.concat_batches([self.rows, self.following])
+    def pull(self, bound: Key | None) -> None:
+        """Go on when the rows at hand end at this bound."""
+        if self.following is not None and (bound is None or self.bound() == bound):
+            self.rows.append(self.following)
             self.following = next(self.batches, None)
 
 
-def side_by_side(sides: Sequence[Iterable[pa.RecordBatch]], empty: pa.RecordBatch) -> Iterator[list[pa.RecordBatch]]:
+def side_by_side(sides: Sequence[Iterable[pa.RecordBatch]]) -> Iterator[list[Piece]]:
     """The rows of each side in pieces that hold the same range of levels and addresses; batches must have rows."""
-    pending = [_Pending(iter(side), empty) for side in sides]
+    pending = [_Pending(iter(side)) for side in sides]
     while True:
         bound = min((key for each in pending if (key := each.bound()) is not None), default=None)
         yield [each.take_below(bound) for each in pending]
@@ -251,6 +271,18 @@ def side_by_side(sides: Sequence[Iterable[pa.RecordBatch]], empty: pa.RecordBatc
             return
         for each in pending:
             each.pull(bound)
+
+
+def chosen(piece: Piece, flags: Flags) -> Piece:
+    """The rows of a piece that are flagged."""
+    found: Piece = []
+    start = 0
+    for batch in piece:
+        some = np.flatnonzero(flags[start : start + len(batch)])
+        start += len(batch)
+        if len(some):
+            found.append(batch if len(some) == len(batch) else batch.take(places(some)))
+    return found
 
 
 def row_key(batch: pa.RecordBatch, place: int) -> Key:

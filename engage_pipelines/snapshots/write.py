@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from engage_pipelines.domain.errors import StateError
 from engage_pipelines.snapshots.compare import Difference, VersionRows
 from engage_pipelines.snapshots.rows import Chain
-from engage_pipelines.snapshots.sorted_rows import ROW_GROUP, arrow_schema, first_from, places, row_key, side_by_side
+from engage_pipelines.snapshots.sorted_rows import ROW_GROUP, Piece, arrow_schema, first_from, places, row_key, side_by_side
 
 FULL_WHEN_CHANGES_EXCEED = 0.1
 """A full snapshot is written when the changes since the last full one outgrow this share of it."""
@@ -75,16 +75,18 @@ def _all_rows(rows: VersionRows, columns: Sequence[str]) -> Iterator[pa.RecordBa
     if not rows.stay.num_rows:
         yield from rows.fresh.batches(columns)
         return
-    sides = (rows.fresh.batches(columns), rows.stay.to_batches())
-    for fresh, stay in side_by_side(sides, pa.RecordBatch.from_pylist([], schema=arrow_schema(columns))):
-        yield _with(fresh, stay) if len(stay) else fresh
+    for fresh, stay in side_by_side((rows.fresh.batches(columns), rows.stay.to_batches())):
+        yield from _with(fresh, stay) if stay else fresh
 
 
-def _with(rows: pa.RecordBatch, more: pa.RecordBatch) -> pa.RecordBatch:
+def _with(rows: Piece, more: Piece) -> Piece:
     """Sorted rows with a few more, each at its place."""
-    before = [first_from(rows, row_key(more, number)) for number in range(len(more))]
-    order = np.insert(np.arange(len(rows)), before, len(rows) + np.arange(len(more)))
-    return pa.concat_batches([rows, more]).take(places(order))
+    if not rows:
+        return more
+    whole, few = pa.concat_batches(rows), pa.concat_batches(more)
+    before = [first_from(whole, row_key(few, number)) for number in range(len(few))]
+    order = np.insert(np.arange(len(whole)), before, len(whole) + np.arange(len(few)))
+    return [pa.concat_batches([whole, few]).take(places(order))]
 
 
 def _write(batches: Iterator[pa.RecordBatch], columns: Sequence[str], path: Path) -> None:

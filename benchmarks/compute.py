@@ -5,6 +5,8 @@ that its memory is its own: CPU seconds of the line's work alone, peak memory of
 """
 
 import gc
+import importlib
+import importlib.util
 import resource
 import shutil
 import subprocess
@@ -45,6 +47,8 @@ LEAVES = (
     ("event('{e}').where(property('page.path').contains('pric')).count() >= 2", "count(*) FILTER ({n} AND contains({path}, 'pric')) >= 2"),
     ("event('{e}').unique(property('category')).count() >= 3", "count(DISTINCT {category}) FILTER ({n}) >= 3"),
 )
+SKEWED = "skewed"
+"""The folder, inside that of the facts, of as many rows that all have one event name."""
 _TRAITS = ("trait('plan') = 'business'", "trait('score') >= 500", "trait('plan').one_of('free', 'trial')")
 
 
@@ -76,8 +80,12 @@ def by_hand(facts: Path, leaves: list[str]) -> str:
 
 
 def _leaf_by_hand(facts: Path, place: int, event: str) -> str:
+    return _by_hand(facts, LEAVES[place][1], event)
+
+
+def _by_hand(facts: Path, text: str, event: str) -> str:
     windows = {f"d{days}": f"ts >= {_AT_US - days * _DAY_US}" for days in (7, 30, 60)}
-    return LEAVES[place][1].format(n=f"event = '{event}'", **windows, **_columns(facts))
+    return text.format(n=f"event = '{event}'", **windows, **_columns(facts))
 
 
 # ---- what each line does; the work is measured, what comes before is not
@@ -125,6 +133,56 @@ def _one_like_the_floor(facts: Path) -> Callable[[], object]:
     return lambda: _evaluate(facts, [one])
 
 
+def _skewed_texts() -> list[tuple[str, str]]:
+    """40 conditions on one event name, in the query language and by hand."""
+    event = EVENT_NAMES[0]
+    made: list[tuple[str, str]] = []
+    for number in range(40):
+        place, more = number % 10, number // 10
+        text, by_hand_ = LEAVES[place]
+        for bound in (">= 1", ">= 3", "< 1", ">= 2", ">= 120", "> 95", "< 2"):
+            if text.endswith(bound):
+                higher = bound.split()[0] + f" {int(bound.split()[1]) + more}"
+                text, by_hand_ = text.removesuffix(bound) + higher, by_hand_.removesuffix(bound) + higher
+                break
+        else:
+            text, by_hand_ = text.replace("'c1'", f"'c{1 + more}'"), by_hand_.replace("'c1'", f"'c{1 + more}'")
+        made.append((text.format(e=event), by_hand_))
+    return made
+
+
+def _skewed(facts: Path) -> Callable[[], object]:
+    wanted = [Audience(f"s{number}", f"s{number}", Level.USER, text) for number, (text, _) in enumerate(_skewed_texts())]
+    return lambda: _evaluate(facts / SKEWED, wanted)
+
+
+def _floor_skewed(facts: Path) -> Callable[[], object]:
+    leaves = [_by_hand(facts / SKEWED, text, EVENT_NAMES[0]) for _, text in _skewed_texts()]
+    return lambda: _run_by_hand(facts / SKEWED, leaves)
+
+
+def _polars(facts: Path) -> Callable[[], object]:
+    """The conditions of the first floor in polars, its quickest way: columns of two files, grouped by subject, then joined."""
+    polars = importlib.import_module("polars")
+    folder, columns = facts / "default", _columns(facts)
+    wanted = dict(zip(EVENT_NAMES, read_manifest(folder).files("events"), strict=False))
+
+    def work() -> int:
+        col = polars.col
+        links = polars.scan_parquet([folder / name for name in read_manifest(folder).files("links")]).select("from_subject", "to_subject")
+        found = []
+        for event, days, least, more in ((EVENT_NAMES[0], 30, 2, col(columns["total"]) > 50), (EVENT_NAMES[1], 7, 1, True)):
+            rows = polars.scan_parquet(folder / wanted[event]).filter(
+                (col("event") == event) & (col("ts") >= _AT_US - days * _DAY_US) & (col("ts") <= _AT_US) & more
+            )
+            member = polars.coalesce("to_subject", "subject").alias("member")
+            by_member = rows.join(links, left_on="subject", right_on="from_subject", how="left").group_by(member).len()
+            found.append(by_member.filter(col("len") >= least))
+        return found[0].join(found[1], on="member", how="semi").select(polars.len()).collect().item()
+
+    return work
+
+
 def _session_alone(facts: Path) -> Callable[[], object]:
     return lambda: _evaluate(facts, [])
 
@@ -169,15 +227,33 @@ LINES: dict[str, tuple[str, Callable[[Path], Callable[[], object]]]] = {
     "floor-one": ("by hand, 2 conditions, one query", _floor_one),
     "one": ("1 audience, the same 2 conditions", _one_like_the_floor),
     "session": ("opening the facts, no audience", _session_alone),
+    "polars": ("polars, the same 2 conditions", _polars),
     "floor-all": ("by hand, 120 conditions, one query", _floor_all),
     "ten": ("10 audiences, shared scan", _ours(10, together=True)),
     "ten-apart": ("10 audiences, one by one", _ours(10, together=False)),
     "hundred": ("100 audiences, shared scan", _ours(100, together=True)),
+    "floor-skewed": ("by hand, 40 conditions on one event name", _floor_skewed),
+    "skewed": ("40 conditions on one event name", _skewed),
     "share": ("rows of everyone, once a run", _share),
     "publish": ("publishing a first version", _publish_first),
     "publish-again": ("comparing the same rows again", _publish_again),
 }
-FLOORS = {"one": "floor-one", "hundred": "floor-all", "ten": "floor-all", "ten-apart": "floor-all"}
+FLOORS = {
+    "one": "floor-one",
+    "polars": "floor-one",
+    "hundred": "floor-all",
+    "ten": "floor-all",
+    "ten-apart": "floor-all",
+    "skewed": "floor-skewed",
+}
+
+
+def _peak_mb() -> float:
+    """Of this process alone: what getrusage says starts from the process that started it."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
 
 
 def _measure(line: str, facts: Path) -> None:
@@ -187,7 +263,7 @@ def _measure(line: str, facts: Path) -> None:
     cpu, wall = time.process_time(), time.perf_counter()
     work()
     used, waited = time.process_time() - cpu, time.perf_counter() - wall
-    print(used, waited, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(used, waited, _peak_mb())
 
 
 def main(profiles: int, events: int, kept: Path | None, lines: list[str]) -> None:
@@ -195,10 +271,14 @@ def main(profiles: int, events: int, kept: Path | None, lines: list[str]) -> Non
         facts = kept or Path(name)
         if not (facts / "default").exists():
             generate_tables(facts, "default", users=profiles, events=events)
+            generate_tables(facts / SKEWED, "default", users=profiles, events=events, names=1)
         print(f"{profiles:,} profiles, {events:,} events, {len(EVENT_NAMES)} event names")
         print(f"{'':38}{'CPU s':>9}{'wall s':>9}{'peak MB':>9}{'floor = 1':>11}")
         cpu: dict[str, float] = {}
         for line in lines or LINES:
+            if line == "polars" and importlib.util.find_spec("polars") is None:
+                print(f"{LINES[line][0]:38}  SKIPPED: pip install polars")
+                continue
             output = subprocess.run([sys.executable, __file__, "line", line, str(facts)], check=True, capture_output=True, text=True).stdout  # noqa: S603
             used, waited, peak = map(float, output.split())
             cpu[line] = used

@@ -233,20 +233,18 @@ def _lone(some: Hashes, others: Hashes) -> tuple[Flags, Flags]:
     if np.count_nonzero(met) != np.count_nonzero(met_others):
         met[:], met_others[:] = False, False
     lone = _unpaired(some[~met], others[~met_others])
-    return _among(some, lone), _among(others, lone)
+    return _among(some | np.uint64(1), lone), _among(others | np.uint64(1), lone)
 
 
 def _unpaired(some: Hashes, others: Hashes) -> Hashes:
-    """The hashes that are not once on each side, sorted."""
-    both = np.concatenate((some, others))
-    side = np.repeat(np.array([False, True]), (len(some), len(others)))
-    order = np.argsort(both, kind="stable")
-    both, side = both[order], side[order]
-    pairs = np.flatnonzero((both[1:] == both[:-1]) & ~side[:-1] & side[1:])
+    """The hashes that are not once on each side, sorted; their last bit says on which side one was, and is not looked at."""
+    one = np.uint64(1)
+    both = np.sort(np.concatenate((some & ~one, others | one)))
+    pairs = np.flatnonzero(((both[:-1] & one) == 0) & (both[:-1] + one == both[1:]))
     paired = np.zeros(len(both), dtype=np.bool_)
     paired[pairs] = True
     paired[pairs + 1] = True
-    return both[~paired]
+    return both[~paired] | one
 
 
 def _among(values: Hashes, few: Hashes) -> Flags:
@@ -254,10 +252,10 @@ def _among(values: Hashes, few: Hashes) -> Flags:
     found = np.zeros(len(values), dtype=np.bool_)
     if not len(few):
         return found
-    mask = np.uint64(0xFFFF)
+    mask, shift = np.uint64(0xFFFF), np.uint64(1)
     possible = np.zeros(65_536, dtype=np.bool_)
-    possible[few & mask] = True
-    some = np.flatnonzero(possible[values & mask])
+    possible[few >> shift & mask] = True
+    some = np.flatnonzero(possible[values >> shift & mask])
     nearest = few[np.minimum(np.searchsorted(few, values[some]), len(few) - 1)]
     found[some] = nearest == values[some]
     return found

@@ -59,9 +59,10 @@ def with_hashes(rows: str, columns: str) -> str:
     """SQL for the rows of a query as batches have them; `columns` are those of the version, `level` the first."""
     others = columns.removeprefix("level, ")
     orders = "first_order::smallint as first_order, last_order::smallint as last_order"
+    typed = f"select * replace (address::varchar as address, member::bigint as member, {orders}) from ({rows})"
     return (
-        f"select (level = '{LEVELS[1]}')::tinyint as level, {others}, hash({columns}) as h, hash(member, address, {columns}) as g"
-        f" from (select * replace (address::varchar as address, member::bigint as member, {orders}) from ({rows}))"
+        f"select (level = '{LEVELS[1]}')::tinyint as level, {others}, h, hash(address, h) as g"
+        f" from (select *, hash({columns}) as h from ({typed}))"
     )
 
 

@@ -29,6 +29,7 @@ from engage_pipelines.snapshots.sorted_rows import (
     chosen,
     hashes_of,
     leveled,
+    places,
     side_by_side,
     signs_of,
     sort_rows,
@@ -154,8 +155,8 @@ def _digest_after(before: str, sides: "_Sides") -> str:
     mixed, total = int(before[:16], 16), int(before[16:], 16)
     for batches, sign in ((sides.fresh_alone, 1), (sides.before_alone, -1)):
         for batch in batches:
-            mixed ^= int(np.bitwise_xor.reduce(hashes_of(batch, "h")))
-            total += sign * int(hashes_of(batch, "g").sum(dtype=np.uint64))
+            mixed ^= int(np.bitwise_xor.reduce(hashes_of([batch], "h")))
+            total += sign * int(hashes_of([batch], "g").sum(dtype=np.uint64))
     return f"{mixed:016x}{total % 2**64:016x}"
 
 

@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +36,7 @@ from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import BusyError, EngageError
 from engage_pipelines.domain.ownership import LeaseTimes
 from engage_pipelines.registry import computations, connections, destinations
+from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.change import Registry, open_registry
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.ids import random_id
@@ -65,10 +66,12 @@ class Witness(Receiver):
         self.taken.setdefault((call["type"], str(call["userId"])), []).append((traits[KEY], call["messageId"]))
         super()._apply(call)
 
-    def doubled(self) -> int:
-        """How often a state was taken again under another id, with no other state in between."""
-        pairs = ((a, b) for states in self.taken.values() for a, b in itertools.pairwise(states))
-        return sum(a[0] == b[0] and a[1] != b[1] for a, b in pairs)
+    def repeated(self) -> Iterator[tuple[str, bool, str, str]]:
+        """User, state and both ids where a state was taken again under another id, with no other state in between."""
+        for (_, user), states in self.taken.items():
+            for (before, one), (after, other) in itertools.pairwise(states):
+                if before == after and one != other:
+                    yield user, before, one, other
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ class Ground:
         self.members: set[str] = set()
         self.everyone: set[str] = set()
         self._numbers: dict[str, int] = {}
+        self._versions: dict[int, set[str]] = {}
         self._evaluated_at = 1_700_000_000_000_000
         return self
 
@@ -142,6 +146,9 @@ class Ground:
                 evaluation,
                 tell_connections=lambda c, id_, n: after_publish(c, id_, n, Stamp(self._evaluated_at, "crash")),
             )
+        with self.registry.database.read() as c:
+            n = c.execute(sa.select(t.computation.c.current_version).where(t.computation.c.id == self.audience.id)).scalar_one()
+        self._versions[n] = set(self.members)
 
     def run(
         self,
@@ -183,7 +190,18 @@ class Ground:
         state = self.witness.state()
         holds = {user: traits[KEY] for user, traits in state["users"].items()}
         wrong = sum(holds.get(user, False) != (user in self.members) for user in self.everyone)
-        return Tally(wrong, self.witness.doubled(), state["inversions"], state["duplicates"])
+        return Tally(wrong, self._doubled(), state["inversions"], state["duplicates"])
+
+    def _doubled(self) -> int:
+        """States taken again under another id though every version between had them; one that was another in between is sent anew,
+        also where the destination refused or never saw what came between."""
+        with self.registry.database.read() as c:
+            targets = {row.id: row.target for row in c.execute(sa.select(t.generation.c.id, t.generation.c.target))}
+        count = 0
+        for user, value, one, other in self.witness.repeated():
+            between = range(targets[_generation(one)], targets[_generation(other)] + 1)
+            count += all((user in self._versions[n]) is value for n in between if n in self._versions)
+        return count
 
     def _kill(self, pid: int, over: threading.Event, after_s: float, after_requests: int, number: int) -> None:
         if not after_s and not after_requests:
@@ -212,6 +230,10 @@ class Ground:
             destinations.create_destination(change, self.space, new)
             connected = connections.connect(change, self.space, connections.NewConnection(KEY, "crm", calls=("identify", "track")))
         self.connection_id = connected.connection.id
+
+
+def _generation(message_id: str) -> int:
+    return int(message_id.removeprefix("personas_").partition(":")[0])
 
 
 def _environment(home: Path, database_url: str | None) -> dict[str, str]:

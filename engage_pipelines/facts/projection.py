@@ -13,5 +13,7 @@ _CHOSEN = {
 
 def on_users(rows: str, conflict: AccountTraitConflict) -> str:
     """SQL for member and value of the users of accounts that have one; `rows` gives those accounts' members and values."""
-    held = f"SELECT a.member, a.account, a.called_at, v.value FROM ({rows}) v JOIN account_users a ON a.account = v.member"
+    held = f"""SELECT a.member, a.account, coalesce(c.called_at, 0) AS called_at, v.value
+        FROM ({rows}) v JOIN account_users a ON a.account = v.member
+        LEFT JOIN account_calls c ON c.account = a.account AND c.member = a.member"""
     return f"WITH held AS ({held}) {_CHOSEN[conflict]}"

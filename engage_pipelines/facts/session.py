@@ -7,7 +7,8 @@ Rows after `at_us` are invisible; links, merges and memberships are as they were
 |---|---|
 | users(member) | every profile that holds a user id or an e-mail trait |
 | accounts(member) | every account |
-| account_users(account, member, called_at) | present links between accounts and users, each once, with its last Group call |
+| account_users(account, member) | present links between accounts and users, each once |
+| account_calls(account, member, called_at) | the last Group call about each account and user, also of those that are not linked any more |
 | identifiers(member, kind, id, current, first_at, last_at) | user_id, anonymous_id, group_id; email, current while the trait's value |
 | event_rows(member, event, ts, message_id, properties, context, source, kind) | properties and context as JSON text |
 | trait_rows(member, key, ts, message_id, value, level) | every value a trait ever had, as JSON text; level user or account |
@@ -52,8 +53,8 @@ _TABLES = {
         FROM alone UNION ALL FROM others""",
     "accounts": "SELECT s.subject AS member FROM subjects_seen s WHERE s.kind = 'account'",
     "account_users": """
-        SELECT l.account, l.member, l.called_at FROM (
-            SELECT s.account_subject AS account, {member} AS member, arg_max(s."left", (s.ts, s.message_id)) AS gone, max(s.ts) AS called_at
+        SELECT l.account, l.member FROM (
+            SELECT s.account_subject AS account, {member} AS member, arg_max(s."left", (s.ts, s.message_id)) AS gone
             FROM {memberships} s {of_member_user} WHERE s.ts <= {at} GROUP BY ALL
         ) l SEMI JOIN users u ON u.member = l.member WHERE NOT l.gone""",
 }
@@ -96,6 +97,9 @@ _VIEWS = {
         LEFT JOIN member_of o ON o.subject = l.to_subject
         WHERE l.kind = 'identify' AND coalesce(o.member, l.to_subject) <> m.member""",
 }
+_CALLS = """
+    SELECT s.account_subject AS account, {member} AS member, max(s.ts) AS called_at
+    FROM {memberships} s {of_member_user} WHERE s.ts <= {at} GROUP BY ALL"""
 _FOLDED = (
     "(SELECT subject, any_value(kind) AS kind, any_value(id) AS id, min(first_at) AS first_at, max(last_at) AS last_at FROM {} GROUP BY 1)"
 )
@@ -236,6 +240,7 @@ def _define(connection: duckdb.DuckDBPyConnection, folder: Path, manifest: Manif
     }
     for name, query in _VIEWS.items():
         connection.execute(f"CREATE TEMP VIEW {name} AS {query.format_map(words)}")
+    connection.execute(f"CREATE TEMP VIEW account_calls AS {_CALLS.format_map(words | member_user)}")
     if given is not None:
         _register(connection, "users", member=given.users)
         _register(connection, "accounts", member=given.accounts)

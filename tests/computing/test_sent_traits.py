@@ -25,7 +25,7 @@ class Hook:
         """Of whom, and which traits or properties, since it was last asked."""
         found = [(r.get("groupId") or r["userId"], r.get("traits") or r["properties"]) for r in self.records]
         self.records.clear()
-        return sorted(found, key=lambda one: one[0])
+        return sorted(found, key=lambda one: (one[0], json.dumps(one[1], sort_keys=True)))
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ RELATIONS = {
     "users": ["BIGINT"],
     "accounts": ["BIGINT"],
     "account_users": ["BIGINT"] * 2,
+    "account_calls": ["BIGINT"] * 3,
     "identifiers": ["BIGINT", "VARCHAR", "VARCHAR", "BOOLEAN", "BIGINT", "BIGINT"],
     "event_rows": ["BIGINT", "VARCHAR", "BIGINT", "VARCHAR", "VARCHAR", "VARCHAR", "VARCHAR", "VARCHAR"],
     "trait_rows": ["BIGINT", "VARCHAR", "BIGINT", "VARCHAR", "VARCHAR", "VARCHAR"],

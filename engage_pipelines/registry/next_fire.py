@@ -7,8 +7,8 @@ from engage_pipelines.registry.cadence import UNSCHEDULED
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LEAST = (0, 0, 1, 1, 0)
 _MOST = (59, 23, 31, 12, 7)
-_DAYS_AHEAD = 366 * 8
-"""A 29th of February comes within eight years."""
+_DAYS_AHEAD = 366 * 41
+"""A 29th of February that is a Sunday comes within forty years, also around a century without one."""
 
 
 def next_fire(cadence: str, after_us: int) -> int | None:

@@ -266,6 +266,7 @@ def test_a_schedule_that_cannot_be_is_refused_by_name(world: World, said: dict[s
         pytest.param("30 4 * * 1", 0, 4 * 86_400 + 4.5 * 3_600, id="the Monday after a Thursday"),
         pytest.param("0 0 29 2 *", 0, 68_169_600, id="the 29th of February 1972"),
         pytest.param("0 0 13 * 5", 0, 86_400, id="a 13th or a Friday"),
+        pytest.param("0 0 29 2 */7", 3_728_851_200, 4_991_068_800, id="a Sunday that is a 29th of February, forty years later"),
         pytest.param("0 0 31 4 *", 0, None, id="a day that never comes"),
         pytest.param("manual", 0, None, id="by hand"),
     ],

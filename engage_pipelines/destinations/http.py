@@ -142,11 +142,17 @@ def place_of(url: str) -> str:
 
 
 def read_success(answer: Answer, records: int, place: str) -> Verdict:
-    """What a 2xx means: `{"rejected": [{"index", "reason"}]}` refuses single records, a broken body or a web page confirms nothing."""
+    """What a 2xx means: `{"rejected": [{"index", "reason"}]}` refuses single records.
+
+    A broken body, a web page or `{"success": false}` confirms nothing.
+    """
     if not answer.whole:
         return Backoff(f"{place} answered {answer.status}, but the answer broke off or did not end")
     if answer.body.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
         return Backoff(f"{place} answered {answer.status} with a web page; is the address right, is a login or proxy in between?")
+    if json_object(answer.body).get("success") is False and not _names_rejected(answer.body):
+        reason = vendor_reason(answer.body)
+        return Backoff(f"{place} answered {answer.status}, but says that it did not succeed{f': {reason}' if reason else ''}")
     refused = _refused(answer.body, records)
     if refused is None or (answer.status == HTTPStatus.MULTI_STATUS and not _names_rejected(answer.body)):
         return Backoff(f"{place} answered {answer.status} with a list of refused records that cannot be read")

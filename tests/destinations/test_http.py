@@ -99,6 +99,13 @@ def test_a_207_that_cannot_be_read_confirms_nothing(body: bytes) -> None:
     assert isinstance(read_success(Answer(207, {}, body), 3, "p"), Backoff)
 
 
+def test_a_200_with_an_error_inside_confirms_nothing_and_says_why() -> None:
+    verdict = read_success(Answer(200, {}, b'{"success":false,"error":"no such workspace"}'), 3, "p")
+    assert isinstance(verdict, Backoff)
+    assert verdict.reason == "p answered 200, but says that it did not succeed: no such workspace"
+    assert read_success(Answer(200, {}, b'{"success":true}'), 3, "p") == Accepted()
+
+
 @pytest.mark.parametrize(
     ("url", "place"),
     [

@@ -7,6 +7,7 @@ the kept evaluation: one that was edited, held, discarded or failed since, or wa
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import duckdb
 import numpy as np
 import sqlalchemy as sa
 
@@ -15,7 +16,7 @@ from engage_pipelines.computing.evaluation import SpaceEvaluation
 from engage_pipelines.computing.suppress import Suppressed
 from engage_pipelines.computing.unmoved import Inputs
 from engage_pipelines.domain.computation import Audience, Computation, Level
-from engage_pipelines.domain.errors import DefinitionError
+from engage_pipelines.domain.errors import DefinitionError, StateError
 from engage_pipelines.facts.bits import Bits, Ids, Universe
 from engage_pipelines.facts.combining import People
 from engage_pipelines.facts.incremental import Advanced, carry
@@ -38,7 +39,23 @@ def find_some(
     database: Database,
     suppressed: Suppressed,
 ) -> dict[str, Some]:
-    """By id of the audience; none of those whose rows have to be looked up as a whole. Raises StateError when the disk is full."""
+    """By id of the audience; none of those whose rows have to be looked up as a whole."""
+    try:
+        return _find(evaluated, computations, rows, inputs, database, suppressed=suppressed)
+    except (duckdb.Error, StateError):
+        # what is wrong with facts or disk, the ordinary way says for each audience
+        return {}
+
+
+def _find(
+    evaluated: SpaceEvaluation,
+    computations: Sequence[Computation],
+    rows: Mapping[str, Row],
+    inputs: Inputs,
+    database: Database,
+    *,
+    suppressed: Suppressed,
+) -> dict[str, Some]:
     advanced, kept = evaluated.advanced, evaluated.kept
     if advanced is None or kept is None:
         return {}

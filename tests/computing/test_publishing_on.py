@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -135,10 +135,11 @@ class _Pair:
 
 
 @contextmanager
-def _pair() -> Iterator[_Pair]:
+def _pair() -> Generator[_Pair]:
     ordinary = publish.compare_some
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        pair = _Pair(patch, *(_Product(make_world(_made(Path(folder) / name))) for name in ("one", "other")))
+        going, asking = (_Product(make_world(_made(Path(folder) / name))) for name in ("one", "other"))
+        pair = _Pair(patch, going, asking)
 
         def counting(*given: Any, **named: Any) -> Any:
             pair.counted += 1

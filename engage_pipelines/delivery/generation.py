@@ -145,6 +145,8 @@ def deliver(hands: Hands, generation: GenerationRow, level: str) -> None:
     progress = _Progress(hands, generation)
     try:
         sender.send(pending_rows(hands, generation), progress)
+        # the next plan needs the memory that the bodies took
+        pa.default_memory_pool().release_unused()
     except StoppedError as error:
         hands.log(f"generation={generation.id} stopped {progress.stands_at()}")
         raise StoppedError(f": generation {generation.id} stands at {progress.stands_at()}") from error

@@ -3,7 +3,7 @@ import threading
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engage_pipelines.destinations.http import Reach, Request
@@ -118,6 +118,7 @@ def test_no_more_than_the_cap_is_read(head: bytes) -> None:
     assert (len(answer.body), answer.whole, answer.keeps) == (MAX_ANSWER_BYTES, False, False)
 
 
+@settings(deadline=None)  # each example is a thread and a connection, which a busy machine may let wait
 @given(st.lists(st.binary(max_size=40), max_size=5), st.booleans(), st.data())
 def test_bodies_come_back_as_they_were_sent(parts: list[bytes], in_parts: bool, data: st.DataObject) -> None:
     body = b"".join(parts)

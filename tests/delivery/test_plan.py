@@ -159,8 +159,8 @@ def test_sql_and_reference_owe_the_same_values(tmp_path_factory: pytest.TempPath
         values = ", ".join(f"({m}, '{value}')" for _, m, value in listed) or "(0, '')"
         known = fresh([(address, m, False) for address, m, _ in listed])
         valued = f"(select distinct * from (values {values}) t(member, value)) v"
-        compare(db, chain, f"select f.*, v.value from ({known}) f join {valued} using (member)", level="user")
-        write(db, chain, n, is_full=n == 1)
+        found = compare(db, chain, f"select f.*, v.value from ({known}) f join {valued} using (member)", level="user")
+        write(chain, n, found, is_full=n == 1)
         chain = Chain(folder, (*chain.versions, VersionFile(n, n == 1)), has_values=True)
         held.append({address: digest_of(value) for address, _, value in sorted(listed, key=lambda row: -row[1])})
     states: dict[str, list[ExceptionState]] = {}

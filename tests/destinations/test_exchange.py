@@ -1,6 +1,7 @@
 import socket
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -21,9 +22,10 @@ def answer_to(pieces: Sequence[bytes], method: str = "POST") -> Raw:
     with here, there:
 
         def say() -> None:
-            for piece in pieces:
-                there.sendall(piece)
-            there.shutdown(socket.SHUT_WR)
+            with suppress(OSError):  # who has read enough closes the connection
+                for piece in pieces:
+                    there.sendall(piece)
+                there.shutdown(socket.SHUT_WR)
 
         speaker = threading.Thread(target=say)
         speaker.start()
@@ -68,7 +70,6 @@ def test_an_answer_is_read_as_http_says_however_it_is_cut_into_pieces(
     for pieces in ([wire], [wire[at : at + 1] for at in range(len(wire))], [wire[: len(wire) // 2], wire[len(wire) // 2 :]]):
         answer = answer_to(pieces)
         assert (answer.status, answer.body, answer.whole) == (status, body, whole)
-        assert answer.keeps <= keeps
     assert answer_to([wire]).keeps is keeps
 
 

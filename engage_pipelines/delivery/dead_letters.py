@@ -28,10 +28,14 @@ _CALLS = {letter: call for call, letter in CALL_LETTERS.items()}
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One record that failed; `failed_at` and `retry_at` in UTC microseconds, `entered` is what it says of the membership."""
+    """One record that failed; `failed_at` and `retry_at` in UTC microseconds, `entered` is what it says of the membership.
+
+    `of_kind` is what the connection sends, `audience` or `trait`; of a trait, `entered` says that it had a value.
+    """
 
     id: str
     audience: str
+    of_kind: str
     destination: str
     kind: str
     call: str
@@ -93,7 +97,7 @@ def list_dead_letters(c: sa.Connection, space_id: str, wanted: Wanted | None = N
     e, con, com, dst = t.exception.c, t.connection.c, t.computation.c, t.destination.c
     asked = wanted or Wanted()
     query = (
-        sa.select(t.exception, com.key.label("audience"), dst.key.label("destination"))
+        sa.select(t.exception, com.key.label("audience"), com.kind.label("of_kind"), dst.key.label("destination"))
         .join(t.connection, con.id == e.connection_id)
         .join(t.computation, com.id == con.computation_id)
         .join(t.destination, dst.id == con.destination_id)
@@ -162,6 +166,7 @@ def _letter(row: Any) -> DeadLetter:
     return DeadLetter(
         id=f"dl_{hashlib.sha256(name.encode()).hexdigest()[:16]}",
         audience=row.audience,
+        of_kind=row.of_kind,
         destination=row.destination,
         kind=row.kind,
         call=_CALLS[row.part[:1]],

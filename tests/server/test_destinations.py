@@ -117,7 +117,13 @@ def test_identifiers_and_calls_are_said_when_connecting_and_read_back(world: Wor
     }
     made = world.data("POST", world.connections(audience), body)
     assert (made["idSyncConfiguration"], made["requestId"]) == (rules, None)
-    assert made["connectionSettings"] == {"calls": ["identify", "track"], "backfill": False, "listSettings": {}, "onDisconnect": "keep"}
+    assert made["connectionSettings"] == {
+        "calls": ["identify", "track"],
+        "backfill": False,
+        "listSettings": {},
+        "onDisconnect": "keep",
+        "traits": [],
+    }
     assert world.ask("POST", world.connections(audience), body).status_code == 409
     changed = world.data(
         "PATCH", f"{world.connections(audience)}/{to['id']}", {"idSyncConfiguration": [{"externalId": "user_id", "strategy": "all"}]}
@@ -144,6 +150,25 @@ def test_identifiers_and_calls_are_said_when_connecting_and_read_back(world: Wor
         ),
         pytest.param({"connectionSettings": {"calls": ["group"]}}, 422, "connectionSettings.calls", id="a call of accounts"),
         pytest.param({"connectionSettings": {"calls": ["page"]}}, 422, "connectionSettings.calls.0", id="unknown call"),
+        pytest.param({"connectionSettings": {"traits": ["plan"]}}, 422, "connectionSettings.traits.0", id="a trait that is a text"),
+        pytest.param(
+            {"connectionSettings": {"traits": [{"name": "a:b"}]}}, 422, "connectionSettings.traits.0.name", id="a trait with a colon"
+        ),
+        pytest.param(
+            {"connectionSettings": {"traits": [{"name": "a\0b", "mapTo": "x"}]}},
+            422,
+            "connectionSettings.traits.0.name",
+            id="a trait with NUL",
+        ),
+        pytest.param(
+            {"connectionSettings": {"traits": [{"name": "plan", "mapTo": "1st"}]}},
+            422,
+            "connectionSettings.traits",
+            id="no name for a trait",
+        ),
+        pytest.param(
+            {"connectionSettings": {"traits": [{"name": "plan"}] * 26}}, 422, "connectionSettings.traits", id="more traits than ride along"
+        ),
         pytest.param({"connectionSettings": {"speed": 1}}, 422, "connectionSettings.speed", id="unknown setting"),
     ],
 )

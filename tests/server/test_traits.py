@@ -106,10 +106,31 @@ def test_settings_of_a_list_and_what_is_sent_at_the_end_are_said_and_changed(wor
     audience, to, _made = world.connected()
     at = f"{world.connections(audience)}/{to['id']}"
     told = world.data("PATCH", at, {"connectionSettings": {"onDisconnect": "exit_all"}})
-    assert told["connectionSettings"] == {"calls": ["identify"], "backfill": True, "listSettings": {}, "onDisconnect": "exit_all"}
+    assert told["connectionSettings"] == {
+        "calls": ["identify"], "backfill": True, "listSettings": {}, "onDisconnect": "exit_all", "traits": [],
+    }  # fmt: skip
     answer = world.ask("PATCH", at, {"connectionSettings": {"listSettings": {"name": "Mine"}}})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "connectionSettings.listSettings")
     assert world.ask("PATCH", at, {"connectionSettings": {"onDisconnect": "delete"}}).status_code == 422
     # nothing was told, so there is nobody to send an exit of
     assert world.data("DELETE", f"{at}?removeActivations=true&sendExits=true") == {"status": "SUCCESS", "state": "gone"}
     assert world.data("GET", world.connections(audience))["connections"] == []
+
+
+def test_traits_that_ride_along_are_said_when_connecting_read_back_and_changed(world: World) -> None:
+    audience, to = world.audience(), world.destination()
+    riding = [{"name": "plan", "mapTo": "plan_tier"}, {"name": "spend"}]
+    body = {"destination": {"id": to["id"], "type": "destination"}, "connectionSettings": {"traits": riding}}
+    assert world.data("POST", world.connections(audience), body)["connectionSettings"]["traits"] == riding
+    again = world.ask("POST", world.connections(audience), {**body, "connectionSettings": {"traits": []}})
+    assert again.status_code == 409, "what is said of a connection that is there is said to it"
+    at = f"{world.connections(audience)}/{to['id']}"
+    same = [{"name": "plan", "mapTo": "tier"}, {"name": "spend", "mapTo": "tier"}]
+    refused = world.ask("PATCH", at, {"connectionSettings": {"traits": same}})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "connectionSettings.traits")
+    assert world.data("PATCH", at, {"enabled": True})["connectionSettings"]["traits"] == riding, "what is not said stays"
+    changed = world.data("PATCH", at, {"connectionSettings": {"traits": [{"name": "scores.orders"}]}})["connectionSettings"]
+    assert changed["traits"] == [{"name": "scores.orders", "mapTo": "orders"}]
+    assert world.data("PATCH", at, {"connectionSettings": {"traits": []}})["connectionSettings"]["traits"] == []
+    (told,) = world.data("GET", world.connections(audience))["connections"]
+    assert told["connectionSettings"]["traits"] == []

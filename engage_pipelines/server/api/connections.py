@@ -7,12 +7,24 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from engage_pipelines.domain.connection import State
+from engage_pipelines.domain.enrichment import MOST_TRAITS, enrichment_in
 from engage_pipelines.domain.errors import ConflictError, NotFoundError, UsageError
 from engage_pipelines.domain.id_sync import rules_in
 from engage_pipelines.registry import leaving
 from engage_pipelines.registry.activations import resyncing
 from engage_pipelines.registry.change import Change, Registry
-from engage_pipelines.registry.connections import NewConnection, connect, leave, pause, remove, set_ids, set_list, set_on_disconnect
+from engage_pipelines.registry.connections import (
+    NewConnection,
+    connect,
+    leave,
+    pause,
+    remove,
+    set_ids,
+    set_list,
+    set_on_disconnect,
+    set_traits,
+)
+from engage_pipelines.registry.enriching import enrichment_options
 from engage_pipelines.registry.list_settings import OPTION as LIST_OPTION
 from engage_pipelines.registry.list_settings import check_list_settings
 from engage_pipelines.registry.lookup import Row
@@ -45,13 +57,21 @@ class IdSync(Body):
     mapTo: Annotated[str, Field(max_length=255)] | None = None
 
 
+class Riding(Body):
+    """A trait that rides along in the records, and the name that it has there: `mapTo`, else its own."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^:\x00-\x1f\x7f]+$")]
+    mapTo: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+
+
 class ConnectionSettings(Body):
-    """What is sent: which calls, whether the present members are, what the type wants to know of the list, and what is sent at the end."""
+    """What is sent: calls, whether the present members are, what the type wants to know of the list, the end, and what rides along."""
 
     calls: Calls | None = None
     backfill: bool | None = None
     listSettings: Annotated[dict[str, Any], Field(max_length=100)] | None = None
     onDisconnect: Literal["keep", "exit_all"] | None = None
+    traits: Annotated[list[Riding], Field(max_length=MOST_TRAITS)] | None = None
 
 
 _RULES = Annotated[list[IdSync], Field(max_length=5)]
@@ -133,6 +153,7 @@ def _settings_data(row: Row) -> dict[str, Any]:
             "backfill": row.options.get("backfill", True),
             "listSettings": row.options.get(LIST_OPTION, {}),
             "onDisconnect": row.options.get(leaving.OPTION, leaving.KEEP),
+            "traits": [{"name": one.trait, **({"mapTo": one.name} if one.name != one.trait else {})} for one in enrichment_in(row.options)],
         },
     }
 
@@ -148,13 +169,16 @@ def _add(call: Call) -> Answer:
         with at_field("destination.id", NotFoundError):
             to = destination_in(change.c, space, said.destination.id)
         ids = None if said.idSyncConfiguration is None else _ids(said.idSyncConfiguration)
+        riding = None if settings.traits is None else _traits(settings.traits)
         new = NewConnection(
-            of.key, to.key, settings.calls or (), settings.backfill, ids or None, settings.listSettings, settings.onDisconnect
+            of.key, to.key, settings.calls or (), settings.backfill, ids or None, settings.listSettings, settings.onDisconnect, riding
         )
-        if (ids, settings.listSettings, settings.onDisconnect) != (None, None, None) and _is_connected(change.c, of, to):
+        if any(one is not None for one in (ids, settings.listSettings, settings.onDisconnect, riding)) and _is_connected(change.c, of, to):
             raise ConflictError(f"{of.kind.capitalize()} {of.key!r} is connected to {to.key!r} already.", "Change that connection instead.")
         with at_field("connectionSettings.listSettings"):
             check_list_settings(change.type_of(to.type), settings.listSettings or {})
+        with at_field("connectionSettings.traits"):
+            enrichment_options(space, of, riding)
         with at_field("connectionSettings.calls" if not ids else "idSyncConfiguration", UsageError):
             made = connect(change, space, new)
     told = {"connection": {"id": made.connection.id}, **_settings_data(made.connection)}
@@ -188,6 +212,9 @@ def _set(change: Change, space: Row, row: Row, joined: tuple[Row, Row], said: Co
             row = set_list(change, space, row, joined, said.listSettings)
     if said is not None and said.onDisconnect is not None:
         row = set_on_disconnect(change, space, row, joined, said.onDisconnect)
+    if said is not None and said.traits is not None:
+        with at_field("connectionSettings.traits"):
+            row = set_traits(change, space, row, joined, _traits(said.traits))
     return row
 
 
@@ -256,6 +283,10 @@ def _ids(rules: Sequence[IdSync]) -> list[str]:
         if any(":" in text for text in (rule.externalId, rule.mapTo or "")):
             raise AtFieldError(UsageError("A colon is in no identifier's name.", "Take it out."), f"idSyncConfiguration.{index}")
     return [":".join(part for part in (rule.externalId, rule.strategy, rule.mapTo) if part) for rule in rules]
+
+
+def _traits(riding: Sequence[Riding]) -> list[str]:
+    return [one.name if one.mapTo is None else f"{one.name}:{one.mapTo}" for one in riding]
 
 
 def _check_same(row: Row, said: ConnectionSettings | None) -> None:

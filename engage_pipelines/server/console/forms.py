@@ -10,7 +10,7 @@ import orjson
 
 from engage_pipelines.domain.errors import ConfigurationError, ConflictError, EngageError, UsageError
 
-LONGEST = {"definition": 20_000, "description": 2_000, "fields": 100_000, "trigger": 6_000, "f": 20_000}
+LONGEST = {"definition": 20_000, "description": 2_000, "fields": 100_000, "trigger": 6_000, "f": 20_000, "traits": 20_000}
 """By field, or by what stands before the first point in its name."""
 LONGEST_LINE = 1_000
 

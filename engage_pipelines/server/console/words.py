@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from engage_pipelines.delivery.dead_letters import DeadLetter
 from engage_pipelines.delivery.rehearsal import Rehearsal
 from engage_pipelines.domain.connection import CALLS, Sample
 from engage_pipelines.domain.query.values import Json, text_form
@@ -56,6 +57,13 @@ def sampled(samples: Iterable[Sample], kind: str) -> str:
     """What a mapping concerns: of an audience entries and exits, of a trait values and their end, each said once."""
     fates = ("with a value", "without one any more") if kind == "trait" else ("entered", "exited")
     return ", ".join(dict.fromkeys(f"{one.call.title()} {fates[0] if one.entered else fates[1]}" for one in samples))
+
+
+def fate(letter: DeadLetter) -> str:
+    """What a record says: of an audience entered or exited, of a trait its value or that there is none any more."""
+    if letter.of_kind == "trait":
+        return "value" if letter.entered else "no value any more"
+    return "entered" if letter.entered else "exited"
 
 
 def listed(things: Iterable[str], last: str = "and") -> str:

@@ -234,3 +234,16 @@ def test_a_write_key_is_shown_by_its_reference_alone(project: Project, admin: Vi
         text = admin.text(path)
         assert "env:CRM_KEY" in text
         assert SECRET not in text
+
+
+def test_a_dead_letter_of_a_trait_speaks_of_its_value_and_leads_to_the_trait(project: Project, admin: Visitor):
+    member = admin.text(f"{S}/traits/spend/values.csv").splitlines()[1].partition(",")[0]
+    with Receiver(write_key=SECRET, faults=Faults(Rates(poison=f'"{member}"', mode207=1))) as receiver:
+        imported(project, receiver.url)
+        project.sync(project.connect("spend", "crm"))
+    text = admin.text(f"{S}/dead-letters?audience=spend")
+    (letter,) = re.findall(r'name="chosen" value="(dl_[0-9a-f]+)"', text)
+    shown = admin.text(f"{S}/dead-letters/{letter}")
+    for page in (text, shown):
+        assert re.search(r"Identify, value\b", plain(page))
+        assert f"{S}/traits/spend/destinations/crm" in page

@@ -1,4 +1,4 @@
-"""What is said of a connection's list and of its end: chosen when connecting, changed later, and counted before anything is sent."""
+"""What is said of a connection's list, end and traits along: chosen when connecting, changed later, counted before anything is sent."""
 
 import re
 
@@ -69,6 +69,9 @@ def test_settings_of_a_list_and_the_end_are_changed_and_a_stale_form_shows_both(
         pytest.param({"l.updateExistingUsersOnly": "perhaps"}, "e-l.updateExistingUsersOnly", id="neither on nor off"),
         pytest.param({"l.campaignId": "1" * 2_000}, "at most 1,000", id="too long"),
         pytest.param({"l.path": "../../etc"}, "has no field", id="a setting that there is not"),
+        pytest.param({"traits": "plan:tier\nspend:tier"}, "e-traits", id="two traits of one name"),
+        pytest.param({"traits": "plan:1st"}, "e-traits", id="a name that no trait can have"),
+        pytest.param({"traits": "\n".join(f"t{n}" for n in range(26))}, "at most 25", id="more traits than ride along"),
         pytest.param({"on_disconnect": "delete_everyone"}, "e-on_disconnect", id="an end that there is not"),
         pytest.param({"surprise": "1"}, "has no field", id="an unknown field"),
     ],
@@ -132,3 +135,24 @@ def test_identifiers_that_someone_changed_meanwhile_are_not_overwritten(project:
     assert "email:last" in answer.text
     assert "email:all" in answer.text
     assert admin.post(f"{LIST}/ids", {"ids.iban": "all", "stamp": stamp_of(admin.text(f"{LIST}/ids"))}).status_code == 422
+
+
+def test_traits_that_ride_along_are_lines_of_the_forms_and_stand_in_the_panel(project: Project, admin: Visitor):
+    with_lists(project)
+    at = f"{BUYERS}/connect/iterable"
+    wrong = admin.post(at, {**ITERABLE, "traits": "plan:buyers"})
+    assert (wrong.status_code, "e-traits" in wrong.text, ">plan:buyers</textarea>" in wrong.text) == (422, True, True)
+    review = admin.post(at, {**ITERABLE, "traits": " plan:plan_tier\r\n\r\nspend "}).text
+    assert "In every record ride plan:plan_tier , spend" in plain(review)
+    hidden = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', review))
+    assert admin.post(at, {**hidden, "csrf": admin.csrf}).status_code == 303
+    assert "Traits along plan:plan_tier , spend Change" in plain(admin.text(f"{BUYERS}/destinations/iterable"))
+    settings = f"{BUYERS}/destinations/iterable/settings"
+    form = admin.text(settings)
+    assert ">plan:plan_tier\nspend</textarea>" in form
+    said = {"on_disconnect": "keep", "stamp": stamp_of(form)}
+    assert admin.post(settings, {**said, "traits": "spend"}).status_code == 303
+    stale = admin.post(settings, {**said, "traits": "plan"})
+    assert (stale.status_code, "traits plan spend" in plain(stale.text)) == (409, True)
+    assert admin.post(settings, {**said, "traits": "", "stamp": stamp_of(admin.text(settings))}).status_code == 303
+    assert "Traits along none" in plain(admin.text(f"{BUYERS}/destinations/iterable"))

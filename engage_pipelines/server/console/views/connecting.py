@@ -27,7 +27,14 @@ from engage_pipelines.server.console.forms import WHOLE, Problems, check_bounds
 from engage_pipelines.server.console.model_fields import place_beside
 from engage_pipelines.server.console.pages import go, render
 from engage_pipelines.server.console.slow import within
-from engage_pipelines.server.console.views.connection_settings import LIST_PREFIX, list_fields, list_names, read_ending, read_list
+from engage_pipelines.server.console.views.connection_settings import (
+    LIST_PREFIX,
+    list_fields,
+    list_names,
+    read_ending,
+    read_list,
+    read_traits,
+)
 from engage_pipelines.server.console.views.connections import imported_from
 from engage_pipelines.server.console.views.identifiers import chosen_ids
 from engage_pipelines.server.console.visit import Visit
@@ -47,7 +54,7 @@ CALL_WORDS = {
     "track": ("Track", "Audience Entered and Audience Exited, one event per user"),
 }
 
-_FIELDS = ("calls", "ids", "as", "backfill", "confirmed", "on_disconnect")
+_FIELDS = ("calls", "ids", "as", "backfill", "confirmed", "on_disconnect", "traits")
 
 _TRAIT_CALL_WORDS = {
     "group": ("Group", "one call per account, with the value"),
@@ -113,7 +120,7 @@ def _card(
     taken = next((row for row in mine if row.key in connected), None)
     per_space = visit.space.one_configuration_per_type == ONE_PER_SPACE
     level_fits = _fits(type_, of)
-    offers = [Offer(row, None, _origin(c, row), _why_not(row, taken, level_fits) or _no_values(visit, type_, of, row)) for row in mine]
+    offers = [Offer(row, None, _origin(c, row), _why_not(row, of, taken, level_fits) or _no_values(visit, type_, of, row)) for row in mine]
     imported = {row.imported_from for row in mine}
     for row in there:
         if row.type == type_.key and row.id not in imported:
@@ -121,7 +128,7 @@ def _card(
             why = f"The space has {first.name} of this type already; one configuration per type." if first else level_fits
             why = why or _no_values(visit, type_, of, row)
             offers.append(Offer(row, sources[row.source_id], f"from source {sources[row.source_id]}", why))
-    why_not = f"{taken.name} is connected to this audience; one configuration per type." if taken is not None else level_fits
+    why_not = f"{taken.name} is connected to this {of.kind}; one configuration per type." if taken is not None else level_fits
     return Card(
         type_,
         INTAKE[type_.membership_as],
@@ -148,10 +155,10 @@ def _origin(c: sa.Connection, row: Row) -> str:
     return f"imported from source {source.partition('/')[0]}" if source else "configured in this space"
 
 
-def _why_not(row: Row, taken: Row | None, level_fits: str | None) -> str | None:
+def _why_not(row: Row, of: Row, taken: Row | None, level_fits: str | None) -> str | None:
     if taken is not None:
         name = "This" if taken.id == row.id else taken.name
-        return f"{name} is connected to this audience already; one configuration per type."
+        return f"{name} is connected to this {of.kind} already; one configuration per type."
     if not row.enabled:
         return "It is disabled; enable it among the destinations first."
     return level_fits
@@ -239,6 +246,7 @@ def _options_form(visit: Visit, problems: Problems, chosen: NewConnection | None
         backfill=history if chosen is None else chosen.backfill,
         list_fields=list_fields(type_, {}, None if chosen is None else visit.form),
         on_disconnect=KEEP if chosen is None else chosen.on_disconnect,
+        traits="" if chosen is None else visit.form.get("traits", ""),
         problems=problems,
     )
 
@@ -292,6 +300,7 @@ def _wanted(visit: Visit, problems: Problems) -> NewConnection:
         chosen_ids(visit) or None,
         read_list(visit, type_, problems),
         read_ending(visit, problems),
+        read_traits(visit, problems),
     )
 
 

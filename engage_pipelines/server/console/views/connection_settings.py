@@ -1,12 +1,15 @@
-"""What may be changed of a connection that is there: settings of its list, and what is sent when it ends."""
+"""What may be changed of a connection that is there: settings of its list, what is sent when it ends, and the traits that ride along."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.responses import Response
 
 from engage_pipelines.destinations.base import DestinationType
-from engage_pipelines.registry.connections import set_list, set_on_disconnect
+from engage_pipelines.domain.enrichment import OPTION as TRAITS
+from engage_pipelines.domain.enrichment import parse_enrichment
+from engage_pipelines.registry.connections import set_list, set_on_disconnect, set_traits
 from engage_pipelines.registry.leaving import EXIT_ALL, KEEP
 from engage_pipelines.registry.leaving import OPTION as ENDING
 from engage_pipelines.registry.list_settings import OPTION as LIST
@@ -20,6 +23,15 @@ from engage_pipelines.server.console.views.connections import Place, place_of
 from engage_pipelines.server.console.visit import Visit
 
 LIST_PREFIX = "l."
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the form says; `listed` None for a type whose lists have no settings."""
+
+    listed: Mapping[str, Any] | None
+    ending: str
+    traits: Sequence[str]
 
 
 def list_fields(type_: DestinationType, kept: Mapping[str, Any], given: Mapping[str, str] | None) -> list[SettingField]:
@@ -50,6 +62,14 @@ def read_ending(visit: Visit, problems: Problems) -> str:
     return how
 
 
+def read_traits(visit: Visit, problems: Problems) -> list[str]:
+    """The traits that a form has ride along, one of each line that says something."""
+    said = [line for each in visit.form.get("traits", "").splitlines() if (line := each.strip())]
+    with problems.within("traits"):
+        parse_enrichment(said, key=visit.param("key"))
+    return said
+
+
 def ask(visit: Visit) -> Response:
     with visit.database.read() as c:
         place = place_of(c, visit)
@@ -68,6 +88,7 @@ def _form(visit: Visit, place: Place, given: Mapping[str, str] | None, shown_sta
         type=type_,
         list_fields=list_fields(type_, content["list"], given),
         on_disconnect=content["on_disconnect"] if given is None else given.get("on_disconnect", KEEP),
+        traits="\n".join(content["traits"]) if given is None else given.get("traits", ""),
         stamp=shown_stamp,
         problems=problems,
     )
@@ -77,14 +98,14 @@ def save(visit: Visit) -> Response:
     with visit.database.read() as c:
         place = place_of(c, visit)
     type_ = find_type(visit.registry.types, place.to.type)
-    problems = check_bounds(visit.form, visit.several, (*list_names(type_), "on_disconnect", "stamp"))
-    said, how = read_list(visit, type_, problems), read_ending(visit, problems)
+    problems = check_bounds(visit.form, visit.several, (*list_names(type_), "on_disconnect", "traits", "stamp"))
+    said = _Said(read_list(visit, type_, problems), read_ending(visit, problems), read_traits(visit, problems))
     if not problems:
         try:
             with problems.within(WHOLE):
-                _write(visit, said, how)
+                _write(visit, said)
         except StaleError as stale:
-            return _stale(visit, place, said, how, stale)
+            return _stale(visit, place, said, stale)
     if type_.list_settings_model is not None:
         place_beside(problems, type_.list_settings_model, prefix=LIST_PREFIX)
     if problems:
@@ -92,18 +113,20 @@ def save(visit: Visit) -> Response:
     return go(visit, visit.at(place.of, "destinations", place.to.key), f"Settings of {place.to.name} are changed; nothing is sent for it.")
 
 
-def _write(visit: Visit, said: Mapping[str, Any] | None, how: str) -> None:
+def _write(visit: Visit, said: _Said) -> None:
     with visit.registry.change() as change:
         place, space = place_of(change.c, visit), find_space(change.c, visit.space.key)
         check_stamp(visit.form, _content(place.row), f"The connection to {place.to.name}")
-        row = place.row if said is None else set_list(change, space, place.row, (place.of, place.to), said)
-        set_on_disconnect(change, space, row, (place.of, place.to), how)
+        joined = place.of, place.to
+        row = place.row if said.listed is None else set_list(change, space, place.row, joined, said.listed)
+        row = set_on_disconnect(change, space, row, joined, said.ending)
+        set_traits(change, space, row, joined, said.traits)
 
 
-def _stale(visit: Visit, place: Place, said: Mapping[str, Any] | None, how: str, stale: StaleError) -> Response:
+def _stale(visit: Visit, place: Place, said: _Said, stale: StaleError) -> Response:
     """Both versions; one keeps theirs, or opens the form anew."""
-    mine = {"on_disconnect": how, **{f"list: {name}": value for name, value in (said or {}).items()}}
-    theirs = {"on_disconnect": stale.theirs["on_disconnect"], **{f"list: {name}": value for name, value in stale.theirs["list"].items()}}
+    mine = _shown(said.listed or {}, said.ending, said.traits)
+    theirs = _shown(stale.theirs["list"], stale.theirs["on_disconnect"], stale.theirs["traits"])
     return render(
         visit,
         "stale.html",
@@ -118,5 +141,9 @@ def _stale(visit: Visit, place: Place, said: Mapping[str, Any] | None, how: str,
     )
 
 
+def _shown(listed: Mapping[str, Any], ending: str, traits: Sequence[str]) -> dict[str, Any]:
+    return {"on_disconnect": ending, "traits": "\n".join(traits), **{f"list: {name}": value for name, value in listed.items()}}
+
+
 def _content(row: Row) -> dict[str, Any]:
-    return {"list": row.options.get(LIST, {}), "on_disconnect": row.options.get(ENDING, KEEP)}
+    return {"list": row.options.get(LIST, {}), "on_disconnect": row.options.get(ENDING, KEEP), "traits": row.options.get(TRAITS, [])}

@@ -11,6 +11,7 @@ from engage_pipelines.delivery.dead_letters import Wanted, list_dead_letters
 from engage_pipelines.delivery.progress import Progress, progress_of
 from engage_pipelines.delivery.rehearsal import Rehearsal, rehearse_act
 from engage_pipelines.domain.connection import RequestKind, State
+from engage_pipelines.domain.enrichment import OPTION as TRAITS
 from engage_pipelines.domain.errors import NotFoundError, UsageError
 from engage_pipelines.registry import connections, leaving
 from engage_pipelines.registry.change import Change
@@ -130,6 +131,7 @@ def _panel_context(c: sa.Connection, visit: Visit, place: Place) -> dict[str, An
         "rules": rules,
         "usual_ids": type_.user_address_kinds if type_ is not None else (),
         "list_settings": place.row.options.get(LIST, {}),
+        "traits": place.row.options.get(TRAITS, []),
         "exits_first": place.row.options.get(leaving.OPTION) == leaving.EXIT_ALL,
         "imported_from": imported_from(c, place.to),
         "dagster": visit.dagster("sync", place.of.key, view="partitions", partition=place.to.key),

@@ -47,6 +47,7 @@ _TABLES = """
 CREATE TABLE users(member BIGINT);
 CREATE TABLE accounts(member BIGINT);
 CREATE TABLE account_users(account BIGINT, member BIGINT);
+CREATE TABLE account_calls(account BIGINT, member BIGINT, called_at BIGINT);
 CREATE TABLE event_rows(member BIGINT, event VARCHAR, ts BIGINT, message_id VARCHAR, properties VARCHAR, context VARCHAR, source VARCHAR);
 CREATE TABLE trait_rows(member BIGINT, key VARCHAR, ts BIGINT, message_id VARCHAR, value VARCHAR, level VARCHAR);
 CREATE VIEW event_names AS SELECT event AS name, count(*) AS rows FROM event_rows GROUP BY 1;

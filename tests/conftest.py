@@ -1,6 +1,7 @@
 """Fixtures that every folder may use: a real PostgreSQL server for the session, and the two databases that the product runs on."""
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,11 @@ pytest.register_assert_rewrite("engage_pipelines.testing")
 
 from engage_pipelines.registry.database import Database  # noqa: E402 - see above
 from engage_pipelines.registry.tables import metadata  # noqa: E402
+
+
+def pytest_configure() -> None:
+    """Listen to Ctrl-C: a run in the background is started deaf to it, and what the tests start would inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

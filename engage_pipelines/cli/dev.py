@@ -1,7 +1,6 @@
 """`engage dev`: the console beside Dagster's UI, daemon and code server on the state of ENGAGE_HOME, until someone ends it."""
 
 import errno
-import signal
 import socket
 import subprocess
 import sys
@@ -39,8 +38,6 @@ def dev(port: int, console_port: int | None, host: str, root: Path, *, verbose: 
     """The console, and the Dagster UI with the daemon that computes and syncs. Ctrl-C ends all of it."""
     check_free(host, port)
     url = f"http://{host}:{port}"
-    # a shell starts its background jobs deaf to Ctrl-C, children inherit that, and Dagster takes SIGTERM for a Ctrl-C
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     with signals_as_exits(), console(console_port, url) as (console_url, line):
         options = ["-h", host, "-p", str(port), "--log-level", "info" if verbose else "warning"]
         process = start(root.resolve(), url, options, console_url=console_url)

@@ -17,16 +17,21 @@ STOP_WITHIN_S = 15.0
 
 @contextmanager
 def signals_as_exits() -> Generator[None]:
-    """SIGTERM ends the program as Ctrl-C does: through every `finally`."""
+    """SIGTERM ends the program as Ctrl-C does: through every `finally`.
+
+    Ctrl-C itself is listened to again: a shell starts its background jobs deaf to it, children inherit that, and Dagster takes SIGTERM for a
+    Ctrl-C.
+    """
 
     def leave(number: int, _frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, leave), signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -19,8 +19,8 @@ STOP_WITHIN_S = 15.0
 def signals_as_exits() -> Generator[None]:
     """SIGTERM ends the program as Ctrl-C does: through every `finally`.
 
-    Ctrl-C itself is listened to again: a shell starts its background jobs deaf to it, children inherit that, and Dagster takes SIGTERM for a
-    Ctrl-C.
+    Ctrl-C itself is listened to again: a shell starts its background jobs deaf to it, children inherit that, and Dagster takes SIGTERM
+    for a Ctrl-C.
     """
 
     def leave(number: int, _frame: FrameType | None) -> None:

@@ -38,6 +38,10 @@ class InFlight:
             if error is not None:
                 self._abandoned.set()
             self._pool.shutdown(wait=True)
+            # who ended the run may have been faster than answers that came all the same: they count in what is said of where it stands
+            for future, (batch, done) in self._under_way.items():
+                if future.exception() is None:
+                    done(batch)
 
     def check(self) -> None:
         """Raises AbandonedError when the run has ended: asked before every request and every wait."""

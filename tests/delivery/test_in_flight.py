@@ -184,6 +184,24 @@ def test_the_first_failure_ends_the_others_at_their_next_request(tmp_path: Path)
     assert ended == ["abandoned"]
 
 
+def test_answers_that_come_after_the_first_failure_count_all_the_same(tmp_path: Path):
+    failed = threading.Event()
+    done: list[int] = []
+
+    def work(batch: Batch) -> None:
+        if batch.seqs[0] == 0:
+            failed.set()
+            raise SyncStoppedError("no credentials", "")
+        failed.wait(5)
+        time.sleep(0.05)
+
+    with pytest.raises(SyncStoppedError, match="credentials"), InFlight(3) as in_flight:
+        for batch in batches(tmp_path, [record(seq) for seq in range(3)], Limits(max_batch_records=1)):
+            in_flight.run(work, batch, lambda batch: done.append(int(batch.seqs[0])))
+        in_flight.wait_for_all()
+    assert sorted(done) == [1, 2]
+
+
 PEOPLE = {n: [f"user_id:u{n:02}"] for n in range(20)}
 
 

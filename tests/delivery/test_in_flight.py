@@ -195,10 +195,14 @@ def test_answers_that_come_after_the_first_failure_count_all_the_same(tmp_path: 
         failed.wait(5)
         time.sleep(0.05)
 
-    with pytest.raises(SyncStoppedError, match="credentials"), InFlight(3) as in_flight:
-        for batch in batches(tmp_path, [record(seq) for seq in range(3)], Limits(max_batch_records=1)):
-            in_flight.run(work, batch, lambda batch: done.append(int(batch.seqs[0])))
-        in_flight.wait_for_all()
+    def run_all() -> None:
+        with InFlight(3) as in_flight:
+            for batch in batches(tmp_path, [record(seq) for seq in range(3)], Limits(max_batch_records=1)):
+                in_flight.run(work, batch, lambda batch: done.append(int(batch.seqs[0])))
+            in_flight.wait_for_all()
+
+    with pytest.raises(SyncStoppedError, match="credentials"):
+        run_all()
     assert sorted(done) == [1, 2]
 
 

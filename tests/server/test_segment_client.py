@@ -24,6 +24,10 @@ OPERATIONS = {
     "listDestinations", "createDestination", "getDestination", "updateDestination", "deleteDestination",
     "listSubscriptionsFromDestination", "createDestinationSubscription", "getSubscriptionFromDestination",
     "updateSubscriptionForDestination", "removeSubscriptionFromDestination", "listDeliveryMetricsSummaryFromDestination",
+    "listComputedTraits", "getComputedTrait", "updateComputedTraitForSpace", "removeComputedTraitFromSpace",
+    "replaceMessagingSubscriptionsInSpaces", "batchQueryMessagingSubscriptionsForSpace",
+    "getEgressSuccessMetricsFromDeliveryOverview", "getEgressFailedMetricsFromDeliveryOverview",
+    "getFilteredAtDestinationMetricsFromDeliveryOverview",
     "listSources", "getSource", "listConnectedDestinationsFromSource", "getWorkspace", "listAuditEvents",
 }  # fmt: skip
 
@@ -45,6 +49,7 @@ def url(world: World) -> Iterator[str]:
 def test_segments_client_finds_every_operation_that_it_has(world: World, url: str) -> None:
     for name in ("One", "Two", "Zero"):
         world.audience(name)
+    world.trait("Spend")
     script = Path(__file__).parent / "sdk" / "drive.js"
     words = ["node", str(script), url, world.token(), world.space.id, world.source.id]
     environment = {**os.environ, "NODE_PATH": f"{FOLDER}/node_modules"}

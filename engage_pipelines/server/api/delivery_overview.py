@@ -20,6 +20,8 @@ from engage_pipelines.server.api.pages import page_of_list, read_page
 from engage_pipelines.server.api.things import destination_of, source_of
 
 _BUCKET_US = {"MINUTE": 60_000_000, "HOUR": 3_600_000_000, "DAY": 86_400_000_000}
+_GRANULARITIES = _BUCKET_US | {name.lower(): size for name, size in _BUCKET_US.items()}
+"""Segment's older clients write them in lower case."""
 _MOST_BUCKETS = 10_000
 _DIMENSIONS = ("eventType", "eventName", "discardReason", "audienceId", "spaceId")
 _DELIVERED = frozenset({"entered", "exited"})
@@ -96,7 +98,7 @@ def _window(call: Call) -> tuple[int, int, int]:
     if first is None or last is None:
         name = "startTime" if first is None else "endTime"
         raise AtFieldError(UsageError(f"{name} is missing.", "Give an instant as in ISO 8601."), name)
-    size = _BUCKET_US.get(call.query.get("granularity", ""))
+    size = _GRANULARITIES.get(call.query.get("granularity", ""))
     if size is None:
         raise AtFieldError(UsageError("granularity is MINUTE, HOUR or DAY.", "Give one of them."), "granularity")
     if first >= last:
@@ -145,7 +147,7 @@ _QUERY = (
     Query("destinationConfigId", "The destination."),
     Query("startTime", "ISO 8601, included."),
     Query("endTime", "ISO 8601, left out."),
-    Query("granularity", "How long a bucket is.", {"type": "string", "enum": list(_BUCKET_US)}),
+    Query("granularity", "How long a bucket is.", {"type": "string", "enum": list(_GRANULARITIES)}),
     Query("groupBy", "What the datasets are apart by, with commas between them."),
     Query("filter", "By dimension the values that are counted, a JSON object of lists."),
     PAGINATION,

@@ -81,6 +81,27 @@ async function main() {
   assert.strictEqual((await audiences.removeAudienceFromSpace(spaceId, one.id)).status, 'SUCCESS');
   await refused(404, () => audiences.getAudience(spaceId, one.id));
 
+  const traits = api(sdk.ComputedTraitsApi);
+  const trait = (await traits.listComputedTraits(spaceId, page)).computedTraits[0];
+  assert.deepStrictEqual([trait.key, trait.definition.type], ['spend', 'USERS']);
+  assert.strictEqual((await traits.getComputedTrait(spaceId, trait.id)).computedTrait.id, trait.id);
+  assert.strictEqual((await traits.updateComputedTraitForSpace(spaceId, trait.id, { enabled: false })).computedTrait.enabled, false);
+  assert.strictEqual((await traits.removeComputedTraitFromSpace(spaceId, trait.id)).status, 'SUCCESS');
+  await refused(404, () => traits.getComputedTrait(spaceId, trait.id));
+
+  const address = { key: 'jane@example.com', type: 'EMAIL' };
+  const said = await spaces.replaceMessagingSubscriptionsInSpaces(spaceId, { subscriptions: [{ ...address, status: 'SUBSCRIBED' }] });
+  assert.strictEqual(said.successes[0].status, 'SUBSCRIBED');
+  const asked = await spaces.batchQueryMessagingSubscriptionsForSpace(spaceId, { subscriptions: [address] });
+  assert.deepStrictEqual([asked.successes[0].key, asked.successes[0].status], [address.key, 'SUBSCRIBED']);
+
+  const overview = api(sdk.DeliveryOverviewApi);
+  const time = ['2026-01-01T00:00:00Z', '2026-01-03T00:00:00Z', 'day', page];
+  for (const name of ['Success', 'Failed']) {
+    assert.deepStrictEqual((await overview[`getEgress${name}MetricsFromDeliveryOverview`](spaceId, made.id, ...time)).dataset, []);
+  }
+  assert.deepStrictEqual((await overview.getFilteredAtDestinationMetricsFromDeliveryOverview(spaceId, made.id, ...time)).dataset, []);
+
   const sources = api(sdk.SourcesApi);
   assert.strictEqual((await sources.listSources(page)).sources[0].id, sourceId);
   assert.strictEqual((await sources.getSource(sourceId)).source.slug, 'website');
@@ -88,7 +109,7 @@ async function main() {
   assert.ok((await api(sdk.WorkspacesApi).getWorkspace()).workspace.slug);
 
   const events = (await api(sdk.AuditTrailApi).listAuditEvents(page)).events;
-  assert.strictEqual(events[0].resourceType, 'audience');
+  assert.strictEqual(events[0].resourceType, 'messaging');
 
   assert.strictEqual((await destinations.deleteDestination(made.id)).status, 'SUCCESS');
   await refused(404, () => destinations.getDestination(made.id));

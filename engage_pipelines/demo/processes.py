@@ -60,12 +60,12 @@ def dagster_daemon(root: Path, environment: Mapping[str, str], log: Path) -> Gen
             stop_group(process)
 
 
-def stop_group(process: subprocess.Popen[bytes]) -> None:
-    """Stop a process that leads a group, and everything in the group."""
+def stop_group(process: subprocess.Popen[bytes], *, within_s: float = STOP_WITHIN_S) -> None:
+    """Stop a process that leads a group, and everything in the group: killed when it is still there after `within_s` seconds."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if not _signal_group(process.pid, number):
             break
-        deadline = time.monotonic() + STOP_WITHIN_S
+        deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             process.poll()  # takes the exit code, so that the leader does not stay as a zombie in its own group
             if not _signal_group(process.pid, 0):

@@ -174,7 +174,7 @@ class RowConditions:
         value = inner.value(reducer.argument)
         present = f"{value.read('text')} IS NOT NULL"
         truth = self.comparing.holds(comparison.comparator, RowValue("w", inner.readings, value.document, value.path), [
-            RowValue("w", _prefixed(parent.readings), each.document, each.path) if isinstance(each, RowValue) else each for each in given
+            RowValue("w", parent.readings, each.document, each.path, prefix="p_") if isinstance(each, RowValue) else each for each in given
         ])  # fmt: skip
         keys = _keys(parent)
         direction = "" if reducer.kind is Reduce.FIRST else " DESC"
@@ -219,7 +219,3 @@ class RowConditions:
 
 def _keys(parent: RowScope) -> str:
     return ", ".join(["p.member", "p.ts", *(f"p.{column}" for column in parent.readings.columns.values())])
-
-
-def _prefixed(readings: Readings) -> Readings:
-    return Readings({reading: f"p_{column}" for reading, column in readings.columns.items()})

@@ -42,18 +42,19 @@ class Readings:
 
 @dataclass(frozen=True, slots=True)
 class RowValue:
-    """A value of a row of the query `alias`; `on_use` is told of each column that is read."""
+    """A value of a row of the query `alias`, its columns the readings' behind `prefix`; `on_use` is told of each column that is read."""
 
     alias: str
     readings: Readings
     document: str
     path: tuple[str, ...]
     on_use: Callable[[str], object] = field(default=lambda _column: None)
+    prefix: str = ""
 
     def read(self, way: str) -> str:
         column = self.readings.column(Reading(self.document, self.path, way))
         self.on_use(column)
-        return f"{self.alias}.{column}"
+        return f"{self.alias}.{self.prefix}{column}"
 
 
 @dataclass(frozen=True, slots=True)

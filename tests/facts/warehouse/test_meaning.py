@@ -26,8 +26,7 @@ from engage_pipelines.testing.warehouse_tables import DOCUMENTS, SHAPES, Shape
 pytestmark = pytest.mark.postgres
 EXAMPLES = int(os.environ.get("ENGAGE_TEST_EXAMPLES", "200"))
 AUDIENCES = (("ua", Level.USER), ("ub", Level.USER), ("aa", Level.ACCOUNT))
-_LENIENT = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True}
-"""The same cases each time: PostgreSQL refuses the SELECT of some funnels that compare with a property of the row they start from."""
+_LENIENT = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
 def _meant(definition: Definition, given_facts: Facts, asked: Asked, memberships: dict[int, dict[str, bool]]) -> set[int]:

@@ -60,8 +60,8 @@ def console(port: int | None, dagster_url: str) -> Generator[tuple[str, str]]:
 
     Without a port it takes the usual one, or a free one when somebody has that.
     """
-    wanted = port if port is not None else _usual_or_free()
-    words = [sys.executable, "-c", "from engage_pipelines.cli import main; main()", "serve", "--port", str(wanted)]
+    where = ["--port", str(CONSOLE_PORT), "--else-free"] if port is None else ["--port", str(port)]
+    words = [sys.executable, "-c", "from engage_pipelines.cli import main; main()", "serve", *where]
     environment = child_environment(ENGAGE_HOME=str(read_settings().home), ENGAGE_DAGSTER_URL=dagster_url)
     process = subprocess.Popen(  # noqa: S603 - our own words
         words, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
@@ -75,14 +75,6 @@ def console(port: int | None, dagster_url: str) -> Generator[tuple[str, str]]:
     finally:
         stop_group(process)
         process.stdout.close()
-
-
-def _usual_or_free() -> int:
-    try:
-        check_free("127.0.0.1", CONSOLE_PORT)
-    except StateError:
-        return 0
-    return CONSOLE_PORT
 
 
 def check_free(host: str, port: int) -> None:

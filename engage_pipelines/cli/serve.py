@@ -24,14 +24,15 @@ _MOST_AT_ONCE = 500
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=CONSOLE_PORT, show_default=True, help="Where to listen; 0 takes a free port."
 )
-def serve(host: str, port: int) -> None:
+@click.option("--else-free", is_flag=True, help="Take a free port when that one is taken.")
+def serve(host: str, port: int, *, else_free: bool) -> None:
     """The console and the API. It works while Dagster is down: what is asked for is done when it is up."""
     from engage_pipelines.server.app import create_app  # noqa: PLC0415 - brings the server and every destination type
 
     settings = read_settings()
     app = create_app(settings)
     _check_host(host, settings, app)
-    with _listen(host, port) as listening:
+    with _listen(host, port, else_free=else_free) as listening:
         _run(app, listening, url_of(host, listening.getsockname()[1]))
 
 
@@ -62,8 +63,8 @@ def _check_host(host: str, settings: Settings, app: "Starlette") -> None:
             raise ConfigurationError("There is no token to log in with.", "Make one with: engage token create --role admin")
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Raises StateError when nobody can listen there."""
+def _listen(host: str, port: int, *, else_free: bool = False) -> socket.socket:
+    """Raises StateError when nobody can listen there. Whether a port is free is known only by taking it: others may start just now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -73,6 +74,8 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRINUSE:
+            if else_free:
+                return _listen(host, 0)
             raise StateError(
                 f"Port {port} of {host} is taken.", "End what listens there, or choose another: engage serve --port"
             ) from error

@@ -58,6 +58,20 @@ def test_a_taken_port_is_refused_in_words(engage: Any) -> None:
     assert f"Port {port} of 127.0.0.1 is taken." in said
 
 
+def test_a_free_port_is_taken_instead_when_that_is_asked_for(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        words = [*_MAIN, "serve", "--port", str(port), "--else-free"]
+        with subprocess.Popen(words, env={**os.environ, "ENGAGE_HOME": str(tmp_path)}, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            found = re.match(r"Console: http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
+            process.terminate()
+    assert found
+    assert int(found[1]) != port
+
+
 @pytest.mark.parametrize(
     ("login", "words"),
     [

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from engage_pipelines.demo.processes import stop_group
 from tests.end_to_end.product import ENGAGE, ROOT, Product
 
-
 STARTS_WITHIN_S = 200.0
 """Longer than `engage dev` itself waits, so that its own words are read."""
 STOPS_WITHIN_S = 60.0

@@ -72,7 +72,7 @@ def test_a_marketer_finds_the_audience_its_destinations_and_what_was_sent(tmp_pa
         dialog.get_by_role("button", name="All", exact=True).click()
         page.screenshot(path=SHOTS / "launch.png")
         dialog.get_by_role("button", name=re.compile("^Launch")).click()
-        eventually(lambda: any(row["run_id"] for row in product.json("status")), 60, "no run is known")
+        eventually(lambda: any(row["run_id"] for row in product.json("status")), 180, "no run is known")
         page.goto(f"{url}/runs")
         sync_api.expect(page.get_by_text("Success").first).to_be_visible()
         page.screenshot(path=SHOTS / "runs.png")

@@ -78,6 +78,11 @@ class LocalServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no connection is open: of a caller that has gone, every request was answered or given up."""
+        return self._server.is_idle
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -115,6 +120,11 @@ class _Server(ThreadingHTTPServer):
         with self._lock:
             self._open.discard(cast(socket.socket, request))
         super().shutdown_request(request)
+
+    @property
+    def is_idle(self) -> bool:
+        with self._lock:
+            return not self._open
 
     def break_off(self) -> None:
         with self._lock:

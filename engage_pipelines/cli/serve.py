@@ -1,6 +1,7 @@
 """`engage serve`: the console and the API, until someone ends it."""
 
 import errno
+import gc
 import signal
 import socket
 from typing import TYPE_CHECKING
@@ -106,4 +107,10 @@ def _run(app: "Starlette", listening: socket.socket, url: str) -> None:
     # uvicorn ends in good order on either signal and then raises it again for whoever was there before; being asked to end is no failure
     for asked in (signal.SIGTERM, signal.SIGINT):
         signal.signal(asked, lambda _number, _frame: None)
-    Server(config).run([listening])
+    # what is loaded by now stays: going through it now and then would hold up for some 60 ms whatever is being answered
+    gc.collect()
+    gc.freeze()
+    try:
+        Server(config).run([listening])
+    finally:
+        gc.unfreeze()

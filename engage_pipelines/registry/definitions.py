@@ -71,13 +71,15 @@ def users_of(c: sa.Connection, space_id: str, key: str) -> list[str]:
 
 def users_of_each(c: sa.Connection, space_id: str) -> dict[str, list[str]]:
     """By key of an audience or a trait, the keys of those whose definitions refer to it."""
+    # most refer to nothing, and every page of audiences asks this of all
     rows = c.execute(_definitions(), {"space": space_id}).all()
-    kinds = {row.key: row.kind for row in rows}
+    found = [(key, _read_references(kind, definition, level)) for key, kind, level, definition, is_sql in rows if not is_sql]
+    kinds = {row[0]: row[1] for row in rows} if any(names for _key, (_alone, names) in found) else {}
     users: dict[str, list[str]] = {}
-    for row in rows:
-        for referred in _among(_references(row), kinds):
-            if referred != row.key:
-                users.setdefault(referred, []).append(row.key)
+    for key, names in found:
+        for referred in _among(names, kinds) if names[1] else ():
+            if referred != key:
+                users.setdefault(referred, []).append(key)
     return users
 
 
@@ -86,7 +88,8 @@ def _definitions() -> sa.Select[*tuple[Any, ...]]:
     """Made once: every page of audiences asks it."""
     t = computation.c
     wanted = sa.and_(t.space_id == sa.bindparam("space", type_=sa.String), t.deleted_at.is_(None))
-    return sa.select(t.key, t.kind, t.level, t.definition, t.options).where(wanted).order_by(t.key)
+    is_sql = sa.and_(t.kind == "trait", t.options["type"].as_string() == TraitType.SQL)
+    return sa.select(t.key, t.kind, t.level, t.definition, is_sql).where(wanted).order_by(t.key)
 
 
 def _list(c: sa.Connection, space_id: str) -> list[Row]:

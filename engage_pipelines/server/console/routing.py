@@ -37,10 +37,13 @@ def _endpoint(handler: Handler, role: Role, *, kept: bool = False) -> Callable[[
     def endpoint(request: Request) -> Response:
         found = visit_of(request)
         found.need(role)
-        if elsewhere := _of_trait(found):
-            return RedirectResponse(elsewhere, 303)
-        # what the last action came to is said once
-        return _kept(found, handler) if kept and SAID_COOKIE not in request.cookies else handler(found)
+        try:
+            # what the last action came to is said once
+            return _kept(found, handler) if kept and SAID_COOKIE not in request.cookies else handler(found)
+        except NotFoundError:
+            if elsewhere := _of_trait(found):
+                return RedirectResponse(elsewhere, 303)
+            raise
 
     return endpoint
 

@@ -57,6 +57,11 @@ class Stage(Protocol):
         ...
 
     @property
+    def rest_s(self) -> int:
+        """How long what is connected is left alone between two syncs."""
+        ...
+
+    @property
     def environment(self) -> Mapping[str, str]:
         """The secrets that the configuration refers to, by the names of their variables."""
         ...
@@ -81,6 +86,7 @@ class ReceiverStage:
     settings: Settings
     receiver: Receiver
     sample: Sample = Sample()
+    rest_s: int = 0
     connections: tuple[NewConnection, ...] = (
         NewConnection("at_risk_accounts", "crm", ("group", "identify")),
         NewConnection("power_users", "crm", ("identify",)),

@@ -41,6 +41,11 @@ class Demo:
     end_us: int
     say: Callable[[str], None]
 
+    @property
+    def patience_s(self) -> float:
+        """How long syncs may take, the time included in which the destination is left alone."""
+        return WAIT_S + self.stage.rest_s
+
     def prepare(self) -> None:
         """Sample data into the facts, and the configuration into the registry."""
         first = self.folder / "day-1.jsonl"
@@ -64,6 +69,8 @@ class Demo:
         generate_next_day(second, seed=SEED, users=sample.users, accounts=sample.accounts, events=sample.next_events, end_us=self.end_us)
         self._ingest(second)
         self._apply(self.end_us + DAY_US)
+        if self.stage.rest_s:
+            self.say(f"  this type is told the changes once in {self.stage.rest_s:,} s at most, and so they wait until then")
 
     def wait(self, what: str, stopped: Callable[[], bool]) -> None:
         """Until nothing is owed any more. Raises StateError when something failed, or it takes too long."""
@@ -76,8 +83,10 @@ class Demo:
             if not owed:
                 self.say(f"  {what}: done after {time.monotonic() - began:.1f} s")
                 return
-            if time.monotonic() - began > WAIT_S:
-                raise StateError(f"{what} takes more than {WAIT_S:.0f} s.", f"The daemon's words are in {self.folder / 'daemon.log'}.")
+            if time.monotonic() - began > self.patience_s:
+                raise StateError(
+                    f"{what} takes more than {self.patience_s:.0f} s.", f"The daemon's words are in {self.folder / 'daemon.log'}."
+                )
             time.sleep(0.1)
         raise StateError("The Dagster daemon ended before its work was done.", f"Its words are in {self.folder / 'daemon.log'}.")
 

@@ -68,6 +68,10 @@ class VendorStage:
         return (NewConnection(KEY, self.type.key, ("identify",)),)
 
     @property
+    def rest_s(self) -> int:
+        return self.type.min_interval_s
+
+    @property
     def environment(self) -> Mapping[str, str]:
         self._settings()
         return dict(self._secrets)

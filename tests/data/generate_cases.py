@@ -13,6 +13,7 @@ import random
 import re
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Generator:
         self.random = random.Random(seed)
 
     def pick(self, options: Any) -> Any:
-        return self.random.choice(options)
+        return deepcopy(self.random.choice(options))  # what is picked may be broken afterwards, and picked again
 
     def chance(self, share: float) -> bool:
         return self.random.random() < share

@@ -1,16 +1,20 @@
 """The fake vendors as the demo's destination: which types have one, and that their secrets stay out of the configuration."""
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 import yaml
 
 from engage_pipelines.demo.stage import Joined
+from engage_pipelines.demo.story import Demo
 from engage_pipelines.demo.vendor import VendorStage, fake_types, type_with_a_fake, vendor_stage
 from engage_pipelines.destinations.catalog import destination_types
 from engage_pipelines.domain.errors import NotFoundError, UsageError
+from engage_pipelines.registry.change import Registry
 from engage_pipelines.registry.secrets import Vault
 from engage_pipelines.registry.type_settings import SettingsDesk
+from engage_pipelines.settings import read_settings
 from engage_pipelines.snapshots.rows import Chain
 from engage_pipelines.testing.vendor import fake_vendor
 
@@ -46,6 +50,13 @@ def test_the_configuration_fits_the_type_and_holds_no_secret(tmp_path: Path, key
     assert SettingsDesk(Vault(), tmp_path).keep(TYPES[key], destination["settings"]) == destination["settings"]
     named = {value.removeprefix("env:") for value in _texts(destination["settings"]) if value.startswith("env:")}
     assert named == set(stage.environment)
+
+
+@pytest.mark.parametrize("key", fake_types())
+def test_the_demo_has_the_patience_that_a_type_asks_for_between_two_syncs(tmp_path: Path, key: str):
+    stage = VendorStage(TYPES[key], fake_vendor(key), "http://127.0.0.1:9")
+    demo = Demo(read_settings({"ENGAGE_HOME": str(tmp_path)}), cast(Registry, None), stage, tmp_path, 0, print)
+    assert demo.patience_s >= TYPES[key].min_interval_s + 60
 
 
 def test_who_is_held_and_is_no_member_is_counted():

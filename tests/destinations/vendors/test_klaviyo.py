@@ -38,16 +38,18 @@ def _lower_case(case: Any, requests: list[Seen]) -> list[Seen]:
 
 def _properties(case: Mapping[str, Any], requests: list[Seen]) -> list[Seen]:
     if case.get("action") == "upsertProfile":
-        events = case.get("events") or [case["event"]]
+        traits = {event["traits"].get("email"): event["traits"] for event in case.get("events") or [case["event"]]}
         for one in requests:
             data = one["body"]["data"]
             profiles = data["attributes"]["profiles"]["data"] if "profiles" in data["attributes"] else [data]
-            for profile, event in zip(profiles, events, strict=True):
-                profile["attributes"]["properties"] = event["traits"]
+            for profile in profiles:
+                profile["attributes"]["properties"] = traits[profile["attributes"]["email"]]
     return requests
 
 
 def _up_to_date(case: Mapping[str, Any], requests: list[Seen]) -> list[Seen]:
+    if not requests:
+        return requests
     made, joined = requests[0], requests[-1]
     attributes = made["body"]["data"]["attributes"] if made["url"].endswith("/profiles/") and made["body"] else {}
     if (

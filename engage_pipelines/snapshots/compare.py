@@ -14,11 +14,12 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from engage_pipelines.snapshots.pairing import Pairing
 from engage_pipelines.snapshots.rows import COLUMNS, Chain
+from engage_pipelines.snapshots.side_by_side import side_by_side
 from engage_pipelines.snapshots.sorted_rows import (
+    BATCH,
     HASHES,
-    ROW_GROUP,
-    Flags,
     Hashes,
     Ids,
     Piece,
@@ -30,9 +31,9 @@ from engage_pipelines.snapshots.sorted_rows import (
     hashes_of,
     leveled,
     places,
-    side_by_side,
     signs_of,
     sort_rows,
+    taken,
     with_hashes,
 )
 
@@ -191,6 +192,7 @@ class _Sides:
     fresh: SortedRows
     seen: Seen
     seen_before: Seen = field(default_factory=Seen)
+    pairing: Pairing = field(default_factory=Pairing)
     before_alone: Piece = field(default_factory=list[pa.RecordBatch])
     fresh_alone: Piece = field(default_factory=list[pa.RecordBatch])
 
@@ -211,63 +213,24 @@ class _Sides:
         (h, g), (other_h, other_g) = ([hashes_of(piece, name) for name in HASHES] for piece in (before, fresh))
         if len(h) == len(other_h) and (h == other_h).all() and (g == other_g).all():
             return
-        lone, other_lone = _lone(h, other_h)
-        if g[~lone].sum(dtype=np.uint64) != other_g[~other_lone].sum(dtype=np.uint64):
+        lone, other_lone = self.pairing.lone(h, other_h)
+        if _sum_without(g, lone) != _sum_without(other_g, other_lone):
             # two rows share one hash and not the other
-            lone[:], other_lone[:] = True, True
-        self.before_alone += chosen(before, lone)
-        self.fresh_alone += chosen(fresh, other_lone)
+            lone, other_lone = np.arange(len(h)), np.arange(len(other_h))
+        self.before_alone += taken(before, lone)
+        self.fresh_alone += taken(fresh, other_lone)
 
 
-def _lone(some: Hashes, others: Hashes) -> tuple[Flags, Flags]:
-    """Of each hash on both sides, whether it has no counterpart; when there are more of one on a side, of all of them."""
-    # most find their counterpart in a table by their last bits; those that share them with another one are sorted
-    mask = np.uint64((1 << (2 * max(len(others), 1)).bit_length()) - 1)
-    table = np.full(int(mask) + 1, -1, dtype=np.int32)
-    table[others & mask] = np.arange(len(others), dtype=np.int32)
-    nearest = table[some & mask]
-    met = nearest >= 0
-    if len(others):
-        met &= others[nearest] == some
-    met_others = np.zeros(len(others), dtype=np.bool_)
-    met_others[nearest[met]] = True
-    if np.count_nonzero(met) != np.count_nonzero(met_others):
-        met[:], met_others[:] = False, False
-    lone = _unpaired(some[~met], others[~met_others])
-    return _among(some | np.uint64(1), lone), _among(others | np.uint64(1), lone)
-
-
-def _unpaired(some: Hashes, others: Hashes) -> Hashes:
-    """The hashes that are not once on each side, sorted; their last bit says on which side one was, and is not looked at."""
-    one = np.uint64(1)
-    both = np.sort(np.concatenate((some & ~one, others | one)))
-    pairs = np.flatnonzero(((both[:-1] & one) == 0) & (both[:-1] + one == both[1:]))
-    paired = np.zeros(len(both), dtype=np.bool_)
-    paired[pairs] = True
-    paired[pairs + 1] = True
-    return both[~paired] | one
-
-
-def _among(values: Hashes, few: Hashes) -> Flags:
-    """Whether each of the values is one of a few sorted ones; most are told by their last bits."""
-    found = np.zeros(len(values), dtype=np.bool_)
-    if not len(few):
-        return found
-    mask, shift = np.uint64(0xFFFF), np.uint64(1)
-    possible = np.zeros(65_536, dtype=np.bool_)
-    possible[few >> shift & mask] = True
-    some = np.flatnonzero(possible[values >> shift & mask])
-    nearest = few[np.minimum(np.searchsorted(few, values[some]), len(few) - 1)]
-    found[some] = nearest == values[some]
-    return found
+def _sum_without(hashes: Hashes, some: Ids) -> int:
+    return (int(hashes.sum(dtype=np.uint64)) - int(hashes[some].sum(dtype=np.uint64))) % 2**64
 
 
 def _changed(rows: Piece, changes: Piece) -> Piece:
     """The rows after signed changes of the same range; those that came are at the end."""
     signs = np.concatenate([signs_of(batch) for batch in changes])
     changes = [batch.drop_columns(["sign"]) for batch in changes]
-    stay = _lone(hashes_of(rows, "h"), hashes_of(chosen(changes, signs < 0), "h"))[0]
-    return [*chosen(rows, stay), *chosen(changes, signs > 0)]
+    stay, _ = Pairing().lone(hashes_of(rows, "h"), hashes_of(chosen(changes, signs < 0), "h"))
+    return [*taken(rows, stay), *chosen(changes, signs > 0)]
 
 
 # ---- the newest version, read in its order
@@ -279,7 +242,7 @@ def _full_rows(connection: duckdb.DuckDBPyConnection, chain: Chain) -> Generator
     connection.execute("set preserve_insertion_order = true")
     try:
         query = with_hashes(chain.last_full(), chain.columns)
-        reader = connection.sql(query).to_arrow_reader(ROW_GROUP)
+        reader = connection.sql(query).to_arrow_reader(BATCH)
         for batch in reader:
             if len(batch):
                 yield leveled(batch)

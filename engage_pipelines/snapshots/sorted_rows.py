@@ -8,8 +8,6 @@ A batch has the columns of the version, `level` as a dictionary, and `h` and `g`
 # pyright: reportUnknownParameterType=false, reportMissingTypeStubs=false
 
 import tempfile
-from bisect import bisect_left
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -24,7 +22,8 @@ from numpy.typing import NDArray
 
 from engage_pipelines.domain.errors import StateError
 
-ROW_GROUP = 122_880
+BATCH = 32_768
+"""Rows: what is worked on at once stays in the processor's cache, and memory small."""
 LEVELS = ("account", "user")
 """In the order of their rows; the index in here stands for the level."""
 HASHES = ("h", "g")
@@ -45,6 +44,10 @@ Flags = NDArray[np.bool_]
 Ids = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
 _T = TypeVar("_T", bound=np.generic)
+
+
+Piece = list[pa.RecordBatch]
+"""Some rows, in order."""
 
 
 class SortedRows(Protocol):
@@ -95,7 +98,7 @@ def sort_rows(connection: duckdb.DuckDBPyConnection, rows: str, columns: str) ->
 def _sorted(connection: duckdb.DuckDBPyConnection, query: str) -> RowsFile:
     place = _place(connection)
     file = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=place and str(place))  # noqa: SIM115 - closed by who holds it
-    reader = connection.sql(query).to_arrow_reader(ROW_GROUP)
+    reader = connection.sql(query).to_arrow_reader(BATCH)
     with pa.ipc.new_file(file, reader.schema) as writer:
         for batch in reader:
             writer.write_batch(batch)
@@ -214,82 +217,20 @@ class Seen:
         return int(np.count_nonzero(self._flags[LEVELS.index(level)]))
 
 
-# ---- several of them side by side
-
-
-Key = tuple[int, str, int]
-"""Level, address and member."""
-
-
-Piece = list[pa.RecordBatch]
-"""Some rows of one side, in order."""
-
-
-@dataclass
-class _Pending:
-    """What is left of the batches of one side; `rows` come first, then `following`."""
-
-    batches: Iterator[pa.RecordBatch]
-
-    def __post_init__(self) -> None:
-        self.rows: deque[pa.RecordBatch] = deque()
-        self.following = next(self.batches, None)
-        self.pull(None)
-
-    def bound(self) -> Key | None:
-        """No row of an address below is still to come; None when no row is."""
-        if self.following is None:
-            return None
-        last = self.rows[-1]
-        return (*row_key(last, len(last) - 1)[:2], -1)
-
-    def take_below(self, bound: Key | None) -> Piece:
-        taken: Piece = []
-        while self.rows:
-            first = self.rows.popleft()
-            cut = len(first) if bound is None else first_from(first, bound)
-            if cut:
-                taken.append(first.slice(0, cut))
-            if cut < len(first):
-                self.rows.appendleft(first.slice(cut))
-                break
-        return taken
-
-    def pull(self, bound: Key | None) -> None:
-        """Go on when the rows at hand end at this bound."""
-        if self.following is not None and (bound is None or self.bound() == bound):
-            self.rows.append(self.following)
-            self.following = next(self.batches, None)
-
-
-def side_by_side(sides: Sequence[Iterable[pa.RecordBatch]]) -> Iterator[list[Piece]]:
-    """The rows of each side in pieces that hold the same range of levels and addresses; batches must have rows."""
-    pending = [_Pending(iter(side)) for side in sides]
-    while True:
-        bound = min((key for each in pending if (key := each.bound()) is not None), default=None)
-        yield [each.take_below(bound) for each in pending]
-        if bound is None:
-            return
-        for each in pending:
-            each.pull(bound)
-
-
 def chosen(piece: Piece, flags: Flags) -> Piece:
     """The rows of a piece that are flagged."""
+    return taken(piece, np.flatnonzero(flags))
+
+
+def taken(piece: Piece, rows: Ids) -> Piece:
+    """The rows of a piece at these places, which ascend."""
     found: Piece = []
     start = 0
     for batch in piece:
-        some = np.flatnonzero(flags[start : start + len(batch)])
+        first, end = np.searchsorted(rows, (start, start + len(batch)))
+        if end - first == len(batch):
+            found.append(batch)
+        elif end > first:
+            found.append(batch.take(places(rows[first:end] - start)))
         start += len(batch)
-        if len(some):
-            found.append(batch if len(some) == len(batch) else batch.take(places(some)))
     return found
-
-
-def row_key(batch: pa.RecordBatch, place: int) -> Key:
-    return int(levels_of(batch)[place]), batch.column("address")[place].as_py(), batch.column("member")[place].as_py()
-
-
-def first_from(batch: pa.RecordBatch, key: Key) -> int:
-    """The place of the first row whose key is not below."""
-    return bisect_left(range(len(batch)), key, key=lambda place: row_key(batch, place))

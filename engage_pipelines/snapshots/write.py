@@ -21,11 +21,13 @@ import pyarrow.parquet as pq
 from engage_pipelines.domain.errors import StateError
 from engage_pipelines.snapshots.compare import Difference, VersionRows
 from engage_pipelines.snapshots.rows import Chain
-from engage_pipelines.snapshots.sorted_rows import ROW_GROUP, Piece, arrow_schema, first_from, places, row_key, side_by_side
+from engage_pipelines.snapshots.side_by_side import first_from, keys_of, side_by_side
+from engage_pipelines.snapshots.sorted_rows import Piece, arrow_schema, places
 
 FULL_WHEN_CHANGES_EXCEED = 0.1
 """A full snapshot is written when the changes since the last full one outgrow this share of it."""
 
+_ROW_GROUP = 122_880
 _FEW_VALUES = ["level", "first_order", "last_order", "value"]
 
 
@@ -84,7 +86,8 @@ def _with(rows: Piece, more: Piece) -> Piece:
     if not rows:
         return more
     whole, few = pa.concat_batches(rows), pa.concat_batches(more)
-    before = [first_from(whole, row_key(few, number)) for number in range(len(few))]
+    keys, of_few = keys_of(whole), keys_of(few)
+    before = [first_from(keys, len(whole), of_few(number)) for number in range(len(few))]
     order = np.insert(np.arange(len(whole)), before, len(whole) + np.arange(len(few)))
     return [pa.concat_batches([whole, few]).take(places(order))]
 
@@ -103,7 +106,7 @@ def _grouped(batches: Iterator[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]
     group: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:
-        if group and rows + len(batch) > ROW_GROUP:
+        if group and rows + len(batch) > _ROW_GROUP:
             yield group
             group, rows = [], 0
         group.append(batch)

@@ -225,6 +225,8 @@ class ApiDestination(DestinationType):
         return replace(request, url=adds.url(request.url), headers={**request.headers, **adds.headers})
 
     def _ask(self, request: Request, settings: Any, until: float) -> Answer | Verdict:
+        if request.after_s:
+            time.sleep(max(min(request.after_s, until - time.monotonic()), 0.0))
         if not isinstance(self.authentication, OAuth2):
             return self._perform(self.signed(request, settings), settings, until)
         token = settings.tokens.current() or self._renewed(None, settings, until)

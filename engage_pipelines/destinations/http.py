@@ -46,12 +46,16 @@ class Reach(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, whole; nothing of it is shown but method and place."""
+    """One request, whole; nothing of it is shown but method and place.
+
+    `after_s` is how long it waits before it goes, where a vendor is at work on what was asked before; it counts towards the deadline.
+    """
 
     url: str = field(repr=False)
     body: bytes = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     method: str = "POST"
+    after_s: float = 0.0
 
     @property
     def place(self) -> str:

@@ -2,7 +2,7 @@
 
 One by one, the record is looked for by its matchers (a query), then updated or made. In bulk, 200 records in a request are upserted by an
 external id field, and each has an outcome of its own (sObject collections). As jobs (API 2.0), 5,000 rows are: a job is worked on after the
-upload, so what Salesforce refuses of it is listed there alone (Setup, Bulk Data Load Jobs).
+upload, looked at until it is done, and asked which rows it refused.
 The membership is in a custom field, `<key>__c` unless the mapping says otherwise, which must be there. What an organization may ask in a
 day depends on its edition; when it is used up the answer is 403.
 Source: https://developer.salesforce.com/docs/platform/api-rest/guide/resources-list.html,
@@ -10,12 +10,12 @@ https://developer.salesforce.com/docs/platform/api-rest/guide/resources-composit
 https://developer.salesforce.com/docs/platform/api-asynch/guide/bulk-api-2-0-ingest.html (November 2026)
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from pydantic import Field as Setting
-from pydantic import SecretStr
+from pydantic import PrivateAttr, SecretStr
 
 from engage_pipelines.destinations import presets
 from engage_pipelines.destinations.api import (
@@ -24,12 +24,8 @@ from engage_pipelines.destinations.api import (
     Batch,
     Conversation,
     Endpoint,
-    Talk,
-    failure,
-    json_of,
     json_request,
     object_of,
-    placed,
     query_url,
 )
 from engage_pipelines.destinations.authentication import OAuth2
@@ -37,22 +33,19 @@ from engage_pipelines.destinations.base import (
     SYNC_MODE,
     Accepted,
     Action,
-    Backoff,
     Effect,
     Limits,
     MembershipAs,
-    Pause,
     Record,
-    Stop,
-    Verdict,
 )
 from engage_pipelines.destinations.fields import Field, UnusableError, first_of, path
-from engage_pipelines.destinations.http import Answer, Request
-from engage_pipelines.destinations.salesforce_text import field_name, queries_among, query_for, rows
+from engage_pipelines.destinations.salesforce_answers import cannot_be_made, failed
+from engage_pipelines.destinations.salesforce_bulk import in_bulk
+from engage_pipelines.destinations.salesforce_jobs import Job
+from engage_pipelines.destinations.salesforce_text import field_name, query_for
 
 _VERSION = "v53.0"
 _MODES = {"add": "create"}
-_USED_UP_S = 900.0
 _COLLECTION = Limits(max_batch_records=200, max_batch_bytes=3_000_000)
 _COMMON = (
     Field("operation", description="What may happen to records.", default="upsert", choices=("create", "update", "upsert")),
@@ -125,12 +118,17 @@ class SalesforceSettings(ApiSettings):
     refresh_token: SecretStr = Setting(min_length=1, description="Refresh token of a user who may edit these objects.")
     sandbox: bool = Setting(False, description="On: tokens come from test.salesforce.com.")
     bulk: bool = Setting(False, description="On: 200 records in a request, told apart by an external id.")
-    jobs: bool = Setting(
-        False, description="On, with bulk: jobs of 5,000 rows (Bulk API 2.0); what is refused of them is listed in Salesforce alone."
-    )
+    jobs: bool = Setting(False, description="On, with bulk: jobs of 5,000 rows (Bulk API 2.0), which use up fewer requests.")
     placeholder: str = Setting(
         "[not provided]", description="What stands for a name that Salesforce demands; empty: such records are refused."
     )
+
+    _jobs_under_way: dict[tuple[str, ...], Job] = PrivateAttr(default_factory=dict[tuple[str, ...], Job])
+
+    @property
+    def jobs_under_way(self) -> dict[tuple[str, ...], Job]:
+        """Jobs that are not done yet, by their batch, for as long as this process lasts."""
+        return self._jobs_under_way
 
     def api(self, rest: str) -> str:
         """The address of a path of the API."""
@@ -190,11 +188,11 @@ class Salesforce(ApiDestination):
         return found | {"id": matchers.get("Id"), "query": query_for(sobject, matchers, operator) if matchers else ""}
 
     def talk(self, batch: Batch) -> Conversation:
-        return (yield from (_in_bulk if batch.settings.bulk else _alone)(batch))
+        return (yield from (in_bulk if batch.settings.bulk else _alone)(batch))
 
     def try_out(self, settings: Any) -> Conversation:
         answer = yield json_request("GET", settings.api("limits"))
-        return _failed(answer, 0) or Accepted()
+        return failed(answer, 0) or Accepted()
 
 
 # ---------------------------------------------------------------------- values
@@ -218,34 +216,6 @@ def _external_id(payload: Mapping[str, Any], mode: str) -> dict[str, str]:
     return {"field": field_name(given["externalIdName"]), "value": given["externalIdValue"]}
 
 
-def _failed(answer: Answer, count: int) -> Verdict | None:
-    """The verdict on an answer that is no success, with what Salesforce says under a status that means something else elsewhere."""
-    if answer.status == 403 and b"REQUEST_LIMIT_EXCEEDED" in answer.body:
-        return Pause(_USED_UP_S)
-    if answer.status == 400 and b"UNABLE_TO_LOCK_ROW" in answer.body:
-        return Backoff("Salesforce is writing the same record for somebody else")
-    if answer.status == 400 and b"INVALID_FIELD" in answer.body:
-        verdict = failure(answer, 1)
-        reason = verdict.rejected[0] if isinstance(verdict, Accepted) else "Salesforce has no such field"
-        return _no_such_field(reason)
-    return failure(answer, count)
-
-
-def _no_such_field(reason: str) -> Stop:
-    return Stop(
-        f"a field is missing in Salesforce, or this user may not see it: {reason}",
-        "Make the field (Setup, Object Manager; a checkbox for a membership), or name another in the mapping (membership_field).",
-    )
-
-
-def _cannot_be_made(one: Mapping[str, Any]) -> str | None:
-    """Why there can be no record for one that is not there yet."""
-    if one["mode"] == "update":
-        return f"there is no {one['object']} in Salesforce with these values, and the mapping makes none"
-    lacking = [name for name, value in one["new"].items() if not value]
-    return f"Salesforce makes no {one['object']} without {' and '.join(lacking)}" if lacking else None
-
-
 # ---------------------------------------------------------------------- one by one
 
 
@@ -254,9 +224,9 @@ def _alone(batch: Batch) -> Conversation:
     known: str | None = one["id"] if one["mode"] == "update" and one["id"] else None
     if known is None and one["mode"] != "create":
         answer = yield json_request("GET", query_url(batch.settings.api("query/"), {"q": one["query"]}))
-        failed = _failed(answer, 1)
-        if failed is not None:
-            return failed
+        wrong = failed(answer, 1)
+        if wrong is not None:
+            return wrong
         found: list[dict[str, Any]] = object_of(answer).get("records") or []
         if len(found) > 1:
             return Accepted({0: f"more than one {one['object']} in Salesforce is found by these values"})
@@ -264,103 +234,11 @@ def _alone(batch: Batch) -> Conversation:
     place = f"sobjects/{one['object']}"
     if known is not None:
         answer = yield json_request("PATCH", batch.settings.api(f"{place}/{quote(known, safe='')}"), one["sent"])
-        return _failed(answer, 1) or Accepted()
+        return failed(answer, 1) or Accepted()
     if not entered:
         return Accepted()  # nobody is made only to say that they are not in
-    reason = _cannot_be_made(one)
+    reason = cannot_be_made(one)
     if reason is not None:
         return Accepted({0: reason})
     answer = yield json_request("POST", batch.settings.api(place), {**one["sent"], **one["new"]})
-    return _failed(answer, 1) or Accepted()
-
-
-# ---------------------------------------------------------------------- in bulk
-
-
-def _in_bulk(batch: Batch) -> Conversation:
-    """Nobody is made only to say that they are not in, so who is not surely to be made is looked up before."""
-    first = batch.payloads[0]
-    refused: dict[int, str] = {}
-    unsure = [at for at, item in enumerate(batch.items) if item.payload["new"] or item.payload["mode"] == "update" or not item.entered]
-    known = yield from _known(batch, first, [batch.payloads[at]["value"] for at in unsure])
-    if not isinstance(known, set):
-        return known
-    records: dict[str, dict[str, Any]] = {}
-    for at, item in enumerate(batch.items):
-        one = item.payload
-        row = {**one["sent"], one["field"]: one["value"]}
-        if one["field"] != first["field"]:
-            refused[at] = "what goes in bulk together is about one external id field"
-        elif at not in unsure or one["value"].lower() in known:
-            records[one["value"]] = row
-        elif item.entered:
-            reason = _cannot_be_made(one)
-            if reason is None:
-                records[one["value"]] = {**row, **one["new"]}
-            else:
-                refused[at] = reason
-    if not records:
-        return Accepted(refused)
-    positions = {item.payload["value"]: at for at, item in enumerate(batch.items) if at not in refused}
-    send = _job if batch.settings.jobs else _collection
-    verdict = yield from send(batch, first, list(records.values()))
-    if not isinstance(verdict, Accepted):
-        return verdict
-    of_rows = placed(verdict, [positions[value] for value in records])
-    return Accepted({**refused, **cast(Accepted, of_rows).rejected})
-
-
-def _collection(batch: Batch, first: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> Conversation:
-    """Up to 200 records of one object in a request, each with its own outcome, in their order."""
-    place = f"composite/sobjects/{first['object']}/{quote(first['field'], safe='')}"
-    sent = [{"attributes": {"type": first["object"]}, **record} for record in records]
-    answer = yield json_request("PATCH", batch.settings.api(place), {"allOrNone": False, "records": sent})
-    failed = _failed(answer, len(records))
-    if failed is not None:
-        return failed
-    results = json_of(answer)
-    if not isinstance(results, list) or len(cast("list[Any]", results)) != len(records):
-        return Backoff(f"{answer.place} answered {answer.status} without an outcome for each record")
-    outcomes = cast("list[dict[str, Any]]", results)
-    problems = {at: _problem(outcome) for at, outcome in enumerate(outcomes) if not outcome.get("success")}
-    if any("UNABLE_TO_LOCK_ROW" in problem for problem in problems.values()):
-        return Backoff("Salesforce is writing the same record for somebody else")
-    lacking = next((problem for problem in problems.values() if problem.startswith("INVALID_FIELD:")), None)
-    return Accepted(problems) if lacking is None else _no_such_field(lacking)
-
-
-def _problem(outcome: Mapping[str, Any]) -> str:
-    """Why a record of a collection was refused, in Salesforce's words."""
-    told = [f"{one.get('statusCode')}: {one.get('message')}" for one in outcome.get("errors") or []]
-    return "; ".join(told) or "Salesforce refuses it and does not say why"
-
-
-def _known(batch: Batch, first: Mapping[str, Any], values: Sequence[str]) -> Talk[set[str] | Verdict]:
-    """Which external ids there are, in lower case: nobody is made only to say that they are not in."""
-    found: set[str] = set()
-    for query in queries_among(first["object"], first["field"], list(dict.fromkeys(values))):
-        answer = yield json_request("GET", query_url(batch.settings.api("query/"), {"q": query}))
-        failed = _failed(answer, 0)
-        if failed is not None:
-            return failed
-        found |= {str(record.get(first["field"])).lower() for record in object_of(answer).get("records") or []}
-    return found
-
-
-def _job(batch: Batch, first: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> Conversation:
-    """A job of these rows, which Salesforce takes as a whole; one whose upload fails is given up."""
-    jobs = batch.settings.api("jobs/ingest")
-    made = {"object": first["object"], "contentType": "CSV", "operation": "upsert", "externalIdFieldName": first["field"]}
-    answer = yield json_request("POST", jobs, made)
-    failed, job = _failed(answer, 0), object_of(answer).get("id")
-    if failed is not None or not job:
-        return failed or Backoff(f"{answer.place} answered {answer.status} without the id of the job")
-    url = f"{jobs}/{quote(str(job), safe='')}"
-    headers = {"Content-Type": "text/csv", "Accept": "application/json"}
-    answer = yield Request(f"{url}/batches", rows(records, first["field"]), headers, "PUT")
-    failed = _failed(answer, len(records))
-    if failed is not None:
-        yield json_request("PATCH", url, {"state": "Aborted"})
-        return failed
-    answer = yield json_request("PATCH", url, {"state": "UploadComplete"})
-    return _failed(answer, 0) or Accepted()
+    return failed(answer, 1) or Accepted()

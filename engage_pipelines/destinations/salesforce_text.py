@@ -59,7 +59,7 @@ def _among(sobject: str, field: str, literals: Sequence[str]) -> str:
     return f"SELECT {field_name(field)} FROM {sobject} WHERE {field} IN ({', '.join(literals)})"
 
 
-def rows(records: Sequence[Mapping[str, Any]], id_field: str) -> bytes:
+def csv_of(records: Sequence[Mapping[str, Any]], id_field: str) -> bytes:
     """The records as CSV, columns in the order of their names and the id last.
 
     A field that a record lacks stays empty, which leaves it as it is; null is #N/A, which empties it.

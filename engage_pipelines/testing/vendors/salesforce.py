@@ -18,7 +18,7 @@ _MEANS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
 
 class Fake(FakeApi):
-    """Records by object and id; `jobs` holds what became of each bulk job."""
+    """Records by object and id; `jobs` holds what became of each bulk job, done after `looks_before_done` looks in vain."""
 
     token_path = "/services/oauth2/token"  # noqa: S105 (a path)
     secrets = ("the-client-secret", "the-refresh-token")
@@ -28,6 +28,7 @@ class Fake(FakeApi):
         self.records: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in _NEEDED}
         self.jobs: dict[str, dict[str, Any]] = {}
         self.used_up = False
+        self.looks_before_done = 0
 
     def settings(self, url: str) -> Mapping[str, object]:
         app = {"client_id": "the-client", "client_secret": "the-client-secret", "refresh_token": "the-refresh-token"}
@@ -103,18 +104,54 @@ class Fake(FakeApi):
 
     @route("PATCH", f"{_BASE}/jobs/ingest/([^/]+)")
     def close(self, request: Received, number: str) -> Reply:
+        """What was uploaded stands in line; the job is done when it was looked at often enough."""
         job = self.jobs[number]
         job["state"] = sent_json(request)["state"]
-        for row in job["rows"] if job["state"] == "UploadComplete" else []:
-            self._upsert(job, row)
         return reply_json({"id": number, "state": job["state"]})
+
+    @route("GET", f"{_BASE}/jobs/ingest/([^/]+)")
+    def look(self, request: Received, number: str) -> Reply:
+        job = self.jobs.get(number)
+        if job is None:
+            return _errors("NOT_FOUND", "The requested resource does not exist", 404)
+        if job["state"] in {"UploadComplete", "InProgress"}:
+            job["looks"] = job.get("looks", 0) + 1
+            job["state"] = "InProgress"
+            if job["looks"] > self.looks_before_done:
+                self._work(job)
+        failed = job.get("failed", [])
+        told = {"id": number, "state": job["state"], "numberRecordsProcessed": len(job["rows"]), "numberRecordsFailed": len(failed)}
+        return reply_json(told | ({"errorMessage": job["problem"]} if "problem" in job else {}))
+
+    @route("GET", f"{_BASE}/jobs/ingest/([^/]+)/failedResults/")
+    def failed_results(self, request: Received, number: str) -> Reply:
+        """The refused rows as they were sent, with an id and the reason in front."""
+        job = self.jobs[number]
+        if job["state"] != "JobComplete":
+            return _errors("INVALIDJOBSTATE", "Job is not complete", 400)
+        told = io.StringIO(newline="")
+        columns = ["sf__Id", "sf__Error", *(job["rows"][0] if job["rows"] else ())]
+        writer = csv.DictWriter(told, columns, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(job.get("failed", []))
+        return Reply(200, told.getvalue().encode(), {"Content-Type": "text/csv"})
+
+    def _work(self, job: dict[str, Any]) -> None:
+        """Take the rows of a job, or give it up as a whole when it has a column that there is no field for."""
+        unknown = sorted({name for row in job["rows"] for name in row} - _FIELDS)
+        if unknown:
+            job |= {"state": "Failed", "problem": f"InvalidBatch : Field name not found : {unknown[0]}"}
+            return
+        for row in job["rows"]:
+            self._upsert(job, row)
+        job["state"] = "JobComplete"
 
     def _upsert(self, job: dict[str, Any], row: Mapping[str, str]) -> None:
         """A row of a job: an empty cell leaves a field as it is, #N/A empties it."""
         values = {key: {"true": True, "false": False, "#N/A": None}.get(value, value) for key, value in row.items() if value != ""}
         _, problem = self._taken(job["object"], job["externalIdFieldName"], values)
         if problem:
-            job.setdefault("failed", []).append({"sf__Error": ":".join(problem), **row})
+            job.setdefault("failed", []).append({"sf__Id": "", "sf__Error": f"{':'.join(problem)} --", **row})
 
     def _taken(self, name: str, field: str, values: Mapping[str, Any]) -> tuple[str | None, tuple[str, str] | None]:
         """Update or make the record with that external id; its id, or why it is refused."""

@@ -8,9 +8,10 @@ from typing import Any, ClassVar, cast
 import orjson
 import pytest
 
+from engage_pipelines.destinations import salesforce_jobs
 from engage_pipelines.destinations.base import Accepted, Action, Backoff, Pause, Record, Stop, Verdict
 from engage_pipelines.destinations.fields import UnusableError
-from engage_pipelines.destinations.salesforce import Salesforce
+from engage_pipelines.destinations.salesforce import Salesforce, SalesforceSettings
 from engage_pipelines.destinations.salesforce_text import field_name, queries_among, query_for
 from engage_pipelines.testing.bench import Bench
 from engage_pipelines.testing.differences import Difference, Seen
@@ -83,6 +84,12 @@ def _membership(case: Mapping[str, Any], requests: list[Seen]) -> list[Seen]:
     return requests
 
 
+def _looked_at(case: Mapping[str, Any], requests: list[Seen]) -> list[Seen]:
+    if not case["settings"].get("jobs") or not requests:
+        return requests
+    return [*requests, {**requests[-1], "method": "GET", "body": None}]
+
+
 class TestSalesforce(VendorConformance):
     destination = Salesforce()
     emails = True
@@ -92,6 +99,7 @@ class TestSalesforce(VendorConformance):
         Difference("nobody is made only to say that they are not in", _nobody_made_for_an_exit),
         Difference("what a row lacks and another has is left as it is, not erased", _not_erased),
         Difference("the membership is sent", _membership),
+        Difference("a job is asked what became of it, so that what it refused is known", _looked_at),
     )
 
     def identity(self, user_id: str, email: str | None) -> str:
@@ -155,14 +163,67 @@ class TestSalesforce(VendorConformance):
         _send(_in_bulk(bench, jobs=True), "upsert_contact", [_row("u-1")])
         assert _fake(bench).jobs["7500"]["state"] == "Aborted"
 
-    def test_a_record_that_salesforce_refuses_of_many_is_told_alone(self, bench: Bench) -> None:
+    @pytest.mark.parametrize("jobs", [pytest.param(True, id="as jobs"), pytest.param(False, id="as collections")])
+    def test_a_record_that_salesforce_refuses_of_many_is_told_alone(self, bench: Bench, *, jobs: bool) -> None:
         assert _fake(bench).refuse("u-2")
         sent = [_tells(entered=True), _row("u-1"), _row("u-2"), _row("u-3")]
-        verdict = _send(_in_bulk(bench), "upsert_contact", sent)
+        verdict = _send(_in_bulk(bench, jobs=jobs), "upsert_contact", sent)
         assert isinstance(verdict, Accepted)
         assert sorted(verdict.rejected) == [0, 2]
-        assert "FIELD_CUSTOM_VALIDATION_EXCEPTION: it is not valid" in verdict.rejected[2]
+        assert "FIELD_CUSTOM_VALIDATION_EXCEPTION:" in verdict.rejected[2]
+        assert "it is not valid" in verdict.rejected[2]
         assert [row["Outside_Id__c"] for row in _fake(bench).records["Contact"].values()] == ["u-1", "u-3"]
+
+    def test_a_job_that_takes_long_is_waited_for_and_not_handed_over_again(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(salesforce_jobs, "LOOKS_AFTER_S", (0.0, 0.01))
+        _fake(bench).looks_before_done = 3
+        _fake(bench).refuse("u-2")
+        bulk, sent = _in_bulk(bench, jobs=True), [_row("u-1"), _row("u-2", email="b@example.test")]
+        assert _send(bulk, "upsert_contact", sent) == Pause(15.0)
+        assert _fake(bench).records["Contact"] == {}
+        verdict = _send(bulk, "upsert_contact", sent)
+        assert isinstance(verdict, Accepted)
+        assert list(verdict.rejected) == [1]
+        assert list(_fake(bench).jobs) == ["7500"]
+        assert _under_way(bulk) == {}
+
+    def test_a_process_that_forgot_its_job_hands_the_rows_over_again_and_it_changes_nothing(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(salesforce_jobs, "LOOKS_AFTER_S", (0.0,))
+        _fake(bench).looks_before_done = 1
+        assert _send(_in_bulk(bench, jobs=True), "upsert_contact", [_row("u-1")]) == Pause(15.0)
+        _fake(bench).looks_before_done = 0
+        for _ in range(2):
+            fresh = _in_bulk(bench, jobs=True)
+            _under_way(fresh).clear()
+            assert _send(fresh, "upsert_contact", [_row("u-1")]) == Accepted()
+        assert [row["Outside_Id__c"] for row in _fake(bench).records["Contact"].values()] == ["u-1"]
+
+    def test_a_job_about_a_field_that_is_missing_stops_the_sync(self, bench: Bench) -> None:
+        verdict = _send(_in_bulk(bench, jobs=True), "upsert_contact", [{**_row("u-1"), "customFields": {"Nowhere__c": "x"}}])
+        assert isinstance(verdict, Stop)
+        assert "Nowhere__c" in verdict.reason
+
+    @pytest.mark.parametrize(
+        ("replies", "words"),
+        [
+            pytest.param([({"state": "Aborted"}, 200)], "gave the job up", id="somebody aborted it"),
+            pytest.param([({"state": "Failed", "errorMessage": "TXN_TOO_LARGE"}, 200)], "TXN_TOO_LARGE", id="it failed"),
+            pytest.param([({}, 404)], "no more", id="it is gone"),
+            pytest.param([({"state": "JobComplete", "numberRecordsFailed": 2}, 200)], "named 1 of them", id="results that are cut short"),
+        ],
+    )
+    def test_a_job_whose_end_says_nothing_of_each_row_is_tried_again(
+        self, bench: Bench, board: Switchboard, replies: list[tuple[dict[str, Any], int]], words: str
+    ) -> None:
+        bulk, sent = _in_bulk(bench, jobs=True), [_row("u-1")]
+        done = [reply_json({"records": []}), reply_json({"id": "7509"}), Reply(201), reply_json({"id": "7509"})]
+        cut_short = Reply(200, b"sf__Id,sf__Error,Outside_Id__c\n,SOME_CODE:said,u-1\n")
+        board.reply_with(*done, *(reply_json(body, status) for body, status in replies), cut_short)
+        verdict = _send(bulk, "upsert_contact", sent)
+        assert isinstance(verdict, Backoff)
+        assert words in verdict.reason
 
     @pytest.mark.parametrize(
         ("reply", "expected"),
@@ -220,6 +281,10 @@ class TestSalesforceManyAtOnce(VendorConformance):
 
 def _fake(bench: Bench) -> Fake:
     return cast(Fake, bench.fake)
+
+
+def _under_way(bench: Bench) -> dict[tuple[str, ...], salesforce_jobs.Job]:
+    return cast(SalesforceSettings, bench.settings).jobs_under_way
 
 
 def _in_bulk(bench: Bench, *, jobs: bool = False) -> Bench:

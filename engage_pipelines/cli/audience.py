@@ -1,6 +1,5 @@
 """`engage audience`: audiences and their definitions."""
 
-import importlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +8,7 @@ import click
 import sqlalchemy as sa
 
 from engage_pipelines.cli.audience_flags import all_options, changeable_options, take_options
+from engage_pipelines.cli.late import LateGroup, Lazy
 from engage_pipelines.cli.opening import open_database, open_registry
 from engage_pipelines.cli.output import instant_text, note, output_option, show, show_one
 from engage_pipelines.cli.waiting import wait_for_compute
@@ -36,31 +36,24 @@ from engage_pipelines.registry.tables import version
 from engage_pipelines.settings import read_settings
 
 _LATE = {
-    "preview": "preview",
-    "overlap": "overlap",
-    "explain": "explain",
-    "history": "history",
-    "export": "export",
-    "sql": "audience_sql",
-    "members": "versions",
-    "release": "versions",
-    "discard": "versions",
+    "preview": Lazy("preview", "preview", "How many, and who, would be in an audience."),
+    "overlap": Lazy("overlap", "overlap", "How many members the audiences KEY and OTHER have in common, both evaluated as of one instant."),
+    "explain": Lazy("explain", "explain", "Why MEMBER is in the audience KEY or not: every clause with what it saw, and since when."),
+    "history": Lazy(
+        "history", "history", "The versions of the audience KEY, newest first: size, who entered and exited, as of when, published or held."
+    ),
+    "export": Lazy("export", "export", "Write the members of the audience KEY to FILE, or as CSV to standard output."),
+    "sql": Lazy(
+        "audience_sql", "sql", "Print the audience KEY as one SELECT over the tables that its space maps: kind and id of every member."
+    ),
+    "members": Lazy("versions", "members", "Who is in the current version: user ids, or group ids; a user without one is shown by e-mail."),
+    "release": Lazy("versions", "release", "Publish the version that is held: its changes are sent."),
+    "discard": Lazy("versions", "discard", "Drop the version that is held: nothing of it is ever sent."),
 }
+"""Those that read facts or versions bring DuckDB with them."""
 
 
-class _AudienceGroup(click.Group):
-    """The commands that read facts or versions bring DuckDB with them, so they are imported when they are asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), *_LATE])
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in _LATE:
-            return getattr(importlib.import_module(f"engage_pipelines.cli.{_LATE[cmd_name]}"), cmd_name)
-        return super().get_command(ctx, cmd_name)
-
-
-@click.group(cls=_AudienceGroup)
+@click.group(cls=LateGroup, late=_LATE)
 def audience() -> None:
     """Audiences and their definitions."""
 

@@ -4,9 +4,7 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 
-from engage_pipelines.demo.run import run_demo
 from engage_pipelines.settings import read_settings
 
 
@@ -20,6 +18,10 @@ def demo(root: Path, destination: str | None) -> None:
 
     Exit code 1 when a destination does not hold what was computed.
     """
+    from rich.console import Console  # noqa: PLC0415
+
+    from engage_pipelines.demo.run import run_demo  # noqa: PLC0415 - brings all that sends
+
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from engage_pipelines.cli.output import output_option, show_json
-from engage_pipelines.doctor.examine import examine
 from engage_pipelines.doctor.findings import Finding, State
 from engage_pipelines.settings import read_settings
 
@@ -26,6 +25,8 @@ _COLOURS = {State.OK: "green", State.WARN: "yellow", State.FAIL: "red"}
 @output_option
 def doctor(root: Path, *, sweep: bool, output: str) -> None:
     """Look the installation over, changing nothing; exit code 1 when something does not work."""
+    from engage_pipelines.doctor.examine import examine  # noqa: PLC0415 - brings all that it examines
+
     settings = read_settings()
     if sweep:
         _sweep()

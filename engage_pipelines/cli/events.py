@@ -10,7 +10,6 @@ import click
 from engage_pipelines.cli.opening import meant_space, open_database
 from engage_pipelines.domain.computation import check_key
 from engage_pipelines.facts.calls import parse_instant
-from engage_pipelines.facts.delete import Doomed, count_events, delete_events
 from engage_pipelines.settings import read_settings
 
 
@@ -53,6 +52,8 @@ def delete(space: str, before_us: int | None, from_us: int | None, event: str | 
     """
     if before_us is None and from_us is None and event is None:
         raise click.UsageError("Nothing says which events: give at least one of --before, --after and --event.")
+    from engage_pipelines.facts.delete import Doomed, count_events, delete_events  # noqa: PLC0415 - brings DuckDB
+
     facts_dir = read_settings().facts_dir
     doomed = Doomed(before_us, from_us, event)
     counts = count_events(facts_dir, space, doomed)

@@ -5,16 +5,18 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from engage_pipelines.cli.events import space_option
-from engage_pipelines.facts.ingest import IngestSummary
-from engage_pipelines.facts.ingest import Progress as Step
-from engage_pipelines.facts.ingest import ingest as take_in
 from engage_pipelines.settings import read_settings
+
+if TYPE_CHECKING:
+    from engage_pipelines.facts.ingest import IngestSummary
+    from engage_pipelines.facts.ingest import Progress as Step
 
 _PLAIN_EVERY_S = 10.0
 
@@ -33,6 +35,8 @@ def ingest(files: tuple[str, ...], space: str, source: str | None, output: str) 
     It is all or nothing: when it is stopped or fails, the facts are as they were. Exit code 0 when any call was read (rejects are reported)
     or there was nothing to read; 1 when every line was rejected, or a file could not be read.
     """
+    from engage_pipelines.facts.ingest import ingest as take_in  # noqa: PLC0415 - brings DuckDB
+
     facts_dir = read_settings().facts_dir
     with _shown_progress() as on_progress:
         summary = take_in(files, facts_dir=facts_dir, space=space, now_us=time.time_ns() // 1000, source=source, on_progress=on_progress)
@@ -41,7 +45,7 @@ def ingest(files: tuple[str, ...], space: str, source: str | None, output: str) 
         sys.exit(1)
 
 
-def _as_json(summary: IngestSummary) -> dict[str, object]:
+def _as_json(summary: "IngestSummary") -> dict[str, object]:
     return {
         "files": summary.files,
         "calls": summary.by_type,
@@ -55,7 +59,7 @@ def _as_json(summary: IngestSummary) -> dict[str, object]:
     }
 
 
-def _as_text(summary: IngestSummary) -> str:
+def _as_text(summary: "IngestSummary") -> str:
     kinds = ", ".join(f"{number:,} {kind}" for kind, number in summary.by_type.items())
     lines = [
         f"Read {summary.read:,} calls from {summary.files} {'file' if summary.files == 1 else 'files'}{f': {kinds}' if kinds else ''}.",
@@ -66,12 +70,12 @@ def _as_text(summary: IngestSummary) -> str:
     return "\n".join(lines)
 
 
-def _rate(summary: IngestSummary) -> float:
+def _rate(summary: "IngestSummary") -> float:
     return summary.read / max(summary.seconds, 1e-9)
 
 
 @contextmanager
-def _shown_progress() -> Generator[Callable[[Step], None]]:
+def _shown_progress() -> "Generator[Callable[[Step], None]]":
     """A bar on a terminal, now and then a line elsewhere; both on standard error."""
     if not sys.stderr.isatty():
         yield _plain_lines()
@@ -80,16 +84,16 @@ def _shown_progress() -> Generator[Callable[[Step], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", file="", calls="", total=None)
 
-        def show(step: Step) -> None:
+        def show(step: "Step") -> None:
             bar.update(task, completed=step.bytes_read, total=step.bytes_total, file=step.file[-40:], calls=f"{step.calls:,} calls")
 
         yield show
 
 
-def _plain_lines() -> Callable[[Step], None]:
+def _plain_lines() -> "Callable[[Step], None]":
     said_at = time.monotonic()
 
-    def say(step: Step) -> None:
+    def say(step: "Step") -> None:
         nonlocal said_at
         if time.monotonic() - said_at >= _PLAIN_EVERY_S:
             said_at = time.monotonic()

@@ -1,12 +1,12 @@
 """`engage mapping`: when and what a destination is sent."""
 
-import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from engage_pipelines.cli.late import LateGroup, Lazy
 from engage_pipelines.cli.opening import open_database, open_registry
 from engage_pipelines.cli.output import output_option, show
 from engage_pipelines.domain.errors import InputError, UsageError
@@ -15,22 +15,17 @@ from engage_pipelines.registry.lookup import find_space
 from engage_pipelines.registry.mappings import NewMapping, add_mapping, disable_mapping, enable_mapping, find_mapping, list_mappings
 from engage_pipelines.settings import read_settings
 
-_LATE = {"test": "mapping_trial"}
+_LATE = {
+    "test": Lazy(
+        "mapping_trial",
+        "test",
+        "Show what the mapping NAME (or id) of DESTINATION makes of an entry and an exit, and the exact request, secrets masked.",
+    ),
+}
+"""Those that read facts or versions bring DuckDB with them."""
 
 
-class _MappingGroup(click.Group):
-    """The test brings DuckDB with it, so it is imported when it is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), *_LATE])
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in _LATE:
-            return getattr(importlib.import_module(f"engage_pipelines.cli.{_LATE[cmd_name]}"), cmd_name)
-        return super().get_command(ctx, cmd_name)
-
-
-@click.group(cls=_MappingGroup)
+@click.group(cls=LateGroup, late=_LATE)
 def mapping() -> None:
     """Mappings: when and what a destination is sent."""
 

@@ -4,20 +4,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engage_pipelines.cli.opening import open_registry
 from engage_pipelines.cli.output import instant_text, note, output_option, show_json
-from engage_pipelines.cli.rehearse import sent_lines
-from engage_pipelines.delivery.runtime import Runtime
-from engage_pipelines.planning.plan import AudiencePlan, Plan, make_plan
-from engage_pipelines.planning.plan_file import plan_fields, write_plan
-from engage_pipelines.registry.entries import Applied, Edit
 from engage_pipelines.registry.owners import default_folder
-from engage_pipelines.registry.reading import read_configuration
 from engage_pipelines.settings import read_settings
+
+if TYPE_CHECKING:
+    from engage_pipelines.planning.plan import AudiencePlan, Plan
+    from engage_pipelines.registry.entries import Applied, Edit
 
 _SIGNS = {"created": "+", "imported": "+", "changed": "~", "adopted": "=", "removed": "-"}
 _WORDS = {"created": "to add", "imported": "to import", "changed": "to change", "adopted": "to adopt", "removed": "to remove"}
@@ -45,6 +43,12 @@ def plan(folder: Path | None, *, out: Path | None, prune: bool, members: int | N
 
     Exit code 0 when nothing would change, 2 when something would.
     """
+    # these bring DuckDB and all that sends
+    from engage_pipelines.delivery.runtime import Runtime  # noqa: PLC0415
+    from engage_pipelines.planning.plan import make_plan  # noqa: PLC0415
+    from engage_pipelines.planning.plan_file import plan_fields, write_plan  # noqa: PLC0415
+    from engage_pipelines.registry.reading import read_configuration  # noqa: PLC0415
+
     configuration = read_configuration(folder or default_folder())
     found = make_plan(Runtime(read_settings(), open_registry()), configuration, prune=prune, members=members or 0)
     if out is not None:
@@ -60,7 +64,9 @@ def plan(folder: Path | None, *, out: Path | None, prune: bool, members: int | N
         click.get_current_context().exit(2)
 
 
-def _lines(found: Plan) -> Iterator[str]:
+def _lines(found: "Plan") -> Iterator[str]:
+    from engage_pipelines.cli.rehearse import sent_lines  # noqa: PLC0415
+
     for space, changes in groupby(sorted(found.changes, key=lambda one: one.space), key=lambda one: one.space):
         yield f"Space {space}"
         for one in changes:
@@ -82,13 +88,13 @@ def _lines(found: Plan) -> Iterator[str]:
     yield f"Plan {found.inputs.hash[:12]}: {told}, {found.unchanged} unchanged. Nothing was done."
 
 
-def _change(one: Applied) -> Iterator[str]:
+def _change(one: "Applied") -> Iterator[str]:
     yield f"  {_SIGNS[one.verb]} {one.kind} {one.name}{f'  ({one.note})' if one.note else ''}"
     for edit in one.edits:
         yield from (f"      {line}" for line in _edit(edit))
 
 
-def _edit(edit: Edit) -> Iterator[str]:
+def _edit(edit: "Edit") -> Iterator[str]:
     before, after = edit.before or {}, edit.after or {}
     if edit.verb in {"create", "import", "connect"}:
         yield from (f"{name}: {_short(name, value)}" for name, value in after.items() if value not in _NOTHING and name not in _INNER)
@@ -104,7 +110,7 @@ def _short(name: str, value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _members(one: AudiencePlan) -> Iterator[str]:
+def _members(one: "AudiencePlan") -> Iterator[str]:
     if one.error is not None:
         yield f"  {one.key}: cannot be evaluated: {one.error}"
         return

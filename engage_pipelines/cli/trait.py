@@ -1,6 +1,5 @@
 """`engage trait`: values computed for people and accounts, by the query language or by a SELECT."""
 
-import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import click
 import sqlalchemy as sa
 
 from engage_pipelines.cli.computation_rows import sizes_of, summary
+from engage_pipelines.cli.late import LateGroup, Lazy
 from engage_pipelines.cli.opening import open_database, open_registry
 from engage_pipelines.cli.output import output_option, show, show_one
 from engage_pipelines.cli.waiting import wait_for_compute
@@ -22,26 +22,32 @@ from engage_pipelines.registry.spaces import ensure_space
 from engage_pipelines.registry.traits import NewTrait, TraitFields, create_trait, delete_trait, find_trait, list_traits, update_trait
 from engage_pipelines.settings import read_settings
 
-_LATE = ("changes", "discard", "explain", "history", "preview", "release", "values")
-
-
-class _TraitGroup(click.Group):
-    """The commands that read facts or versions bring DuckDB with them, so they are imported when they are asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), *_LATE])
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in _LATE:
-            return getattr(importlib.import_module("engage_pipelines.cli.trait_values"), cmd_name)
-        return super().get_command(ctx, cmd_name)
-
+_LATE = {
+    "changes": Lazy(
+        "trait_values", "changes", "Whose value differs between the versions OLDER and NEWER of the trait KEY; version 0 has none."
+    ),
+    "discard": Lazy("trait_values", "discard", "Drop the version that is held."),
+    "explain": Lazy(
+        "trait_values",
+        "explain",
+        "Why MEMBER has the value that it has of the trait KEY: the rows of the event, and what each filter left of them.",
+    ),
+    "history": Lazy(
+        "trait_values",
+        "history",
+        "The versions of the trait KEY, newest first: how many have a value, who came, changed and left, as of when, published or held.",
+    ),
+    "preview": Lazy("trait_values", "preview", "How many would have a value, and some of them; nothing is kept."),
+    "release": Lazy("trait_values", "release", "Publish the version that is held."),
+    "values": Lazy("trait_values", "values", "The values that a version of the trait KEY holds."),
+}
+"""Those that read facts or versions bring DuckDB with them."""
 
 _CONFLICTS = click.Choice(["latest", "list", "skip"])
 _CONFLICT_HELP = "What a user of several accounts has: the value of the latest Group call's account, a list of all values, or none."
 
 
-@click.group(cls=_TraitGroup)
+@click.group(cls=LateGroup, late=_LATE)
 def trait() -> None:
     """Traits: values computed for people and accounts."""
 

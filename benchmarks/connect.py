@@ -18,10 +18,11 @@ from engage_pipelines.demo.processes import dagster_daemon
 from engage_pipelines.destinations.catalog import destination_types
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.facts.ingest import ingest
+from engage_pipelines.registry.audiences import NewAudience, create_audience
 from engage_pipelines.registry.change import Registry, open_registry
-from engage_pipelines.registry.computations import NewAudience, create_audience, find_audience
 from engage_pipelines.registry.connections import NewConnection, connect, remove
 from engage_pipelines.registry.destinations import NewDestination, create_destination, find_destination
+from engage_pipelines.registry.lookup import find_audience
 from engage_pipelines.registry.spaces import NewSpace, create_space, find_space
 from engage_pipelines.registry.status import list_status
 from engage_pipelines.settings import child_environment, read_settings

@@ -30,8 +30,8 @@ import sqlalchemy as sa
 from engage_pipelines.destinations.catalog import destination_types
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.registry import tables as t
+from engage_pipelines.registry.audiences import NewAudience, create_audience
 from engage_pipelines.registry.change import Registry, open_registry
-from engage_pipelines.registry.computations import NewAudience, create_audience
 from engage_pipelines.registry.connections import NewConnection, connect
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.destinations import NewDestination, create_destination

@@ -45,7 +45,7 @@ def _publish(settings: Settings, size: int) -> str:
     from engage_pipelines.computing.publish import Evaluation, publish  # noqa: PLC0415 (a sync does not pay for it)
     from engage_pipelines.destinations.webhook import Webhook  # noqa: PLC0415
     from engage_pipelines.domain.computation import Level  # noqa: PLC0415
-    from engage_pipelines.registry import computations, connections, destinations  # noqa: PLC0415
+    from engage_pipelines.registry import audiences, connections, destinations  # noqa: PLC0415
     from engage_pipelines.registry.change import open_registry  # noqa: PLC0415
     from engage_pipelines.registry.requests import Stamp, after_publish  # noqa: PLC0415
     from engage_pipelines.registry.spaces import NewSpace, create_space  # noqa: PLC0415
@@ -53,7 +53,7 @@ def _publish(settings: Settings, size: int) -> str:
     registry, at_us = open_registry(settings, types={Webhook.key: Webhook()}), 1_795_000_000_000_000
     with registry.change() as change:
         space = create_space(change, NewSpace("default"))
-        of = computations.create_audience(change, space, computations.NewAudience(KEY, Level.USER, "trait('plan') = 'pro'"))
+        of = audiences.create_audience(change, space, audiences.NewAudience(KEY, Level.USER, "trait('plan') = 'pro'"))
         new = destinations.NewDestination(key="crm", type="webhook", name="CRM", settings={"url": "https://example.com"})
         destinations.create_destination(change, space, new)
     with duckdb.connect() as db:

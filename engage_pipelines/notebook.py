@@ -37,8 +37,7 @@ from engage_pipelines.domain.errors import NotFoundError, UsageError
 from engage_pipelines.domain.query.instants import read_instant
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.definitions import type_of_trait
-from engage_pipelines.registry.lookup import find_space, list_audiences
-from engage_pipelines.registry.traits import find_trait, list_traits
+from engage_pipelines.registry.lookup import find_space, find_trait, list_audiences, list_traits
 from engage_pipelines.settings import child_environment, read_settings
 
 __all__ = ["Project", "open_project"]

@@ -14,22 +14,19 @@ from engage_pipelines.cli.output import instant_text, note, output_option, show,
 from engage_pipelines.cli.waiting import wait_for_compute
 from engage_pipelines.domain.computation import read_level
 from engage_pipelines.domain.errors import UsageError
-from engage_pipelines.registry.cadence import DEFAULT_CADENCE
-from engage_pipelines.registry.computations import (
+from engage_pipelines.registry.audiences import (
     AudienceFields,
     NewAudience,
     clone_audience,
-    connected_destinations,
     create_audience,
     delete_audience,
-    find_audience,
-    is_computing,
-    list_audiences,
     update_audience,
-    used_by,
 )
+from engage_pipelines.registry.cadence import DEFAULT_CADENCE
+from engage_pipelines.registry.computations import connected_destinations, is_computing
 from engage_pipelines.registry.connections import leave_where_said, remove_all
-from engage_pipelines.registry.lookup import Row, find_space
+from engage_pipelines.registry.definitions import users_of
+from engage_pipelines.registry.lookup import Row, find_audience, find_space, list_audiences
 from engage_pipelines.registry.runs import request_compute
 from engage_pipelines.registry.spaces import ensure_space
 from engage_pipelines.registry.tables import version
@@ -86,7 +83,7 @@ def show_(key: str, *, output: str) -> None:
             "cadence": row.cadence,
             "options": row.options,
             "computing": is_computing(c, row),
-            "used_by": used_by(c, space.id, key),
+            "used_by": users_of(c, space.id, key),
             "last_error": row.last_error,
             "managed_by": row.managed_by,
             "id": row.id,

@@ -16,10 +16,10 @@ from engage_pipelines.cli.waiting import wait_for_compute
 from engage_pipelines.domain.computation import TraitType, read_level
 from engage_pipelines.domain.errors import InputError, UsageError
 from engage_pipelines.registry.definitions import type_of_trait, users_of
-from engage_pipelines.registry.lookup import Row, find_space
+from engage_pipelines.registry.lookup import Row, find_space, find_trait, list_traits
 from engage_pipelines.registry.requests import owe_compute
 from engage_pipelines.registry.spaces import ensure_space
-from engage_pipelines.registry.traits import NewTrait, TraitFields, create_trait, delete_trait, find_trait, list_traits, update_trait
+from engage_pipelines.registry.traits import NewTrait, TraitFields, create_trait, delete_trait, update_trait
 from engage_pipelines.settings import read_settings
 
 _LATE = {

@@ -21,8 +21,7 @@ from engage_pipelines.computing.trait_questions import ask_trait, draft_trait, e
 from engage_pipelines.domain.computation import Level, read_level
 from engage_pipelines.domain.query.instants import read_instant
 from engage_pipelines.domain.query.values import Json, text_form
-from engage_pipelines.registry.lookup import find_space
-from engage_pipelines.registry.traits import find_trait
+from engage_pipelines.registry.lookup import find_space, find_trait
 from engage_pipelines.settings import read_settings
 
 

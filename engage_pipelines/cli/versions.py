@@ -9,8 +9,7 @@ from engage_pipelines.cli.opening import open_database, open_registry
 from engage_pipelines.cli.output import note, show_json
 from engage_pipelines.computing import held
 from engage_pipelines.domain.errors import NotFoundError
-from engage_pipelines.registry.computations import find_audience
-from engage_pipelines.registry.lookup import find_space
+from engage_pipelines.registry.lookup import find_audience, find_space
 from engage_pipelines.registry.versions import published_versions
 from engage_pipelines.settings import read_settings
 from engage_pipelines.snapshots.rows import Chain

@@ -17,8 +17,8 @@ from engage_pipelines.domain.errors import BusyError, StateError
 from engage_pipelines.facts.erase import Person, erase_facts, find_person
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.change import Registry
-from engage_pipelines.registry.computations import list_audiences, waiting_for_destinations
-from engage_pipelines.registry.lookup import Row, find_space
+from engage_pipelines.registry.computations import waiting_for_destinations
+from engage_pipelines.registry.lookup import Row, find_space, list_audiences
 from engage_pipelines.registry.messaging import forget_address
 from engage_pipelines.registry.suppression import Profile, forget
 from engage_pipelines.registry.versions import published_versions

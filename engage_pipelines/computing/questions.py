@@ -16,9 +16,9 @@ from engage_pipelines.domain.query import parse
 from engage_pipelines.facts.evaluate import Evaluated, Members
 from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.facts.store import state_errors
-from engage_pipelines.registry.computations import as_audience, audiences_of, find_audience
+from engage_pipelines.registry.audiences import as_audience, audiences_of
 from engage_pipelines.registry.database import Database
-from engage_pipelines.registry.lookup import Row, list_spaces
+from engage_pipelines.registry.lookup import Row, find_audience, list_spaces
 from engage_pipelines.registry.suppression import list_suppressed
 from engage_pipelines.registry.traits import computations_of
 from engage_pipelines.settings import Settings

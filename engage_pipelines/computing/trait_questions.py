@@ -22,7 +22,8 @@ from engage_pipelines.facts.bits import ids_of
 from engage_pipelines.facts.evaluate import Values, evaluate
 from engage_pipelines.facts.leaves import columns_of
 from engage_pipelines.facts.session import FactsSession
-from engage_pipelines.registry.traits import as_trait, find_trait
+from engage_pipelines.registry.lookup import find_trait
+from engage_pipelines.registry.traits import as_trait
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,9 @@ from engage_pipelines.facts.store import state_errors
 from engage_pipelines.planning.inputs import About, Inputs, read_inputs
 from engage_pipelines.registry.apply import Applied, apply_in
 from engage_pipelines.registry.change import Change
-from engage_pipelines.registry.computations import is_computing, used_by
+from engage_pipelines.registry.computations import is_computing
 from engage_pipelines.registry.connections import list_connections
+from engage_pipelines.registry.definitions import users_of
 from engage_pipelines.registry.lookup import Row, find_space, list_audiences, list_spaces
 from engage_pipelines.registry.reading import Configuration
 from engage_pipelines.registry.revisions import revision_name
@@ -195,7 +196,7 @@ def _moved(change: Change, space: Row, done: Sequence[Applied]) -> set[str]:
     found |= {key for key in waiting if current.get(key) is None}
     reached = list(found)
     while reached:
-        for key in used_by(change.c, space.id, reached.pop()):
+        for key in users_of(change.c, space.id, reached.pop()):
             if key not in found:
                 found.add(key)
                 reached.append(key)

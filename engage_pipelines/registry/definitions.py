@@ -10,7 +10,7 @@ from engage_pipelines.domain.computation import Audience, Computation, Level, Tr
 from engage_pipelines.domain.errors import DefinitionError
 from engage_pipelines.domain.query import Definition, TraitDefinition, audience_references, parse, parse_trait, references
 from engage_pipelines.domain.query.levels import check_levels
-from engage_pipelines.registry.lookup import Row
+from engage_pipelines.registry.lookup import Row, list_computations
 from engage_pipelines.registry.tables import computation
 
 
@@ -23,7 +23,7 @@ def check_definition(c: sa.Connection, space_id: str, new: Computation) -> None:
     if isinstance(new, TraitComputation) and new.type is TraitType.SQL:
         return
     definition = _parsed(new)
-    known = {row.key: row for row in _list(c, space_id) if row.key != new.key}
+    known = {row.key: row for row in list_computations(c, space_id) if row.key != new.key}
     audiences = {key: Level(row.level) for key, row in known.items() if row.kind == "audience"}
     traits = {key: Level(row.level) for key, row in known.items() if row.kind == "trait"}
     check_levels(definition, audiences, traits)
@@ -42,7 +42,7 @@ def check_definition(c: sa.Connection, space_id: str, new: Computation) -> None:
 
 def reached(c: sa.Connection, space_id: str, new: Computation) -> Iterator[tuple[str, Definition | TraitDefinition | None]]:
     """The computation and all that its definition refers to, however far, with what they mean; None is a SELECT."""
-    known = {row.key: row for row in _list(c, space_id) if row.key != new.key}
+    known = {row.key: row for row in list_computations(c, space_id) if row.key != new.key}
     kinds = {key: row.kind for key, row in known.items()}
     own = None if isinstance(new, TraitComputation) and new.type is TraitType.SQL else _parsed(new)
     yield new.key, own
@@ -64,7 +64,7 @@ def _parsed_row(row: Row) -> Definition | TraitDefinition | None:
 
 def users_of(c: sa.Connection, space_id: str, key: str) -> list[str]:
     """Keys of the audiences and traits whose definitions refer to this one."""
-    rows = _list(c, space_id)
+    rows = list_computations(c, space_id)
     kinds = {row.key: row.kind for row in rows if row.key == key}
     return [row.key for row in rows if row.key != key and key in _among(_references(row), kinds)]
 
@@ -90,11 +90,6 @@ def _definitions() -> sa.Select[*tuple[Any, ...]]:
     wanted = sa.and_(t.space_id == sa.bindparam("space", type_=sa.String), t.deleted_at.is_(None))
     is_sql = sa.and_(t.kind == "trait", t.options["type"].as_string() == TraitType.SQL)
     return sa.select(t.key, t.kind, t.level, t.definition, is_sql).where(wanted).order_by(t.key)
-
-
-def _list(c: sa.Connection, space_id: str) -> list[Row]:
-    t = computation.c
-    return list(c.execute(sa.select(computation).where(t.space_id == space_id, t.deleted_at.is_(None)).order_by(t.key)))
 
 
 def _parsed(new: Computation) -> Definition | TraitDefinition:

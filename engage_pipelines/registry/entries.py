@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from engage_pipelines.domain.errors import ConfigurationError, ConflictError
 from engage_pipelines.domain.warehouse_mapping import stored_facts
+from engage_pipelines.registry.audiences import NewAudience, create_audience, update_audience
 from engage_pipelines.registry.change import Change
-from engage_pipelines.registry.computations import NewAudience, create_audience, update_audience
 from engage_pipelines.registry.configuration import (
     AudienceEntry,
     ConnectionEntry,
@@ -36,7 +36,7 @@ from engage_pipelines.registry.destinations import (
     list_destinations,
     update_destination,
 )
-from engage_pipelines.registry.lookup import Row, audience_or_none, find_computation
+from engage_pipelines.registry.lookup import Row, audience_or_none, find_computation, trait_or_none
 from engage_pipelines.registry.mappings import (
     NewMapping,
     add_mapping,
@@ -50,7 +50,7 @@ from engage_pipelines.registry.matching import live_connections
 from engage_pipelines.registry.sources import create_source, find_source, list_sources, rename_source
 from engage_pipelines.registry.spaces import NewSpace, create_space, find_space, list_spaces, update_space
 from engage_pipelines.registry.tables import computation, connection, destination, mapping, source, space
-from engage_pipelines.registry.traits import NewTrait, create_trait, trait_or_none, update_trait, usual_cadence
+from engage_pipelines.registry.traits import NewTrait, create_trait, update_trait, usual_cadence
 from engage_pipelines.registry.types import find_action
 
 

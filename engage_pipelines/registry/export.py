@@ -20,12 +20,11 @@ from engage_pipelines.registry.connections import list_connections
 from engage_pipelines.registry.definitions import type_of_trait
 from engage_pipelines.registry.destinations import list_destinations
 from engage_pipelines.registry.list_settings import OPTION
-from engage_pipelines.registry.lookup import Row, list_audiences, list_spaces
+from engage_pipelines.registry.lookup import Row, list_audiences, list_spaces, list_traits
 from engage_pipelines.registry.mappings import list_mappings
 from engage_pipelines.registry.secrets import BULLETS, is_reference
 from engage_pipelines.registry.sources import list_sources
 from engage_pipelines.registry.tables import destination, source
-from engage_pipelines.registry.traits import list_traits
 from engage_pipelines.registry.type_settings import replace_secrets
 from engage_pipelines.registry.types import find_type
 

@@ -1,4 +1,4 @@
-"""Spaces and audiences by key; reads tables alone, so that commands which only look start fast."""
+"""Spaces, audiences and traits by key; reads tables alone, so that commands which only look start fast."""
 
 from typing import Any
 
@@ -16,7 +16,8 @@ DEFAULT_SPACE = "default"
 # made once: every command and every page asks these, and building them takes longer than the database needs to answer
 _LIVING = sa.and_(computation.c.space_id == sa.bindparam("space", type_=sa.String), computation.c.deleted_at.is_(None))
 _SPACES = sa.select(space).order_by(space.c.key)
-_AUDIENCES = sa.select(computation).where(_LIVING, computation.c.kind == "audience").order_by(computation.c.key)
+_COMPUTATIONS = sa.select(computation).where(_LIVING).order_by(computation.c.key)
+_OF_KIND = _COMPUTATIONS.where(computation.c.kind == sa.bindparam("kind", type_=sa.String))
 _COMPUTATION = sa.select(computation).where(_LIVING, computation.c.key == sa.bindparam("key", type_=sa.String))
 
 
@@ -40,15 +41,19 @@ def find_space(c: sa.Connection, key: str | None = None) -> Row:
     return next(iter(rows.values()))
 
 
+def list_computations(c: sa.Connection, space_id: str) -> list[Row]:
+    """The audiences and traits that are not deleted, by key."""
+    return list(c.execute(_COMPUTATIONS, {"space": space_id}))
+
+
 def list_audiences(c: sa.Connection, space_id: str) -> list[Row]:
     """The audiences that are not deleted, by key."""
-    return list(c.execute(_AUDIENCES, {"space": space_id}))
+    return list(c.execute(_OF_KIND, {"space": space_id, "kind": "audience"}))
 
 
-def audience_or_none(c: sa.Connection, space_id: str, key: str) -> Row | None:
-    """The audience of that key, None when there is none or it is deleted."""
-    row = computation_or_none(c, space_id, key)
-    return row if row is not None and row.kind == "audience" else None
+def list_traits(c: sa.Connection, space_id: str) -> list[Row]:
+    """The traits that are not deleted, by key."""
+    return list(c.execute(_OF_KIND, {"space": space_id, "kind": "trait"}))
 
 
 def computation_or_none(c: sa.Connection, space_id: str, key: str) -> Row | None:
@@ -71,12 +76,36 @@ def find_computation(c: sa.Connection, space_id: str, key: str) -> Row:
     return row
 
 
+def audience_or_none(c: sa.Connection, space_id: str, key: str) -> Row | None:
+    """The audience of that key, None when there is none or it is deleted."""
+    return _of_kind_or_none(c, space_id, key, "audience")
+
+
+def trait_or_none(c: sa.Connection, space_id: str, key: str) -> Row | None:
+    """The trait of that key, None when there is none or it is deleted."""
+    return _of_kind_or_none(c, space_id, key, "trait")
+
+
 def find_audience(c: sa.Connection, space_id: str, key: str) -> Row:
     """Raises NotFoundError with the nearest key."""
-    row = audience_or_none(c, space_id, key)
+    return _find(c, space_id, key, "audience", f"{key!r} is a trait, not an audience.")
+
+
+def find_trait(c: sa.Connection, space_id: str, key: str) -> Row:
+    """Raises NotFoundError with the nearest key."""
+    return _find(c, space_id, key, "trait", f"{key!r} is an audience, not a trait.")
+
+
+def _of_kind_or_none(c: sa.Connection, space_id: str, key: str, kind: str) -> Row | None:
+    row = computation_or_none(c, space_id, key)
+    return row if row is not None and row.kind == kind else None
+
+
+def _find(c: sa.Connection, space_id: str, key: str, kind: str, other_kind: str) -> Row:
+    row = computation_or_none(c, space_id, key)
     if row is None:
-        if computation_or_none(c, space_id, key) is not None:
-            raise NotFoundError(f"{key!r} is a trait, not an audience.", f"See: engage trait show {key}")
-        keys = [audience.key for audience in list_audiences(c, space_id)]
-        raise NotFoundError(f"There is no audience {key!r}.", did_you_mean(key, keys, otherwise="See `engage audience list`."))
+        keys = [one.key for one in c.execute(_OF_KIND, {"space": space_id, "kind": kind})]
+        raise NotFoundError(f"There is no {kind} {key!r}.", did_you_mean(key, keys, otherwise=f"See `engage {kind} list`."))
+    if row.kind != kind:
+        raise NotFoundError(other_kind, f"See: engage {row.kind} show {key}")
     return row

@@ -11,17 +11,18 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from engage_pipelines.domain.errors import ConfigurationError, EngageError
+from engage_pipelines.registry.audiences import delete_audience
 from engage_pipelines.registry.change import Change
-from engage_pipelines.registry.computations import delete_audience, used_by
 from engage_pipelines.registry.connections import list_connections, remove
+from engage_pipelines.registry.definitions import users_of
 from engage_pipelines.registry.destinations import list_destinations, remove_destination
 from engage_pipelines.registry.entries import Applied
-from engage_pipelines.registry.lookup import Row, list_spaces
+from engage_pipelines.registry.lookup import Row, list_computations, list_spaces
 from engage_pipelines.registry.mappings import list_mappings, remove_mapping
 from engage_pipelines.registry.owners import is_within, scope_of
 from engage_pipelines.registry.sources import list_sources
 from engage_pipelines.registry.tables import computation, destination, source, version
-from engage_pipelines.registry.traits import delete_trait, list_computations
+from engage_pipelines.registry.traits import delete_trait
 
 Kept = Collection[tuple[str, str, str]]
 """Space, kind and name of what the files hold."""
@@ -66,7 +67,7 @@ class _Pruning:
         waiting = [row for row in list_computations(self._c, space.id) if self._goes(space, row, row.kind, row.key)]
         while waiting:
             # first those that no other definition speaks of; the last one left says what still needs it
-            row = next((one for one in waiting if not used_by(self._c, space.id, one.key)), waiting[0])
+            row = next((one for one in waiting if not users_of(self._c, space.id, one.key)), waiting[0])
             waiting.remove(row)
             note = "its key is never used again"
             delete = delete_audience if row.kind == "audience" else delete_trait

@@ -11,10 +11,9 @@ import sqlalchemy as sa
 
 from engage_pipelines.registry.connections import list_connections
 from engage_pipelines.registry.destinations import list_destinations
-from engage_pipelines.registry.lookup import Row, list_audiences, list_spaces
+from engage_pipelines.registry.lookup import Row, list_audiences, list_spaces, list_traits
 from engage_pipelines.registry.mappings import list_mappings
 from engage_pipelines.registry.sources import list_sources
-from engage_pipelines.registry.traits import list_traits
 
 Revisions = Mapping[str, str]
 """`audience b2b/vips` -> digest; what is not there has none."""

@@ -1,21 +1,18 @@
-"""Traits in the registry: made, changed, deleted, and read for evaluation. Keys are one space with those of audiences."""
+"""Traits in the registry: made, changed, deleted, and read for evaluation."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
 import sqlalchemy as sa
 
-from engage_pipelines.domain.computation import AccountTraitConflict, Computation, Level, TraitComputation, TraitType, check_key
-from engage_pipelines.domain.errors import ConfigurationError, ConflictError, NotFoundError
+from engage_pipelines.domain.computation import AccountTraitConflict, Computation, Level, TraitComputation, TraitType
+from engage_pipelines.domain.errors import ConfigurationError
+from engage_pipelines.registry.audiences import as_audience
 from engage_pipelines.registry.cadence import DEFAULT_CADENCE, check_cadence
 from engage_pipelines.registry.change import Change
-from engage_pipelines.registry.computations import as_audience, cancel_computing, check_key_is_free, connected_destinations
-from engage_pipelines.registry.definitions import check_definition, type_of_trait, users_of
-from engage_pipelines.registry.live import check_live
-from engage_pipelines.registry.lookup import Row, computation_or_none
-from engage_pipelines.registry.nearest import did_you_mean
-from engage_pipelines.registry.tables import computation
+from engage_pipelines.registry.computations import add_computation, change_computation, check_new, end_computation
+from engage_pipelines.registry.definitions import type_of_trait
+from engage_pipelines.registry.lookup import Row, find_trait, list_computations
 
 CONFLICT = "account_trait_conflict"
 
@@ -80,36 +77,9 @@ def as_computation(row: Row) -> Computation:
     return as_audience(row) if row.kind == "audience" else as_trait(row)
 
 
-def list_computations(c: sa.Connection, space_id: str) -> list[Row]:
-    """The audiences and traits that are not deleted, by key."""
-    t = computation.c
-    return list(c.execute(sa.select(computation).where(t.space_id == space_id, t.deleted_at.is_(None)).order_by(t.key)))
-
-
 def computations_of(c: sa.Connection, space_id: str) -> tuple[Computation, ...]:
     """Every audience and trait of the space, disabled ones too: definitions may refer to them."""
     return tuple(as_computation(row) for row in list_computations(c, space_id))
-
-
-def list_traits(c: sa.Connection, space_id: str) -> list[Row]:
-    """The traits that are not deleted, by key."""
-    return [row for row in list_computations(c, space_id) if row.kind == "trait"]
-
-
-def trait_or_none(c: sa.Connection, space_id: str, key: str) -> Row | None:
-    row = computation_or_none(c, space_id, key)
-    return row if row is not None and row.kind == "trait" else None
-
-
-def find_trait(c: sa.Connection, space_id: str, key: str) -> Row:
-    """Raises NotFoundError with the nearest key."""
-    row = trait_or_none(c, space_id, key)
-    if row is not None:
-        return row
-    if computation_or_none(c, space_id, key) is not None:
-        raise NotFoundError(f"{key!r} is an audience, not a trait.", f"See: engage audience show {key}")
-    keys = [one.key for one in list_traits(c, space_id)]
-    raise NotFoundError(f"There is no trait {key!r}.", did_you_mean(key, keys, otherwise="See `engage trait list`."))
 
 
 def usual_cadence(new: NewTrait) -> str:
@@ -122,9 +92,8 @@ def create_trait(change: Change, space: Row, new: NewTrait) -> Row:
 
     Raises ConfigurationError, DefinitionError, or ConflictError when the key was ever used.
     """
-    check_key(new.key, "trait key")
-    check_key_is_free(change.c, space, new.key)
-    check_definition(change.c, space.id, TraitComputation("", new.key, new.level, new.definition, new.type))
+    meant = TraitComputation("", new.key, new.level, new.definition, new.type)
+    check_new(change, space, meant, "trait")
     values: dict[str, Any] = {
         "key": new.key,
         "level": str(new.level),
@@ -135,51 +104,22 @@ def create_trait(change: Change, space: Row, new: NewTrait) -> Row:
         "options": _options(new.type, check_conflict(new.account_trait_conflict, new.level, new.type)),
         "enabled": new.enabled,
     }
-    check_live(change.c, space, values["cadence"], TraitComputation("", new.key, new.level, new.definition, new.type))
-    row = change.insert(computation, "trt", {**values, "space_id": space.id, "kind": "trait"})
-    change.record("create", f"trait {space.key}/{new.key}", after=values)
-    if row.enabled:
-        change.compute_soon(space.id, [row.id])
-    return row
+    return add_computation(change, space, "trait", values, meant=meant)
 
 
 def update_trait(change: Change, space: Row, key: str, **fields: Unpack[TraitFields]) -> Row:
     """Change a trait; another definition or being enabled has it evaluated again. Nothing is written when nothing differs."""
     row = find_trait(change.c, space.id, key)
     change.check_editable(row, f"Trait {key!r}")
+    level, how = Level(row.level), type_of_trait(row)
     wanted: dict[str, Any] = dict(fields)
     if "cadence" in wanted:
         wanted["cadence"] = check_cadence(wanted["cadence"])
     if CONFLICT in wanted:
-        conflict = check_conflict(wanted.pop(CONFLICT), Level(row.level), type_of_trait(row))
-        wanted["options"] = _options(type_of_trait(row), conflict)
-    new = {name: value for name, value in wanted.items() if getattr(row, name) != value}
-    if not new:
-        return row
-    if "definition" in new:
-        check_definition(change.c, space.id, TraitComputation(row.id, key, Level(row.level), new["definition"], type_of_trait(row)))
-    if new.keys() & {"definition", "cadence"}:
-        meant = TraitComputation(row.id, key, Level(row.level), new.get("definition", row.definition), type_of_trait(row))
-        check_live(change.c, space, new.get("cadence", row.cadence), meant)
-    change.record("update", f"trait {space.key}/{key}", before={name: getattr(row, name) for name in new}, after=new)
-    updated = change.update(computation, row.id, new)
-    if new.keys() & {"definition", "enabled", "options"} and updated.enabled:
-        change.compute_soon(space.id, [row.id])
-    return updated
+        wanted["options"] = _options(how, check_conflict(wanted.pop(CONFLICT), level, how))
+    return change_computation(change, space, row, wanted, meant=lambda definition: TraitComputation(row.id, key, level, definition, how))
 
 
 def delete_trait(change: Change, space: Row, key: str) -> None:
     """Delete a trait; its key stays used. Raises ConflictError while destinations are connected or definitions refer to it."""
-    row = find_trait(change.c, space.id, key)
-    change.check_editable(row, f"Trait {key!r}")
-    connected = connected_destinations(change.c, row.id)
-    if connected:
-        raise ConflictError(
-            f"Trait {key!r} is connected to {', '.join(connected)}.", f"First: engage disconnect {key} {connected[0]} --remove"
-        )
-    users: Sequence[str] = users_of(change.c, space.id, key)
-    if users:
-        raise ConflictError(f"Trait {key!r} is used by {', '.join(users)}.", "Change their definitions first.")
-    change.update(computation, row.id, {"deleted_at": change.now, "enabled": False})
-    cancel_computing(change, row)
-    change.record("delete", f"trait {space.key}/{key}", before={"name": row.name, "definition": row.definition})
+    end_computation(change, space, find_trait(change.c, space.id, key))

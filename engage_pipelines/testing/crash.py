@@ -46,7 +46,7 @@ from engage_pipelines.destinations.segment import Segment
 from engage_pipelines.domain.computation import Level, TraitType
 from engage_pipelines.domain.errors import BusyError, EngageError
 from engage_pipelines.domain.ownership import LeaseTimes
-from engage_pipelines.registry import computations, connections, destinations
+from engage_pipelines.registry import audiences, connections, destinations
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.change import Change, Registry, open_registry
 from engage_pipelines.registry.database import Database
@@ -328,7 +328,7 @@ class Ground:
     def _compute(self, change: Change) -> Row:
         if self.has_values:
             return create_trait(change, self.space, NewTrait(KEY, Level.USER, "event('Order Completed').count()", TraitType.COMPUTED))
-        return computations.create_audience(change, self.space, computations.NewAudience(KEY, Level.USER, "trait('plan') = 'business'"))
+        return audiences.create_audience(change, self.space, audiences.NewAudience(KEY, Level.USER, "trait('plan') = 'business'"))
 
 
 def _generation(message_id: str) -> int:

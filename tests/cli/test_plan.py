@@ -145,7 +145,7 @@ def _ingest(project: Project) -> None:
 
 def _edit_by_hand(project: Project) -> None:
     with _registry().change(managed_by="config:other") as change:
-        from engage_pipelines.registry.computations import update_audience
+        from engage_pipelines.registry.audiences import update_audience
         from engage_pipelines.registry.lookup import find_space
 
         update_audience(change, find_space(change.c), "drifting_away", description="Something else")

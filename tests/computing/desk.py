@@ -16,9 +16,8 @@ from engage_pipelines.destinations.catalog import destination_types
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.attempts import Ended, finish_attempt
 from engage_pipelines.registry.change import Registry, open_registry
-from engage_pipelines.registry.computations import find_audience, list_audiences
 from engage_pipelines.registry.connections import list_connections
-from engage_pipelines.registry.lookup import find_space
+from engage_pipelines.registry.lookup import find_audience, find_space, list_audiences
 from engage_pipelines.registry.versions import published_versions
 from engage_pipelines.settings import Settings, read_settings
 from engage_pipelines.snapshots.rows import Chain, VersionFile

@@ -8,8 +8,8 @@ from engage_pipelines.destinations.catalog import destination_types
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.facts.ingest import ingest
 from engage_pipelines.facts.sample import generate, generate_next_day
+from engage_pipelines.registry.audiences import NewAudience, create_audience
 from engage_pipelines.registry.change import Registry, open_registry
-from engage_pipelines.registry.computations import NewAudience, create_audience
 from engage_pipelines.registry.lookup import find_space
 from engage_pipelines.registry.spaces import NewSpace, create_space, update_space
 from engage_pipelines.registry.traits import NewTrait, create_trait

@@ -12,7 +12,7 @@ from engage_pipelines.computing.arrivals import AT_LEAST_EVERY_US, Seen, ask_for
 from engage_pipelines.computing.compute import compute_audiences
 from engage_pipelines.domain.computation import Level, TraitType
 from engage_pipelines.domain.errors import ConfigurationError
-from engage_pipelines.registry import computations, traits
+from engage_pipelines.registry import audiences, lookup, traits
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.attempts import Ended, finish_attempt, start_attempt
 from engage_pipelines.testing.plain_calls import instant, take_in
@@ -68,8 +68,8 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def _audience(world: World, key: str, definition: str = "event('E').count() >= 1", cadence: str = "live", **fields: Any) -> None:
     with world.registry.change() as change:
-        new = computations.NewAudience(key, fields.pop("level", Level.USER), definition, cadence=cadence, **fields)
-        computations.create_audience(change, world.space, new)
+        new = audiences.NewAudience(key, fields.pop("level", Level.USER), definition, cadence=cadence, **fields)
+        audiences.create_audience(change, world.space, new)
 
 
 def _track(world: World, number: int) -> None:
@@ -121,7 +121,7 @@ def test_each_arrival_is_asked_for_once_and_only_for_what_is_live(world: World) 
     assert ask({}) == seen
     assert _owed(world) == []
     with world.registry.database.read() as c:
-        assert computations.find_audience(c, world.space.id, "live_one").current_version == 2
+        assert lookup.find_audience(c, world.space.id, "live_one").current_version == 2
 
 
 @pytest.mark.parametrize(
@@ -143,4 +143,4 @@ def test_what_time_changes_cannot_be_live(world: World, fields: dict[str, Any], 
     _audience(world, "new")
     if "level" not in fields:
         with pytest.raises(ConfigurationError, match=words), world.registry.change() as change:
-            computations.update_audience(change, world.space, "new", definition=fields["definition"])
+            audiences.update_audience(change, world.space, "new", definition=fields["definition"])

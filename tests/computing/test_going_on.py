@@ -15,7 +15,7 @@ from engage_pipelines.facts.delete import Doomed, delete_events
 from engage_pipelines.facts.erase import erase_facts, find_person
 from engage_pipelines.facts.incremental import Limits
 from engage_pipelines.facts.session import FactsSession
-from engage_pipelines.registry import computations
+from engage_pipelines.registry import audiences
 from engage_pipelines.registry import tables as t
 from engage_pipelines.testing.plain_calls import SPACE, instant, take_in
 from tests.delivery.world import World, make_world
@@ -38,8 +38,8 @@ class Going:
 
     def create(self, key: str, definition: str, level: Level = Level.USER) -> None:
         with self.world.registry.change() as change:
-            new = computations.NewAudience(key, level, definition, options={"compute_without_destinations": True})
-            computations.create_audience(change, self.world.space, new)
+            new = audiences.NewAudience(key, level, definition, options={"compute_without_destinations": True})
+            audiences.create_audience(change, self.world.space, new)
 
     def edit(self, key: str, definition: str) -> None:
         with self.world.registry.database.write() as c:

@@ -9,7 +9,7 @@ import pytest
 from engage_pipelines.computing.held import discard, release
 from engage_pipelines.domain.errors import NotFoundError
 from engage_pipelines.registry import tables as t
-from engage_pipelines.registry.computations import find_audience
+from engage_pipelines.registry.lookup import find_audience
 from engage_pipelines.snapshots.rows import Chain, VersionFile
 from tests.delivery.world import World, make_world
 

@@ -20,7 +20,7 @@ from engage_pipelines.computing import evaluation, publish
 from engage_pipelines.computing.compute import Computed, compute_audiences
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.facts.incremental import Limits
-from engage_pipelines.registry import computations
+from engage_pipelines.registry import audiences
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.versions import published_versions
 from engage_pipelines.snapshots.rows import Chain
@@ -45,9 +45,9 @@ class _Product:
 
     def create(self) -> None:
         for key, level, definition in _AUDIENCES:
-            new = computations.NewAudience(key, level, definition, options={"compute_without_destinations": True})
+            new = audiences.NewAudience(key, level, definition, options={"compute_without_destinations": True})
             with self.world.registry.change() as change:
-                computations.create_audience(change, self.world.space, new)
+                audiences.create_audience(change, self.world.space, new)
 
     def step(self, calls: list[Call], at_us: int, *, suppress: str | None) -> list[Computed]:
         settings_ = self.world.runtime.settings

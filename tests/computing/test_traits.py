@@ -11,8 +11,8 @@ from engage_pipelines.computing.kept_members import reading
 from engage_pipelines.computing.kept_values import value_changes_sql, values_sql
 from engage_pipelines.computing.questions import Desk as Questions
 from engage_pipelines.domain.query.instants import read_instant
+from engage_pipelines.registry.lookup import find_trait
 from engage_pipelines.registry.spaces import update_space
-from engage_pipelines.registry.traits import find_trait
 from tests.computing.desk import Desk
 
 

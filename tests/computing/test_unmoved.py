@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from engage_pipelines.computing import compute
 from engage_pipelines.computing.compute import Computed, compute_audiences
 from engage_pipelines.domain.computation import Level
-from engage_pipelines.registry import computations
+from engage_pipelines.registry import audiences
 from engage_pipelines.registry import tables as t
 from engage_pipelines.testing.plain_calls import instant, take_in
 from tests.delivery.world import World, make_world
@@ -29,8 +29,8 @@ class Asked:
 
     def create(self, key: str, definition: str, level: Level = Level.USER) -> None:
         with self.world.registry.change() as change:
-            computations.create_audience(
-                change, self.world.space, computations.NewAudience(key, level, definition, options={"compute_without_destinations": True})
+            audiences.create_audience(
+                change, self.world.space, audiences.NewAudience(key, level, definition, options={"compute_without_destinations": True})
             )
 
     def track(self, number: int, at_us: int, user: str = "u", event: str = "E") -> None:

@@ -18,7 +18,7 @@ from engage_pipelines.destinations.base import DestinationType
 from engage_pipelines.destinations.catalog import destination_types
 from engage_pipelines.destinations.sending.transport import close_idle_connections
 from engage_pipelines.domain.computation import Level
-from engage_pipelines.registry import computations, connections, destinations
+from engage_pipelines.registry import audiences, connections, destinations, lookup
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.secrets import Vault
 from engage_pipelines.registry.type_settings import SettingsDesk
@@ -68,8 +68,8 @@ class Standing:
         self.world = world
         self.first = 0
         with world.registry.change() as change:
-            new = computations.NewAudience(KEY, Level.USER, "trait('plan') = 'business'", name="Big spenders")
-            computations.create_audience(change, world.space, new)
+            new = audiences.NewAudience(KEY, Level.USER, "trait('plan') = 'business'", name="Big spenders")
+            audiences.create_audience(change, world.space, new)
         self._publish()
 
     def members(self) -> range:
@@ -91,7 +91,7 @@ class Standing:
     def disconnect(self, kind: DestinationType) -> None:
         """Let go of it, so that it owes nothing of the versions that others will see."""
         with self.world.registry.change() as change:
-            audience = computations.find_audience(change.c, self.world.space.id, KEY)
+            audience = lookup.find_audience(change.c, self.world.space.id, KEY)
             to = destinations.find_destination(change.c, self.world.space.id, kind.key)
             connections.remove(change, self.world.space, audience, to)
 

@@ -10,7 +10,7 @@ from engage_pipelines.destinations.base import Accepted, Backoff, Stop
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import ConflictError, SyncStoppedError
 from engage_pipelines.domain.protocol import EMPTIED
-from engage_pipelines.registry import computations, connections, mappings
+from engage_pipelines.registry import audiences, connections, mappings
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.attempts import owed_sync_requests
 from engage_pipelines.registry.mending import mend_connections
@@ -182,7 +182,7 @@ def test_a_connection_that_was_told_to_leaves_when_it_is_removed_and_ends_when_r
 def test_a_disabled_audience_still_lets_its_connections_leave(world: World, told: str):
     world.connect(on_disconnect="exit_all")
     with world.registry.change() as change:
-        row = computations.update_audience(change, world.space, "vips", enabled=False)
+        row = audiences.update_audience(change, world.space, "vips", enabled=False)
         assert connections.leave_where_said(change, world.space, row) == ["crm"]
     with world.registry.database.read() as c:
         assert len(owed_sync_requests(c, world.time.now_us)) == 1

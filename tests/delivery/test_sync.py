@@ -338,8 +338,8 @@ def test_everything_is_right_after_a_death_at_any_request(world: World, connecte
 
 
 def _both(world: World, change):
-    from engage_pipelines.registry.computations import find_audience
     from engage_pipelines.registry.destinations import find_destination
+    from engage_pipelines.registry.lookup import find_audience
 
     return find_audience(change.c, world.space.id, "vips"), find_destination(change.c, world.space.id, "crm")
 

@@ -27,7 +27,7 @@ from engage_pipelines.destinations.base import (
     Verdict,
 )
 from engage_pipelines.domain.computation import Level, TraitType
-from engage_pipelines.registry import computations, connections, destinations
+from engage_pipelines.registry import audiences, connections, destinations
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.change import Registry
 from engage_pipelines.registry.database import Database
@@ -112,7 +112,7 @@ class World:
 
     def audience(self, key: str = "vips", level: Level = Level.USER) -> sa.Row[Any]:
         with self.registry.change() as change:
-            return computations.create_audience(change, self.space, computations.NewAudience(key, level, "trait('plan') = 'business'"))
+            return audiences.create_audience(change, self.space, audiences.NewAudience(key, level, "trait('plan') = 'business'"))
 
     def trait(self, key: str = "spend", level: Level = Level.USER, *, sql: bool = False) -> sa.Row[Any]:
         kind = TraitType.SQL if sql else TraitType.COMPUTED

@@ -21,8 +21,8 @@ from engage_pipelines.doctor.examine import examine
 from engage_pipelines.doctor.findings import Finding, State
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.registry import tables as t
+from engage_pipelines.registry.audiences import NewAudience, create_audience
 from engage_pipelines.registry.change import Registry, open_registry
-from engage_pipelines.registry.computations import NewAudience, create_audience
 from engage_pipelines.registry.connections import NewConnection, connect
 from engage_pipelines.registry.destinations import NewDestination, create_destination
 from engage_pipelines.registry.spaces import ensure_space

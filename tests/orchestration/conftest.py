@@ -17,7 +17,7 @@ from engage_pipelines.domain.errors import DefinitionError, EngageError, StateEr
 from engage_pipelines.orchestration import launcher
 from engage_pipelines.orchestration.build import build_definitions
 from engage_pipelines.orchestration.work import Counts, Place, Run
-from engage_pipelines.registry import computations, connections, destinations, traits
+from engage_pipelines.registry import audiences, connections, destinations, lookup, traits
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.attempts import Ended, finish_attempt, start_attempt
 from engage_pipelines.registry.change import Registry, open_registry
@@ -94,8 +94,8 @@ class World:
 
     def audience(self, key: str, *, definition: str = "event('Signed In').count() >= 1", version: int | None = 1, **fields: Any) -> None:
         with self.registry.change() as change:
-            new = computations.NewAudience(key=key, level=fields.pop("level", Level.USER), definition=definition, **fields)
-            computations.create_audience(change, self._space(change.c), new)
+            new = audiences.NewAudience(key=key, level=fields.pop("level", Level.USER), definition=definition, **fields)
+            audiences.create_audience(change, self._space(change.c), new)
         if version is not None:
             self.write(sa.update(t.computation).where(t.computation.c.key == key).values(current_version=version))
 
@@ -118,12 +118,12 @@ class World:
     def disconnect(self, audience: str, destination: str) -> None:
         with self.registry.change() as change:
             space = self._space(change.c)
-            of = computations.find_audience(change.c, space.id, audience)
+            of = lookup.find_audience(change.c, space.id, audience)
             connections.remove(change, space, of, destinations.find_destination(change.c, space.id, destination))
 
     def delete_audience(self, key: str) -> None:
         with self.registry.change() as change:
-            computations.delete_audience(change, self._space(change.c), key)
+            audiences.delete_audience(change, self._space(change.c), key)
 
     def request(self, request_id: str) -> Any:
         table = t.sync_request if request_id.startswith("req_") else t.compute_request

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import ConfigurationError
+from engage_pipelines.registry.audiences import NewAudience, create_audience
 from engage_pipelines.registry.change import Change, Registry
-from engage_pipelines.registry.computations import NewAudience, create_audience
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.destinations import NewDestination, create_destination
 from engage_pipelines.registry.secrets import Vault

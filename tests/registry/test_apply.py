@@ -7,9 +7,10 @@ import pytest
 
 from engage_pipelines.domain.errors import ConfigurationError, ConflictError, EngageError, InputError
 from engage_pipelines.registry.apply import apply_configuration
-from engage_pipelines.registry.computations import find_audience, update_audience
+from engage_pipelines.registry.audiences import update_audience
 from engage_pipelines.registry.connections import pause, remove
 from engage_pipelines.registry.destinations import find_destination
+from engage_pipelines.registry.lookup import find_audience
 from engage_pipelines.registry.mappings import disable_mapping, find_mapping
 from engage_pipelines.registry.reading import read_configuration, read_folder
 

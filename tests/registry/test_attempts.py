@@ -16,7 +16,7 @@ from engage_pipelines.registry.attempts import (
     start_attempt,
     started_attempts,
 )
-from engage_pipelines.registry.computations import delete_audience, update_audience
+from engage_pipelines.registry.audiences import delete_audience, update_audience
 from engage_pipelines.registry.connections import NewConnection, connect, pause, request_sync
 from engage_pipelines.registry.destinations import update_destination
 from engage_pipelines.registry.requests import Stamp, after_publish

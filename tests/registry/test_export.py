@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import ConfigurationError
 from engage_pipelines.registry.apply import apply_configuration
+from engage_pipelines.registry.audiences import NewAudience, create_audience
 from engage_pipelines.registry.change import Registry
-from engage_pipelines.registry.computations import NewAudience, create_audience
 from engage_pipelines.registry.connections import NewConnection, connect, pause
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.destinations import NewDestination, create_destination, import_configuration, update_destination

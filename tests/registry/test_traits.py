@@ -8,10 +8,12 @@ import pytest
 from engage_pipelines.domain.computation import Level, TraitType
 from engage_pipelines.domain.errors import ConfigurationError, ConflictError, DefinitionError, NotFoundError
 from engage_pipelines.registry.apply import apply_configuration
-from engage_pipelines.registry.computations import NewAudience, create_audience, delete_audience, find_audience, used_by
+from engage_pipelines.registry.audiences import NewAudience, create_audience, delete_audience
+from engage_pipelines.registry.definitions import users_of
 from engage_pipelines.registry.export import as_yaml, export_documents
+from engage_pipelines.registry.lookup import find_audience, find_trait
 from engage_pipelines.registry.reading import read_configuration
-from engage_pipelines.registry.traits import SQL_CADENCE, NewTrait, create_trait, delete_trait, find_trait, update_trait
+from engage_pipelines.registry.traits import SQL_CADENCE, NewTrait, create_trait, delete_trait, update_trait
 
 TRAITS = """
 space: b2b
@@ -51,7 +53,7 @@ def test_a_file_makes_traits_before_the_audiences_that_read_them(world: Any, tmp
         space = world.space
         scores, spend = find_trait(change.c, space.id, "scores"), find_trait(change.c, space.id, "spend")
         assert (scores.cadence, spend.cadence, scores.id[:4]) == (SQL_CADENCE, "0 * * * *", "trt_")
-        assert used_by(change.c, space.id, "spend") == ["big"]
+        assert users_of(change.c, space.id, "spend") == ["big"]
 
 
 def test_traits_come_back_out_as_they_went_in(world: Any, tmp_path: Path) -> None:

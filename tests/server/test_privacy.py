@@ -22,8 +22,8 @@ from engage_pipelines.domain.computation import Level
 from engage_pipelines.facts.ingest import ingest
 from engage_pipelines.orchestration.build import build_definitions
 from engage_pipelines.orchestration.engine import open_engine
+from engage_pipelines.registry.audiences import NewAudience, create_audience
 from engage_pipelines.registry.change import open_registry
-from engage_pipelines.registry.computations import NewAudience, create_audience
 from engage_pipelines.registry.connections import NewConnection, connect
 from engage_pipelines.registry.destinations import NewDestination, create_destination
 from engage_pipelines.registry.spaces import NewSpace, create_space

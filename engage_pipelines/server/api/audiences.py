@@ -10,8 +10,9 @@ from pydantic import Field
 from engage_pipelines.domain.computation import Level, check_key
 from engage_pipelines.domain.errors import ConfigurationError, ConflictError, DefinitionError, UsageError
 from engage_pipelines.registry.audience_options import check_options, external_ids
+from engage_pipelines.registry.audiences import AudienceFields, NewAudience, create_audience, delete_audience, update_audience
 from engage_pipelines.registry.audit import authors_of
-from engage_pipelines.registry.computations import AudienceFields, NewAudience, create_audience, delete_audience, update_audience, used_by
+from engage_pipelines.registry.definitions import users_of
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.overview import Condition, conditions
 from engage_pipelines.registry.runs import request_compute
@@ -193,7 +194,7 @@ def _consumers(call: Call) -> Answer:
     with call.registry.database.read() as c:
         space = call.space(c)
         row = audience_of(c, space, call.part("id"))
-        users = _of_space(space, call.query.get("search", "")).where(computation.c.key.in_(used_by(c, space.id, row.key)))
+        users = _of_space(space, call.query.get("search", "")).where(computation.c.key.in_(users_of(c, space.id, row.key)))
         found = page_of(c, users, computation.c.key, page)
         return Answer({"audiences": audience_data(c, space, found.rows), "pagination": found.pagination})
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from engage_pipelines.domain.errors import NotFoundError, UsageError
+from engage_pipelines.registry.audiences import update_audience
 from engage_pipelines.registry.cadence import MANUAL, UNSCHEDULED
-from engage_pipelines.registry.computations import update_audience
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.next_fire import next_fire
 from engage_pipelines.registry.tokens import Role

@@ -15,9 +15,8 @@ from engage_pipelines.delivery.runtime import Runtime
 from engage_pipelines.domain.errors import UsageError
 from engage_pipelines.registry.change import Registry
 from engage_pipelines.registry.database import Database
-from engage_pipelines.registry.lookup import Row, find_audience
+from engage_pipelines.registry.lookup import Row, find_audience, find_trait
 from engage_pipelines.registry.tokens import Role
-from engage_pipelines.registry.traits import find_trait
 from engage_pipelines.server.access import Actor, allow, allow_members
 from engage_pipelines.settings import Settings
 

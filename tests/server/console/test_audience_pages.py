@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from engage_pipelines.registry.computations import update_audience
+from engage_pipelines.registry.audiences import update_audience
 from engage_pipelines.registry.lookup import find_space
 from tests.server.console.conftest import Project, S, Visitor
 

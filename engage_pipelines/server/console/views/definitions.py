@@ -12,8 +12,8 @@ from engage_pipelines.domain.computation import EXTERNAL_IDS, EmptyAccounts, Lev
 from engage_pipelines.domain.errors import DefinitionError, EngageError
 from engage_pipelines.domain.query import parse
 from engage_pipelines.registry.audience_options import MOST_DAYS
+from engage_pipelines.registry.audiences import NewAudience, create_audience, update_audience
 from engage_pipelines.registry.cadence import DEFAULT_CADENCE, NAMED, check_cadence
-from engage_pipelines.registry.computations import NewAudience, create_audience, update_audience
 from engage_pipelines.registry.lookup import find_audience, list_audiences
 from engage_pipelines.server.console.building import Builder, read_builder, rows_of
 from engage_pipelines.server.console.forms import WHOLE, Problems, StaleError, check_bounds, check_stamp, number_in, stamp

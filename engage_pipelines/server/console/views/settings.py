@@ -8,9 +8,11 @@ from starlette.responses import Response
 from engage_pipelines.domain.computation import EmptyAccounts, Level, check_key
 from engage_pipelines.domain.errors import ConflictError, NotFoundError
 from engage_pipelines.registry.audience_options import MOST_DAYS, external_ids
+from engage_pipelines.registry.audiences import clone_audience, delete_audience, update_audience
 from engage_pipelines.registry.cadence import NAMED, check_cadence
-from engage_pipelines.registry.computations import clone_audience, connected_destinations, delete_audience, update_audience, used_by
+from engage_pipelines.registry.computations import connected_destinations
 from engage_pipelines.registry.connections import leave_where_said, remove_all
+from engage_pipelines.registry.definitions import users_of
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.tokens import Role
 from engage_pipelines.server.console.forms import WHOLE, Problems, StaleError, check_bounds, check_stamp, number_in, stamp
@@ -142,7 +144,7 @@ def ask_verb(visit: Visit) -> Response:
     with visit.database.read() as c:
         top = head(c, visit, "settings")
         connected = connected_destinations(c, top.row.id)
-        users = used_by(c, visit.space.id, top.row.key)
+        users = users_of(c, visit.space.id, top.row.key)
         exits = exits_first(c, visit.space.id, top.row)
     return render(
         visit,

@@ -15,9 +15,9 @@ from engage_pipelines.registry.cadence import NAMED, check_cadence
 from engage_pipelines.registry.computations import connected_destinations
 from engage_pipelines.registry.connections import leave_where_said, remove_all
 from engage_pipelines.registry.definitions import type_of_trait, users_of
-from engage_pipelines.registry.lookup import Row
+from engage_pipelines.registry.lookup import Row, find_trait
 from engage_pipelines.registry.tokens import Role
-from engage_pipelines.registry.traits import NewTrait, check_conflict, conflict_of, create_trait, delete_trait, find_trait, update_trait
+from engage_pipelines.registry.traits import NewTrait, check_conflict, conflict_of, create_trait, delete_trait, update_trait
 from engage_pipelines.server.console.forms import WHOLE, Problems, StaleError, check_bounds, check_stamp, stamp
 from engage_pipelines.server.console.pages import excerpt, go, render
 from engage_pipelines.server.console.slow import WITHIN_S, Watch, within

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import ConfigurationError, ConflictError, DefinitionError
+from engage_pipelines.registry.audiences import audiences_of, clone_audience, delete_audience, update_audience
 from engage_pipelines.registry.cadence import check_cadence
-from engage_pipelines.registry.computations import audiences_of, clone_audience, delete_audience, update_audience, used_by
 from engage_pipelines.registry.connections import NewConnection, connect, remove_all
+from engage_pipelines.registry.definitions import users_of
 
 
 def test_key_is_refused_while_used_and_ever_after(world: Any) -> None:
@@ -41,7 +42,7 @@ def test_definitions_that_lead_back_name_the_loop(world: Any) -> None:
         world.audience("third", definition="trait('first') = true AND trait('plan') = 'x'")
     with pytest.raises(DefinitionError, match="second -> second"):
         world.do(update_audience, world.space, "second", definition="trait('second') = true")
-    assert world.look(used_by, world.space.id, "second") == ["first"]
+    assert world.look(users_of, world.space.id, "second") == ["first"]
 
 
 def test_audience_that_is_used_or_connected_is_not_deleted(world: Any) -> None:

@@ -130,7 +130,7 @@ _EFFECTS = {
 @click.argument("destination")
 @click.option("--pause", "how", flag_value="pause", help="Stop sending and keep the set-up; connecting again resumes.")
 @click.option("--remove", "how", flag_value="remove", help="End the connection and its presets; exits are sent first where that was said.")
-@click.option("--exit-all", "how", flag_value="exit_all", help="Send everyone's exit, then end the connection.")
+@click.option("--exit-all", "how", flag_value="exit_all", help="Send everyone's exit, of a trait null, then end the connection.")
 @click.option("--yes", is_flag=True, help="Do not ask before exits are sent.")
 @click.option("--dry-run", is_flag=True, help="Say how many exits --exit-all would send, and write nothing.")
 def disconnect(audience: str, destination: str, *, how: str | None, yes: bool, dry_run: bool) -> None:

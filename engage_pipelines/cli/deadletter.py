@@ -180,7 +180,7 @@ def _row(letter: DeadLetter) -> dict[str, Any]:
         "destination": letter.destination,
         "kind": letter.kind,
         "call": letter.call,
-        "membership": "entered" if letter.entered else "exited",
+        "change": letter.change,
         "attempts": letter.attempts,
         "failed_at": instant_text(letter.failed_at),
         "retry_at": instant_text(letter.retry_at),

@@ -54,6 +54,13 @@ class DeadLetter:
     address: str = field(repr=False)
 
     @property
+    def change(self) -> str:
+        """What the record says: of an audience entered or exited, of a trait its value or that there is none any more."""
+        if self.of_kind == "trait":
+            return "value" if self.entered else "no value any more"
+        return "entered" if self.entered else "exited"
+
+    @property
     def is_rendered_anew(self) -> bool:
         """True once a replay found that its payload cannot be sent as it is."""
         return self.seq < 0

@@ -213,6 +213,8 @@ class DestinationType(ABC):
     docs_url: ClassVar[str]
     membership_as: ClassVar[MembershipAs]
     """What the type does by default; ask `takes_membership_as` for a configured destination."""
+    membership_alone: ClassVar[bool] = False
+    """True where values of traits fit nowhere, whatever the settings."""
     effect: ClassVar[Effect]
     dedupe_window_s: ClassVar[int | None] = None
     settings_model: ClassVar[type[Settings]]
@@ -274,7 +276,7 @@ class DestinationType(ABC):
 
     def takes_values(self, settings: Settings) -> bool:
         """Whether this destination takes values of traits, and not membership alone."""
-        return self.takes_membership_as(settings) is MembershipAs.USER_PROPERTY
+        return not self.membership_alone and self.takes_membership_as(settings) is MembershipAs.USER_PROPERTY
 
     def limits_with(self, settings: Settings) -> Limits:
         """What one request of this destination may carry, where a setting decides."""

@@ -49,6 +49,7 @@ class Slack(ApiDestination):
     description = "Posts a message to a Slack channel when somebody enters or leaves; for audiences that change slowly."
     docs_url = "https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks"
     membership_as = MembershipAs.USER_PROPERTY
+    membership_alone = True  # its messages say who entered and who left
     effect = Effect.AT_LEAST_ONCE
     settings_model = SlackSettings
     user_address_kinds = ("user_id", "email", "anonymous_id")
@@ -77,9 +78,6 @@ class Slack(ApiDestination):
     limits = Limits(max_batch_records=1, max_batch_bytes=200_000, requests_per_s=1)
     segment_slugs = ("slack", "actions-slack")
     segment_actions = (("postToChannel", "post_message"),)
-
-    def takes_values(self, settings: Settings) -> bool:
-        return False  # its messages say who entered and who left
 
     def prepare(self, payload: dict[str, Any], record: Record, *, action: Action, settings: Any) -> dict[str, Any]:
         message = {name: payload[name] for name in ("channel", "text", "username", "icon_url") if payload.get(name)}

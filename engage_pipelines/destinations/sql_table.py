@@ -60,6 +60,7 @@ class SqlTable(DestinationType):
     description = "Keeps the audience in a table of your database, as rows or as a truth column."
     docs_url = "docs/destinations.md#sql_table"
     membership_as = MembershipAs.USER_LIST
+    membership_alone = True  # its columns hold true and false
     effect = Effect.IDEMPOTENT
     settings_model = SqlTableSettings
     actions = (
@@ -78,9 +79,6 @@ class SqlTable(DestinationType):
 
     def takes_membership_as(self, settings: Settings) -> MembershipAs:
         return MembershipAs.USER_LIST if _mine(settings).mode == "list" else MembershipAs.USER_PROPERTY
-
-    def takes_values(self, settings: Settings) -> bool:
-        return False  # its columns hold true and false
 
     def external_target(self, settings: Settings, target: Target) -> str | None:
         mine = _mine(settings)

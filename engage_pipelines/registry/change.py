@@ -22,6 +22,7 @@ from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.requests import Stamp, owe_compute
 from engage_pipelines.registry.secrets import Vault
 from engage_pipelines.registry.tables import audit
+from engage_pipelines.registry.texts import check_texts
 from engage_pipelines.registry.types import find_type
 from engage_pipelines.settings import Settings
 
@@ -82,7 +83,8 @@ class Change:
         return find_type(self.registry.types, key)
 
     def insert(self, table: sa.Table, prefix: str, values: Mapping[str, Any]) -> Row:
-        """Insert a row with a new id, the times and the owner; returns it as written."""
+        """Insert a row with a new id, the times and the owner; returns it as written. Raises ConfigurationError for a text that is none."""
+        check_texts(values)
         row_id = self.registry.new_id(prefix)
         stamped = {**values, "id": row_id, "created_at": self.now}
         if "updated_at" in table.c:
@@ -93,7 +95,8 @@ class Change:
         return self.row(table, row_id)
 
     def update(self, table: sa.Table, row_id: str, values: Mapping[str, Any]) -> Row:
-        """Update a row by id; returns it as written."""
+        """Update a row by id; returns it as written. Raises ConfigurationError for a text that is none."""
+        check_texts(values)
         stamped = {**values, "updated_at": self.now} if "updated_at" in table.c else dict(values)
         self.c.execute(table.update().where(table.c.id == row_id).values(stamped))
         return self.row(table, row_id)

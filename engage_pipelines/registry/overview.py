@@ -98,9 +98,9 @@ def list_versions(c: sa.Connection, computation_id: str, *, offset: int = 0, lim
     return list(c.execute(_ended(), {"computation": computation_id, "offset": offset, "limit": limit}))
 
 
-def computed_audiences(c: sa.Connection, space_id: str) -> Sequence[tuple[Any, ...]]:
+def computed_audiences(c: sa.Connection, space_id: str) -> Sequence[tuple[str, str]]:
     """Key and name of the audiences that have a version, by key."""
-    return c.execute(_computed(), {"space": space_id, "kind": "audience"}).tuples().all()
+    return [(key, name) for key, name in c.execute(_computed(), {"space": space_id, "kind": "audience"}).all()]
 
 
 def _status(row: Row, working: bool | None, *, waits: bool) -> str:

@@ -310,3 +310,18 @@ def test_example_of_the_documentation_can_be_applied(say: Engage, tmp_path: Path
     assert applied.code == 0, applied.err
     assert {row["status"] for row in say("status", "--output", "json").json} == {"Connected"}
     assert "Nothing changed" in say("apply", str(tmp_path)).out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["audience", "create", "vips", "--query", "trait('plan') = 'paid'", "--name", "VIP\x07s"], id="an audience"),
+        pytest.param(["trait", "create", "spend", "--query", "event('Paid').count()", "--name", "Spend\x1b[2J"], id="a trait"),
+        pytest.param(["space", "create", "b2b", "--name", "B\x002B"], id="a space"),
+    ],
+)
+def test_a_name_with_a_control_character_is_refused_and_nothing_is_written(say: Engage, words: list[str]) -> None:
+    said = say(*words)
+    assert (said.code, "holds a control character" in said.err) == (1, True)
+    assert "\x07" not in said.err + said.out
+    assert "\x1b" not in said.err + said.out

@@ -47,7 +47,7 @@ def say(world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
 def test_list_and_show(say: Engage):
     _, out, _ = say("list", "--output", "json")
     rows = json.loads(out)
-    assert [(row["kind"], row["call"], row["membership"], row["reason"]) for row in rows] == [
+    assert [(row["kind"], row["call"], row["change"], row["reason"]) for row in rows] == [
         ("rejected", "identify", "entered", "no u2"),
         ("rejected", "identify", "entered", "no u4"),
     ]

@@ -5,6 +5,7 @@ answer included); at most a megabyte of an answer is read; certificates are chec
 the same method and body; no address is connected to but one that was looked up and allowed. Connections are kept for the next request.
 """
 
+import atexit
 import socket
 import sys
 import time
@@ -30,8 +31,9 @@ def perform(request: Request, *, deadline_s: float, reach: Reach) -> Answer | Ve
         return _why(error, request.place, deadline_s)
 
 
+@atexit.register
 def close_idle_connections() -> None:
-    """Close every connection that no request uses; the next request opens its own."""
+    """Close every connection that no request uses; the next request opens its own. At the end of the process it is done by itself."""
     direct.close_kept_connections()
     sessions = sys.modules.get("engage_pipelines.destinations.sending.sessions")
     if sessions is not None:

@@ -177,7 +177,7 @@ def _letter(letter: DeadLetter) -> dict[str, Any]:
         "destination": letter.destination,
         "kind": letter.kind,
         "call": letter.call,
-        "membership": "entered" if letter.entered else "exited",
+        "change": letter.change,
         "attempts": letter.attempts,
         "failedAt": instant(letter.failed_at),
         "retryAt": instant(letter.retry_at),

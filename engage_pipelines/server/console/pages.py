@@ -39,7 +39,6 @@ def environment() -> Environment:
         "amount": words.amount,
         "cadence": words.cadence,
         "counted": words.counted,
-        "fate": words.fate,
         "json": _json,
         "number": words.number,
         "percent": words.percent,

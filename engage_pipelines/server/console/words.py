@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 
-from engage_pipelines.delivery.dead_letters import DeadLetter
 from engage_pipelines.delivery.rehearsal import Rehearsal
 from engage_pipelines.domain.connection import CALLS, Sample
 from engage_pipelines.domain.query.values import Json, text_form
@@ -59,13 +58,6 @@ def sampled(samples: Iterable[Sample], kind: str) -> str:
     return ", ".join(dict.fromkeys(f"{one.call.title()} {fates[0] if one.entered else fates[1]}" for one in samples))
 
 
-def fate(letter: DeadLetter) -> str:
-    """What a record says: of an audience entered or exited, of a trait its value or that there is none any more."""
-    if letter.of_kind == "trait":
-        return "value" if letter.entered else "no value any more"
-    return "entered" if letter.entered else "exited"
-
-
 def listed(things: Iterable[str], last: str = "and") -> str:
     """`a, b and c`."""
     several = list(things)
@@ -92,12 +84,12 @@ def sending(found: Rehearsal) -> str:
     return f"{listed(part for part in (entered, exited) if part)}, about {counted(found.requests, 'request')}."
 
 
-def leaving(found: Rehearsal) -> str:
-    """What everyone's exit comes to."""
+def leaving(found: Rehearsal, kind: str = "audience") -> str:
+    """What everyone's exit comes to, of a trait the end of every value."""
     if found.whole_list:
         return "the list is written once more, empty"
     if not found.exited:
-        return "nobody is in any more, so that is nothing"
+        return f"nobody {'has a value' if kind == 'trait' else 'is in'} any more, so that is nothing"
     return f"{'' if found.is_exact else 'about '}{calls_in_words(found.exited)}, about {counted(found.requests, 'request')}"
 
 

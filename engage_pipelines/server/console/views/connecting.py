@@ -43,6 +43,10 @@ INTAKE = {
     MembershipAs.USER_PROPERTY: "User property: a trait on each person or account says whether it is in",
     MembershipAs.USER_LIST: "User list: members are added to a list and taken off it",
 }
+_INTAKE_OF_VALUES = {
+    True: "User property: a trait on each person or account holds the value",
+    False: "Membership alone: who is in and who is not, no values of traits",
+}
 EFFECTS = {
     Effect.IDEMPOTENT: "A record that arrives twice does no more than once.",
     Effect.DEDUPES: "A record that arrives twice is dropped by the destination, within its window.",
@@ -54,6 +58,7 @@ CALL_WORDS = {
     "track": ("Track", "Audience Entered and Audience Exited, one event per user"),
 }
 
+_NO_VALUES = "It takes who is in and who is not, no values."
 _FIELDS = ("calls", "ids", "as", "backfill", "confirmed", "on_disconnect", "traits")
 
 _TRAIT_CALL_WORDS = {
@@ -128,21 +133,32 @@ def _card(
             why = f"The space has {first.name} of this type already; one configuration per type." if first else level_fits
             why = why or _no_values(visit, type_, of, row)
             offers.append(Offer(row, sources[row.source_id], f"from source {sources[row.source_id]}", why))
-    why_not = f"{taken.name} is connected to this {of.kind}; one configuration per type." if taken is not None else level_fits
+    lists_only = _NO_VALUES if of.kind == "trait" and not mine and _is_for_membership(type_) else None
+    why_not = f"{taken.name} is connected to this {of.kind}; one configuration per type." if taken is not None else level_fits or lists_only
     return Card(
         type_,
-        INTAKE[type_.membership_as],
+        _intake(type_, of),
         offers,
-        may_make=level_fits is None and not (mine and per_space) and taken is None,
+        may_make=why_not is None and not (mine and per_space),
         why_not=why_not,
     )
+
+
+def _is_for_membership(type_: DestinationType) -> bool:
+    """True for a type that takes no values of traits."""
+    return type_.membership_alone or type_.membership_as is MembershipAs.USER_LIST
+
+
+def _intake(type_: DestinationType, of: Row) -> str:
+    """How the type takes what is sent, as its card says it."""
+    return INTAKE[type_.membership_as] if of.kind == "audience" else _INTAKE_OF_VALUES[not _is_for_membership(type_)]
 
 
 def _no_values(visit: Visit, type_: DestinationType, of: Row, row: Row) -> str | None:
     """Why a configuration cannot be sent values; None of an audience, and where it can."""
     if of.kind != "trait" or type_.takes_values(visit.registry.desk.describe(type_, row.settings)):
         return None
-    return "It takes who is in and who is not, no values."
+    return _NO_VALUES
 
 
 def _fits(type_: DestinationType, of: Row) -> str | None:
@@ -236,7 +252,7 @@ def _options_form(visit: Visit, problems: Problems, chosen: NewConnection | None
         audience=of,
         to=to,
         type=type_,
-        intake=INTAKE[type_.membership_as],
+        intake=_intake(type_, of),
         effect=EFFECTS[type_.effect],
         possible=possible,
         calls=calls,

@@ -39,6 +39,11 @@ _LATE = {
     ),
     "preview": Lazy("trait_values", "preview", "How many would have a value, and some of them; nothing is kept."),
     "release": Lazy("trait_values", "release", "Publish the version that is held."),
+    "sql": Lazy(
+        "trait_sql",
+        "sql",
+        "Print the computed trait KEY as one SELECT over the tables that its space maps: kind, id and value of everyone who has one.",
+    ),
     "values": Lazy("trait_values", "values", "The values that a version of the trait KEY holds."),
 }
 """Those that read facts or versions bring DuckDB with them."""

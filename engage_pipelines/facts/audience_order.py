@@ -25,14 +25,8 @@ class ReadableTrait:
     definition: TraitDefinition | None
 
 
-def in_order(audiences: Sequence[Audience], context: Sequence[Audience]) -> dict[str, Readable | EngageError]:
-    """The audiences and those they refer to, by key, referred-to ones first; an error in place of what cannot be evaluated."""
-    found = all_in_order(audiences, context)
-    return {key: each for key, each in found.items() if not isinstance(each, ReadableTrait)}
-
-
 def all_in_order(computations: Sequence[Computation], context: Sequence[Computation]) -> dict[str, Readable | ReadableTrait | EngageError]:
-    """The same of audiences and traits."""
+    """Computations and those they refer to, by key, referred-to ones first; an error in place of what cannot be evaluated."""
     known = {each.key: each for each in (*context, *computations)}
     audiences = {key: each.level for key, each in known.items() if isinstance(each, Audience)}
     traits = {key: each.level for key, each in known.items() if isinstance(each, TraitComputation)}

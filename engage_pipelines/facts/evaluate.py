@@ -8,12 +8,12 @@ evaluated carries its error, and the others are evaluated all the same. Nothing 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engage_pipelines.domain.computation import Audience, Computation, Level, TraitComputation
-from engage_pipelines.domain.errors import DefinitionError, EngageError
+from engage_pipelines.domain.computation import Computation, Level
+from engage_pipelines.domain.errors import EngageError
 from engage_pipelines.domain.query.history import count_events_since
 from engage_pipelines.domain.query.tree import Comparison, Events, Trait
 from engage_pipelines.facts.admission import EVERYONE, Admission, admits_strangers
-from engage_pipelines.facts.audience_order import Readable, ReadableTrait, all_in_order, references_of
+from engage_pipelines.facts.audience_order import Readable, ReadableTrait, all_in_order
 from engage_pipelines.facts.bits import Bits
 from engage_pipelines.facts.combining import Combiner, Members, People, people_of
 from engage_pipelines.facts.known import Known
@@ -44,7 +44,7 @@ class Evaluated:
 def evaluate(session: FactsSession, computations: Sequence[Computation], *, context: Sequence[Computation] = ()) -> dict[str, Evaluated]:
     """Each of the computations by key. `context` holds the others that definitions may refer to by trait('key')."""
     if session.elsewhere is not None:
-        return _elsewhere(session, computations, context)
+        return session.elsewhere.evaluate(session, computations, context)
     return run_plan(session, plan_of(session.at_us, computations, context)).results
 
 
@@ -193,42 +193,3 @@ class _Evaluation:
 
     def _names(self) -> KnownNames:
         return KnownNames(self.session, self.combiner.leaves.seen_events, self.combiner.leaves.seen_traits)
-
-
-def _elsewhere(session: FactsSession, computations: Sequence[Computation], context: Sequence[Computation]) -> dict[str, Evaluated]:
-    """In a warehouse, which evaluates audiences alone so far."""
-    assert session.elsewhere is not None
-    errors: dict[str, EngageError] = {}
-    for each in computations:
-        try:
-            refuse_traits(each, (*context, *computations))
-        except DefinitionError as error:
-            errors[each.key] = error
-    possible = [each for each in computations if isinstance(each, Audience) and each.key not in errors]
-    found = session.elsewhere.evaluate(session, possible, [each for each in context if isinstance(each, Audience)])
-    return {each.key: Evaluated(each.key, None, errors[each.key], ()) if each.key in errors else found[each.key] for each in computations}
-
-
-def refuse_traits(computation: Computation, context: Sequence[Computation]) -> None:
-    """Raises DefinitionError when it is a computed trait, or refers to one: warehouses do not evaluate them yet."""
-    if _reaches_trait(computation, {each.key: each for each in context}):
-        raise DefinitionError(
-            "computed traits are not evaluated over a warehouse yet.",
-            "Take the events in with `engage ingest`, or use traits that the warehouse has.",
-        )
-
-
-def _reaches_trait(computation: Computation, known: Mapping[str, Computation]) -> bool:
-    seen: set[str] = set()
-    waiting: list[Computation] = [computation]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, TraitComputation):
-            return True
-        try:
-            fresh = references_of(each, known) - seen
-        except DefinitionError:
-            continue  # its own evaluation says what is wrong with it
-        seen |= fresh
-        waiting.extend(known[key] for key in fresh)
-    return False

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import duckdb
 import pyarrow as pa
 
-from engage_pipelines.domain.computation import Audience
+from engage_pipelines.domain.computation import Computation
 from engage_pipelines.domain.query import Definition, TraitDefinition
 from engage_pipelines.facts.bits import Ids
 from engage_pipelines.facts.event_source import EventSource
@@ -108,7 +108,9 @@ _FOLDED = (
 class Elsewhere(Protocol):
     """Where the rows of events and traits are when they are not here: definitions are asked there, see `warehouse`."""
 
-    def evaluate(self, session: "FactsSession", audiences: Sequence[Audience], context: Sequence[Audience]) -> "dict[str, Evaluated]": ...
+    def evaluate(
+        self, session: "FactsSession", computations: Sequence[Computation], context: Sequence[Computation]
+    ) -> "dict[str, Evaluated]": ...
     def read_rows(self, session: "FactsSession", members: Sequence[int], definition: Definition | TraitDefinition) -> None: ...
     def next_change(self, session: "FactsSession", ages: Collection[tuple[str, int]]) -> int | None: ...
     def close(self) -> None: ...

@@ -67,6 +67,11 @@ def _values(each: ReadableTrait, relation: Relation, missing: str | None = None)
     return Values(rows, missing, on_users(rows, each.trait.conflict) if each.trait.level is Level.ACCOUNT else None)
 
 
+def computed_values(each: ReadableTrait, rows: str, missing: str | None) -> Values:
+    """The values of a trait that were computed elsewhere: `rows` is SQL over the session for member and value, others have `missing`."""
+    return _values(each, Relation(rows, missing), missing)
+
+
 def keep_rows(session: FactsSession, query: str) -> str:
     """The rows of a query, kept until the session is closed; SQL for them."""
     try:

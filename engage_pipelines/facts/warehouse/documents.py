@@ -37,11 +37,11 @@ class Document:
     def value(self, row: Sequence[Any]) -> Json:
         """What the readings of one row say; what is missing is not in it. Raises UsageError when they are of no one value."""
         root: dict[str, Any] = {}
-        told = [(path, _told(row[kind], row[text])) for path, kind, text in self.places]
-        for path, value in told:
+        said = [(path, told(row[kind], row[text])) for path, kind, text in self.places]
+        for path, value in said:
             if value is not None:
                 _put(root, (_WHOLE, *path), value)
-        for path, value in told:
+        for path, value in said:
             if next(walk(root, (_WHOLE, *path)), None) != value:
                 raise UsageError(
                     f"{'.'.join(path)!r} has a column of its own, which says something else than the column of what it is a part of.",
@@ -64,7 +64,8 @@ def _put(root: dict[str, Any], path: Path, value: Json) -> None:
     at.setdefault(path[-1], value)
 
 
-def _told(kind: str | None, text: str | None) -> Json:
+def told(kind: str | None, text: str | None) -> Json:
+    """The value of that kind and text; None when it is missing."""
     if kind is None or text is None:
         return None
     if kind == "string":

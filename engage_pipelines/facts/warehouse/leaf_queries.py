@@ -9,9 +9,11 @@ from engage_pipelines.domain.query.tree import As, Comparison, Events, Reduce, T
 from engage_pipelines.facts.compile import events_of, trait_of, without_rows
 from engage_pipelines.facts.row_conditions import start_of
 from engage_pipelines.facts.warehouse.comparing import Comparing, Given
-from engage_pipelines.facts.warehouse.conditions import RowConditions, RowScope
+from engage_pipelines.facts.warehouse.conditions import RowConditions, TraitColumns
 from engage_pipelines.facts.warehouse.dialects.base import parts_before_each
 from engage_pipelines.facts.warehouse.people import Warehouse
+from engage_pipelines.facts.warehouse.reductions import aggregate
+from engage_pipelines.facts.warehouse.row_scope import RowScope
 from engage_pipelines.facts.warehouse.rows import event_rows, trait_rows
 from engage_pipelines.facts.warehouse.values import NumberValue, Readings, RowValue, TextValue
 
@@ -59,7 +61,7 @@ class LeafQueries:
     # ---- events
 
     def _conditions(self) -> RowConditions:
-        return RowConditions(self.warehouse, self.comparing, self.queries)
+        return RowConditions(self.warehouse, self.comparing, self.queries, _no_traits)
 
     def _events(self, name: str, leaves: Sequence[Comparison]) -> str:
         conditions, rows = self._conditions(), RowScope(name, "r")
@@ -70,7 +72,8 @@ class LeafQueries:
             kept = f"r.{decided.setdefault(passes, f'w{len(decided)}')}" if passes else "r.member IS NOT NULL"
             reducer = leaf.scalar.reducer
             assert reducer
-            truths.append(f"{self.comparing.holds(leaf.comparator, conditions.reduced(reducer, rows, kept), _literals(leaf))} AS b{number}")
+            value = aggregate(self.warehouse.dialect, reducer, rows, kept)
+            truths.append(f"{self.comparing.holds(leaf.comparator, value, _literals(leaf))} AS b{number}")
         columns = "".join(f", {condition} AS {column}" for condition, column in decided.items())
         return f"SELECT r.member, {', '.join(truths)} FROM ({self._rows(rows, leaves, columns)}) r GROUP BY r.member"
 
@@ -134,6 +137,10 @@ class LeafQueries:
         before, after = parts_before_each(path)
         document = self.warehouse.dialect.json_again(RowValue("r", readings, "trait", before).read("json"))
         return self.comparing.holds_for_each(leaf.comparator, document, after, _literals(leaf))
+
+
+def _no_traits(trait: Trait) -> TraitColumns:
+    raise TypeError(f"{trait} is looked at beside the rows, which a query of values does")
 
 
 def _literals(leaf: Comparison) -> list[Given]:

@@ -157,6 +157,24 @@ class Warehouse:
         parts = [part for part in (self._present_members(), self._grouped_members()) if part]
         return f"SELECT DISTINCT member, account FROM ({all_of(parts)}) b" if parts else self.nobody("member, account")
 
+    def account_calls(self) -> str:
+        """member, account, called_at: when each user of an account was last told of together with it; 0 where no column says when."""
+        parts = [
+            f"SELECT {self.id(each.user_id)} AS user_key, {self.id(None)} AS anonymous_key, {self.id(each.group_id)} AS group_key,"
+            f" {self.instant(each, each.started_at)} AS ts FROM {self.table(each)} t WHERE {self.visible(each, each.started_at)}"
+            for each in self.facts.tables.memberships
+        ]
+        parts += [
+            f"SELECT {self.id(each.user_id)} AS user_key, {self.id(each.anonymous_id)} AS anonymous_key,"
+            f" {self.id(each.group_id)} AS group_key, {self.instant(each, each.timestamp)} AS ts"
+            f" FROM {self.table(each)} t WHERE {self.visible(each, each.timestamp)}"
+            for each in self.facts.tables.groups
+        ]
+        if not parts:
+            return self.nobody("member, account, called_at")
+        rows = self.of_member(all_of(parts, "group_key IS NOT NULL"), ", concat('g:', s.group_key) AS account, s.ts")
+        return f"SELECT member, account, max(ts) AS called_at FROM ({rows}) c WHERE member IS NOT NULL GROUP BY member, account"
+
     def _present_members(self) -> str:
         queries: list[str] = []
         for each in self.facts.tables.memberships:

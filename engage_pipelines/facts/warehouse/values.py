@@ -84,7 +84,7 @@ class NumberValue:
             case "text":
                 return self.dialect.as_text(self.number)
             case _:
-                return "NULL"
+                return missing(self.dialect, way)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,55 @@ class TextValue:
 
     def read(self, way: str) -> str:
         return text_reading(self.dialect, self.text, way)
+
+
+@dataclass(frozen=True, slots=True)
+class AnyValue:
+    """A value of any kind in the columns k, v and j of the query `alias`: its kind, its text and its JSON."""
+
+    dialect: Dialect
+    alias: str
+
+    def read(self, way: str) -> str:
+        kind, text = f"{self.alias}.k", f"{self.alias}.v"
+        match way:
+            case "kind":
+                return kind
+            case "text":
+                return text
+            case "json":
+                return f"{self.alias}.j"
+            case "instant":
+                return f"CASE WHEN {kind} = 'string' THEN {self.dialect.instant(text)} END"
+            case _:
+                return f"CASE WHEN {kind} IN ('string', 'number') THEN {text_reading(self.dialect, text, way)} END"
+
+
+@dataclass(frozen=True, slots=True)
+class TruthValue:
+    """A value that is true or false, as the condition says; never missing."""
+
+    dialect: Dialect
+    condition: str
+
+    def read(self, way: str) -> str:
+        match way:
+            case "text":
+                return f"CASE WHEN {self.condition} THEN 'true' ELSE 'false' END"
+            case "kind":
+                return "'boolean'"
+            case _:
+                return missing(self.dialect, way)
+
+
+@dataclass(frozen=True, slots=True)
+class MissingValue:
+    """No value at all."""
+
+    dialect: Dialect
+
+    def read(self, way: str) -> str:
+        return missing(self.dialect, way)
 
 
 def text_reading(dialect: Dialect, text: str, way: str) -> str:

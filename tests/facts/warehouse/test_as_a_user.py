@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from engage_pipelines.testing.local_server import LocalServer, Received, Reply
 from tests.computing.desk import Desk
 from tests.facts.warehouse.shop import BY_HAND, DOCUMENT, MAPPING, apply_document
 
@@ -157,3 +158,66 @@ def test_a_plan_holds_until_other_members_would_be_in(desk: Desk, cursor: Any, c
     assert code == 1
     assert "the warehouse of shop moved: other members than planned would be in audience shop/pros" in " ".join(said.split())
     assert say("apply", "two.plan", "--new-facts")[0] == 0
+
+
+TRAITS = [
+    {"key": "spend", "definition": "event('Order Completed').within(30 days).sum(property('total'))", "cadence": "manual"},
+    {"key": "sign_ins", "definition": "event('Signed In').within(21 days).count()", "level": "account", "cadence": "manual"},
+]
+SPEND_BY_HAND = """
+SELECT o.customer_no::text, sum(o.total_amount) FROM shop.order_completed o
+WHERE o.sent_at BETWEEN timestamptz '2026-03-01 00:00+00' - interval '720 hours' AND '2026-03-01 00:00+00' GROUP BY 1"""
+
+
+def test_traits_are_computed_and_shown(desk: Desk, cursor: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    big = {"key": "big", "definition": "trait('spend') >= 150", "cadence": "manual"}
+    assert apply_document(desk, {**DOCUMENT, "audiences": [big], "traits": TRAITS}) == 0
+    spend, sign_ins, members = desk.compute("spend", "sign_ins", "big")
+    cursor.execute(SPEND_BY_HAND)
+    by_hand = {id_: float(total) for id_, total in cursor.fetchall()}
+    assert (spend.state, spend.size, sign_ins.state, sign_ins.size) == ("published", len(by_hand), "published", 10)
+    assert members.size == len([total for total in by_hand.values() if total >= 150])
+    capsys.readouterr()
+    assert desk.say("trait", "values", "spend", "--output", "json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {row["member"]: row["value"] for row in told} == by_hand
+    assert desk.say("trait", "sql", "spend") == 0
+    cursor.execute(capsys.readouterr().out)
+    assert {id_: float(value) for _, id_, _, value in cursor.fetchall()} == by_hand
+    assert desk.say("trait", "explain", "spend", next(iter(by_hand))) == 0
+    assert desk.say("trait", "preview", "--query", "event('Order Completed').mode(property('total'), 1)", "--output", "json") == 0
+    assert json.loads(capsys.readouterr().out.partition("\n{")[2].join(("{", "")))["count"] == 60
+
+
+def test_values_reach_accounts_and_their_users_and_only_what_changed_later(desk: Desk, cursor: Any) -> None:
+    arrived: list[dict[str, Any]] = []
+
+    def told(*keys: str) -> dict[str, Any]:
+        desk.compute(*keys)
+        desk.sync()
+        found = {str(r.get("groupId") or r["userId"]): r["traits"]["sign_ins"] for r in arrived}
+        assert len(found) == len(arrived)
+        arrived.clear()
+        return found
+
+    def hook(request: Received) -> Reply:
+        arrived.extend(json.loads(request.body))
+        return Reply(200)
+
+    with LocalServer(hook) as server:
+        assert apply_document(desk, {**DOCUMENT, "audiences": [], "traits": TRAITS}) == 0
+        settings = ("--set", f"url={server.url}", "--set", "allow_private_addresses=true")
+        assert desk.say("destination", "create", "hook", "--type", "webhook", *settings) == 0
+        assert desk.say("connect", "sign_ins", "hook") == 0
+        first = told("sign_ins")
+        cursor.execute("SELECT DISTINCT customer_no::text FROM shop.staff WHERE NOT has_left UNION SELECT id::text FROM shop.companies")
+        assert sorted(first) == sorted(name for (name,) in cursor.fetchall())
+        cursor.execute("SELECT s.customer_no::text, s.company::text FROM shop.staff s WHERE NOT has_left ORDER BY 1 LIMIT 1")
+        ((user, company),) = cursor.fetchall()
+        assert first[user] == first[company]
+        cursor.execute(f"INSERT INTO shop.signed_in VALUES ({user}, 1772323200000)")
+        cursor.execute(f"SELECT customer_no::text FROM shop.staff WHERE NOT has_left AND company = '{company}'")
+        colleagues = [name for (name,) in cursor.fetchall()]
+        assert told("sign_ins") == dict.fromkeys([company, *colleagues], first[company] + 1)
+        cursor.execute(f"UPDATE shop.staff SET has_left = true WHERE customer_no = {user}")
+        assert told("sign_ins") == {user: None, **{one: first[company] - 1 for one in (company, *colleagues) if one != user}}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sqlglot
 
-from engage_pipelines.domain.computation import Audience, EmptyAccounts, Level
+from engage_pipelines.domain.computation import Audience, EmptyAccounts, Level, TraitComputation
 from engage_pipelines.domain.errors import EngageError, UsageError
 from engage_pipelines.domain.warehouse_mapping import WarehouseFacts, read_facts
 from engage_pipelines.facts.warehouse.dialects import DIALECTS, find_dialect
@@ -35,7 +35,10 @@ FACTS = read_facts(
         },
     }
 )
-OTHERS = [Audience("pro", "pro", Level.USER, "trait('plan') = 'it\\'s pro'")]
+OTHERS = [
+    Audience("pro", "pro", Level.USER, "trait('plan') = 'it\\'s pro'"),
+    TraitComputation("spend", "spend", Level.USER, "event('Order Completed').within(90 days).sum(property('total'))"),
+]
 CASES = {
     "sum_within": (Level.USER, "event('Order Completed').within(30 days).sum(property('total')) >= 100 AND trait('pro') = true"),
     "funnel": (
@@ -45,24 +48,42 @@ CASES = {
     "last_text": (Level.USER, "event('Searched').last(property('words')).contains('a\\'b', '50%')"),
     "accounts": (Level.ACCOUNT, "trait('tier') = 'business' AND ALL NOT event('Order Completed').within(21 days).count() >= 1"),
     "dates": (Level.USER, "event('Order Completed').where(property('paid_at').within_last(7 days)).count() >= 2"),
+    "compared": (Level.USER, "trait('spend') >= 100 AND event('Order Completed').max(property('total')) > trait('spend')"),
     "elements": (Level.USER, "event('Searched').where(property('items.$.sku').one_of('1', 'x')).count() >= 1"),
+}
+TRAIT_CASES = {
+    "trait_sum": (Level.USER, "event('Order Completed').within(90 days).sum(property('total'))"),
+    "trait_count": (Level.ACCOUNT, "event('Order Completed').where(property('total') > trait('spend')).count()"),
+    "trait_mode": (Level.ACCOUNT, "event('Searched').mode(property('words'), 3)"),
+    "trait_mode_of_arrays": (Level.USER, "event('Searched').mode(property('tags') as array)"),
+    "trait_first": (Level.USER, "event('Searched').first(property('words'))"),
+    "trait_list": (Level.ACCOUNT, "event('Searched').unique(property('words'))"),
+    "trait_session": (Level.USER, "event('Searched').expires_after(1800 seconds).unique(property('words')).count()"),
+}
+_CANNOT = {
+    ("redshift", "elements"): "cannot look into the elements",
+    ("redshift", "trait_mode_of_arrays"): "cannot take an array apart",
+    ("redshift", "trait_list"): "cannot make a list",
 }
 NAMES = [name for name in DIALECTS if name != "databricks"]
 
 
-def _sql(dialect: str, level: Level, definition: str, facts: WarehouseFacts = FACTS) -> str:
-    audience = Audience("x", "x", level, definition, EmptyAccounts.DEFAULT)
-    return print_select(facts, audience, OTHERS, dialect=dialect, at_us=AT_US)
+def _sql(dialect: str, level: Level, definition: str, facts: WarehouseFacts = FACTS, *, of_trait: bool = False) -> str:
+    computation = (
+        TraitComputation("x", "x", level, definition) if of_trait else Audience("x", "x", level, definition, EmptyAccounts.DEFAULT)
+    )
+    return print_select(facts, computation, OTHERS, dialect=dialect, at_us=AT_US)
 
 
 @pytest.mark.parametrize("dialect", NAMES)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *TRAIT_CASES])
 def test_sql_is_what_it_was_and_its_dialect_reads_it(dialect: str, case: str) -> None:
-    if (dialect, case) == ("redshift", "elements"):
-        with pytest.raises(EngageError, match=r"Redshift cannot look into the elements"):
-            _sql(dialect, *CASES[case])
+    level, definition = CASES.get(case) or TRAIT_CASES[case]
+    if (dialect, case) in _CANNOT:
+        with pytest.raises(EngageError, match=_CANNOT[dialect, case]):
+            _sql(dialect, level, definition, of_trait=case in TRAIT_CASES)
         return
-    sql = _sql(dialect, *CASES[case])
+    sql = _sql(dialect, level, definition, of_trait=case in TRAIT_CASES)
     path = GOLDEN / dialect / f"{case}.sql"
     if os.environ.get("ENGAGE_WRITE_GOLDEN"):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -199,6 +199,14 @@ class Dialect:
         """Whether the condition holds for one element at least of what may be an array."""
         raise self.cannot("look into the elements of an array ($)")
 
+    def json_elements(self, rows: str, document: str) -> tuple[str, str]:
+        """What stands after FROM for the rows, each once per element of `document`, where that is an array; and the element."""
+        raise self.cannot("take an array apart")
+
+    def json_texts(self, text: str) -> str:
+        """The texts of a group, each there once, as a sorted JSON array, as `json_kept` keeps it."""
+        raise self.cannot("make a list")
+
     def json_kept(self, value: str) -> str:
         """A JSON value as the rows of a query carry it, so that rows can be told apart by it."""
         return value

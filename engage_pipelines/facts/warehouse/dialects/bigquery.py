@@ -68,6 +68,12 @@ class BigQuery(Dialect):
         depth = value.count("je") + 1
         return f"EXISTS (SELECT 1 FROM unnest(json_query_array({value})) AS je{depth} WHERE {condition(f'je{depth}')})"
 
+    def json_elements(self, rows: str, document: str) -> tuple[str, str]:
+        return f"{rows} CROSS JOIN unnest(json_query_array({document})) AS je", "je"
+
+    def json_texts(self, text: str) -> str:
+        return f"to_json_string(array_agg({text} ORDER BY {text}))"
+
     def json_kept(self, value: str) -> str:
         return f"to_json_string({value})"
 

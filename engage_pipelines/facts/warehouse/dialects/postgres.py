@@ -93,6 +93,13 @@ class PostgreSQL(Dialect):
         text = f"{value} #>> '{{}}'"
         return f"""(CASE WHEN jsonb_typeof({value}) IN ('array', 'object') THEN {compact} ELSE {text} END) COLLATE "C\""""
 
+    def json_elements(self, rows: str, document: str) -> tuple[str, str]:
+        array = f"CASE WHEN jsonb_typeof({document}) = 'array' THEN {document} ELSE '[]'::jsonb END"
+        return f"{rows} CROSS JOIN LATERAL jsonb_array_elements({array}) AS x(je)", "x.je"
+
+    def json_texts(self, text: str) -> str:
+        return f"jsonb_agg({text} ORDER BY {text})"
+
     def json_any(self, value: str, condition: Callable[[str], str]) -> str:
         elements = f"jsonb_array_elements(CASE WHEN jsonb_typeof({value}) = 'array' THEN {value} ELSE '[]'::jsonb END)"
         depth = value.count("je") + 1

@@ -79,3 +79,9 @@ class Snowflake(Dialect):
     def json_any(self, value: str, condition: Callable[[str], str]) -> str:
         depth = value.count("je") + 1
         return f"array_size(filter(as_array({value}), je{depth} -> {condition(f'je{depth}')})) > 0"
+
+    def json_elements(self, rows: str, document: str) -> tuple[str, str]:
+        return f"{rows}, LATERAL flatten(input => as_array({document})) x", "x.value"
+
+    def json_texts(self, text: str) -> str:
+        return f"to_variant(array_agg({text}) WITHIN GROUP (ORDER BY {text}))"

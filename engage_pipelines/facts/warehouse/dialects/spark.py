@@ -91,6 +91,12 @@ class Spark(Dialect):
         depth = value.count("je") + 1
         return f"exists(try_variant_get({value}, '$', 'array<variant>'), je{depth} -> {condition(f'je{depth}')})"
 
+    def json_elements(self, rows: str, document: str) -> tuple[str, str]:
+        return f"{rows} LATERAL VIEW explode(try_variant_get({document}, '$', 'array<variant>')) x AS je", "x.je"
+
+    def json_texts(self, text: str) -> str:
+        return f"to_json(sort_array(collect_list({text})))"
+
     def json_kept(self, value: str) -> str:
         return f"to_json({value})"
 

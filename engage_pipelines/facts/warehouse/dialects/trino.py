@@ -66,6 +66,12 @@ class Trino(Dialect):
         depth = value.count("je") + 1
         return f"any_match(try_cast({value} AS ARRAY(JSON)), je{depth} -> {condition(f'je{depth}')})"
 
+    def json_elements(self, rows: str, document: str) -> tuple[str, str]:
+        return f"{rows} CROSS JOIN UNNEST(try_cast({document} AS ARRAY(JSON))) AS x(je)", "x.je"
+
+    def json_texts(self, text: str) -> str:
+        return f"json_format(CAST(array_agg({text} ORDER BY {text}) AS JSON))"
+
     def json_kept(self, value: str) -> str:
         return f"json_format({value})"
 

@@ -45,7 +45,7 @@ class TraitColumns:
 
 @dataclass(frozen=True, slots=True)
 class RowConditions:
-    """Conditions on rows; `queries` collects those of funnels, their names begin with `letter`; `traits` finds values of the row's member."""
+    """Conditions on rows; `queries` collects those of funnels, named with `letter` first; `traits` finds values of the row's member."""
 
     warehouse: Warehouse
     comparing: Comparing

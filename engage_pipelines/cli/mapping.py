@@ -8,10 +8,10 @@ import click
 
 from engage_pipelines.cli.late import LateGroup, Lazy
 from engage_pipelines.cli.opening import open_database, open_registry
-from engage_pipelines.cli.output import output_option, show
+from engage_pipelines.cli.output import output_option, show, show_one
 from engage_pipelines.domain.errors import InputError, UsageError
 from engage_pipelines.registry.destinations import find_destination
-from engage_pipelines.registry.lookup import find_space
+from engage_pipelines.registry.lookup import Row, find_space
 from engage_pipelines.registry.mappings import NewMapping, add_mapping, disable_mapping, enable_mapping, find_mapping, list_mappings
 from engage_pipelines.settings import read_settings
 
@@ -38,19 +38,21 @@ def list_(destination: str, *, output: str) -> None:
     settings = read_settings()
     with open_database(settings).read() as c:
         to = find_destination(c, find_space(c, settings.space).id, destination)
-        rows = [
-            {
-                "name": row.name,
-                "enabled": row.enabled,
-                "preset": row.connection_id is not None,
-                "action": row.action,
-                "trigger": row.trigger,
-                "revision": row.revision,
-                "id": row.id,
-            }
-            for row in list_mappings(c, to.id)
-        ]
+        rows = [_row(row) for row in list_mappings(c, to.id)]
     show(rows, output=output, empty=f"{destination} has no mapping. Connecting an audience makes presets.")
+
+
+@mapping.command("show")
+@click.argument("destination")
+@click.argument("name")
+@output_option
+def show_(destination: str, name: str, *, output: str) -> None:
+    """The mapping NAME (or id) of DESTINATION, with its fields in the mapping kit's language."""
+    settings = read_settings()
+    with open_database(settings).read() as c:
+        row = find_mapping(c, find_destination(c, find_space(c, settings.space).id, destination), name)
+    fields = row.fields if output == "json" else json.dumps(row.fields, indent=2, ensure_ascii=False)
+    show_one({**_row(row), "fields": fields}, output=output)
 
 
 @mapping.command()
@@ -107,6 +109,18 @@ def duplicate(destination: str, name: str, *, new_name: str | None) -> None:
         row = find_mapping(change.c, to, name)
         made = add_mapping(change, to, NewMapping(new_name or f"{row.name} (copy)", row.trigger, row.action, row.fields))
     click.echo(f"Mapping {made.name} is there. It is off; switch it on with: engage mapping enable {destination} '{made.name}'")
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "enabled": row.enabled,
+        "preset": row.connection_id is not None,
+        "action": row.action,
+        "trigger": row.trigger,
+        "revision": row.revision,
+        "id": row.id,
+    }
 
 
 def _fields(text: str) -> dict[str, Any]:

@@ -243,8 +243,8 @@ class DestinationType(ABC):
     """What Segment calls this type: slugs of its catalogue and of its open-source packages; for imports."""
     segment_actions: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Segment's name of an action, and ours."""
-    segment_by_hand: ClassVar[Mapping[str, str]] = {}
-    """What of Segment's nobody can take over for people: slugs of destinations, fields of actions, and what to do in their place."""
+    segment_fields_that_are_settings: ClassVar[tuple[str, ...]] = ()
+    """Fields of Segment's actions that are settings of the destination here: `settings_from_segment` is told them too."""
 
     def configure(self, values: Mapping[str, Any], *, files_dir: Path) -> Settings:
         """The settings that people wrote (secrets resolved, or still references when they are only checked), with what the operator adds.
@@ -297,6 +297,14 @@ class DestinationType(ABC):
     def settings_from_segment(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Our settings for those of Segment's destination of this kind; what we do not know is left out."""
         return {name: value for name, value in values.items() if name in self.settings_model.model_fields}
+
+    def fields_from_segment(self, fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], Sequence[str]]:
+        """Our fields of an action for those of Segment's subscription, and in words what is other then."""
+        return fields, ()
+
+    def type_from_segment(self, fields: Mapping[str, Any]) -> str:
+        """The key of the type that a subscription with these fields belongs to, where a part of Segment's is a type of its own here."""
+        return self.key
 
     def settings_schema(self) -> dict[str, Any]:
         """The settings as JSON Schema, for forms: secrets are `writeOnly`, what the operator fills in is left out."""

@@ -10,7 +10,7 @@ https://developers.hubspot.com/docs/developer-tooling/platform/usage-guidelines 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 
 from pydantic import Field as Setting
@@ -154,10 +154,12 @@ class Hubspot(ApiDestination):
     presets = (presets.membership("upsert_contact"), presets.accounts("upsert_company"))
     limits = Limits(max_batch_records=100, max_batch_bytes=2_000_000, requests_per_s=10)
     segment_slugs = ("hubspot", "actions-hubspot-cloud")
-    segment_by_hand: ClassVar[Mapping[str, str]] = {
-        "list_details": "connect the audience to a destination of type hubspot_lists, which keeps the list and gives it its name",
-    }
     segment_actions = (("upsertContact", "upsert_contact"), ("upsertCompany", "upsert_company"), ("upsertObject", "upsert_object"))
+
+    def type_from_segment(self, fields: Mapping[str, Any]) -> str:
+        details = fields.get("list_details")
+        has_list = isinstance(details, dict) and (details.get("connected_to_engage_audience") or details.get("list_name"))
+        return "hubspot_lists" if has_list else self.key
 
     def prepare(self, payload: dict[str, Any], record: Record, *, action: Action, settings: Any) -> dict[str, Any]:
         member = membership(payload)

@@ -5,8 +5,8 @@ the list, and stays a contact. A list takes 100,000 changes in a request. A repe
 Source: https://developers.hubspot.com/docs/api-reference/latest/crm/lists/guide (November 2026)
 """
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 from urllib.parse import quote
 
 from pydantic import Field as Setting
@@ -40,6 +40,9 @@ class HubspotListSettings(Settings):
     object_type: str = Setting("contact", min_length=1, description="Object that the list is of.")
     id_field_name: str = Setting("email", min_length=1, description="Unique property that its records are found by.")
     list_name: str | None = Setting(None, description="Name of the list; the audience's own unless said.")
+
+
+_USUAL = {"object_type": "contact", "id_field_name": "email"}
 
 
 class HubspotLists(ApiDestination):
@@ -76,6 +79,15 @@ class HubspotLists(ApiDestination):
     limits = Limits(max_batch_records=100, max_batch_bytes=2_000_000, requests_per_s=10)
     segment_slugs = ("hubspot-lists",)  # Segment has lists as a part of upsertObject; the type of that name is `hubspot`
     segment_actions = (("upsertObject", "sync_list"),)
+
+    def fields_from_segment(self, fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], Sequence[str]]:
+        details = {**_object(fields.get("object_details")), **_object(fields.get("list_details"))}
+        said = {name: details[name] for name in HubspotListSettings.model_fields if isinstance(details.get(name), str)}
+        wanted = " ".join(f"--list-setting {name}={value}" for name, value in said.items() if value != _USUAL.get(name))
+        ours = {"id_field_value": details.get("id_field_value"), "properties": fields.get("properties")}
+        notes = ["the list belongs to the connection of an audience: it is named like the audience, and made with the first sync"]
+        notes += [f"connect the audience with {wanted}"] if wanted else []
+        return {name: value for name, value in ours.items() if value is not None}, notes
 
     def prepare(self, payload: dict[str, Any], record: Record, *, action: Action, settings: Any) -> dict[str, Any]:
         return {"id": payload["id_field_value"].strip(), "properties": flattened(payload.get("properties", {}))}
@@ -140,6 +152,10 @@ class HubspotLists(ApiDestination):
         if "listId" in found:
             return ListId(str(found["listId"]))
         return failure(answer, 0) or Stop("HubSpot made no list.", "Check that the private app may write lists (crm.lists.write).")
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _said(target: Target) -> HubspotListSettings:

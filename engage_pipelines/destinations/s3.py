@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from html import escape, unescape
 from tempfile import SpooledTemporaryFile
-from typing import IO, ClassVar, Literal, cast
+from typing import IO, Any, Literal, cast
 from urllib.parse import quote
 
 from pydantic import Field, SecretStr
@@ -49,6 +49,7 @@ from engage_pipelines.destinations.files import (
 )
 from engage_pipelines.destinations.http import Answer, Reach, Request, presentable
 from engage_pipelines.destinations.parquet_file import ParquetFile
+from engage_pipelines.destinations.s3_columns import columns_from_segment
 from engage_pipelines.destinations.sending.aws_signature import Keys, encoded_path, signed
 from engage_pipelines.destinations.sending.filesystem import filled
 
@@ -65,7 +66,7 @@ class S3Settings(CsvSettings):
     bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="The bucket.")
     region: str = Field("us-east-1", pattern=r"^[a-z0-9-]+$", description="The bucket's region.")
     endpoint: Endpoint | None = Field(None, description="Address of another store than Amazon's, such as https://minio.example.com.")
-    access_key_id: str = Field(min_length=1, description="Access key id.")
+    access_key_id: SecretStr = Field(min_length=1, description="Access key id; a reference, so that both change together.")
     secret_access_key: SecretStr = Field(min_length=1, description="Secret access key.")
     session_token: SecretStr | None = Field(None, description="Session token, for keys that expire.")
     format: Literal["csv", "parquet"] = Field("csv", description="What the objects are.")
@@ -81,7 +82,7 @@ class S3Settings(CsvSettings):
     def keys(self) -> Keys:
         """Who signs."""
         token = self.session_token.get_secret_value() if self.session_token else None
-        return Keys(self.access_key_id, self.secret_access_key.get_secret_value(), self.region, token)
+        return Keys(self.access_key_id.get_secret_value(), self.secret_access_key.get_secret_value(), self.region, token)
 
 
 class S3(FileDestination):
@@ -91,11 +92,21 @@ class S3(FileDestination):
     name = "S3"
     description = "Keeps the audience as an object in S3 or a store that speaks its protocol, whole or as objects of changes."
     docs_url = "docs/destinations.md#s3"
-    segment_by_hand: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("s3", "actions-s3", "aws-s3", "actions-s3-csv"),
-        "make a destination of type s3 with keys of your own: Segment's writes under a role that trusts Segment",
-    )
+    segment_slugs = ("s3", "actions-s3", "aws-s3", "actions-s3-csv")
+    segment_actions = (("syncToS3", "write"), ("syncAudienceToCSV", "write"))
+    segment_fields_that_are_settings = ("s3_aws_folder_name", "filename_prefix", "filename", "file_extension")
     settings_model = S3Settings
+
+    def settings_from_segment(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        folder = str(values.get("s3_aws_folder_name") or "").strip("/")
+        start, end = values.get("filename_prefix") or values.get("filename") or "", values.get("file_extension") or "csv"
+        ours = {"bucket": values.get("s3_aws_bucket_name"), "region": values.get("s3_aws_region")}
+        place = {"path": f"{folder}/{start}{{audience}}.{end}".lstrip("/"), "changes": True}
+        return {**{name: value for name, value in ours.items() if value}, **place}
+
+    def fields_from_segment(self, fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], Sequence[str]]:
+        columns, notes = columns_from_segment(fields)
+        return columns, ["it needs keys that may write to the bucket: Segment's writes under a role that trusts Segment", *notes]
 
     def write_table(self, file: IO[bytes], columns: Sequence[str], chunks: Chunks, settings: Settings) -> None:
         _FORMATS[_mine(settings).format].write_table(file, columns, chunks, settings)

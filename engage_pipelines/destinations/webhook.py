@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, cast
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -67,10 +67,9 @@ class Webhook(HttpDestination):
     membership_as = MembershipAs.USER_PROPERTY
     effect = Effect.AT_LEAST_ONCE
     settings_model = WebhookSettings
-    segment_by_hand: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("webhook", "actions-webhook", "webhook-audiences", "actions-webhook-audiences"),
-        "make a destination of type webhook: its URL is a setting here, and its signature is another",
-    )
+    segment_slugs = ("webhook", "actions-webhook", "webhook-audiences", "actions-webhook-audiences")
+    segment_actions = (("send", "send"),)
+    segment_fields_that_are_settings = ("url",)
     actions = (Action("send", "Send the payload", frozenset({"identify", "track", "group"}), fields={"@path": "$."}),)
     presets = (
         Preset("Membership of people", "identify", f'type = "identify" and {_OF_THIS}', "send"),
@@ -78,6 +77,17 @@ class Webhook(HttpDestination):
         Preset("Membership of accounts", "group", f'type = "group" and {_OF_THIS}', "send"),
     )
     limits = Limits(max_batch_records=1_000, max_batch_bytes=4_000_000 - _FRAME_BYTES)
+
+    def settings_from_segment(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        ours = {"url": "url", "sharedSecret": "signing_secret"}
+        return {ours[name]: value for name, value in values.items() if name in ours}
+
+    def fields_from_segment(self, fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], Sequence[str]]:
+        notes = ["requests are signed in another way: see X-Engage-Signature in docs/destinations.md"]
+        notes += [f"requests are sent with POST, not {fields['method']}"] if fields.get("method") not in {None, "POST"} else []
+        notes += ["headers are not sent; one for authorization is the setting of that name"] if fields.get("headers") else []
+        data = fields.get("data")
+        return cast("dict[str, Any]", data) if isinstance(data, dict) else {"@path": "$."}, notes
 
     def limits_with(self, settings: Settings) -> Limits:
         mine = _mine(settings)

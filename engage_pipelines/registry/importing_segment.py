@@ -1,8 +1,9 @@
 """Taking in what Segment's Public API says of destinations and subscriptions: what of it comes over, what differs, what is not there.
 
-A destination becomes one of the space, of the type whose `segment_slugs` name it; a subscription becomes a mapping, switched off. Secrets
-are never taken: each becomes a reference to an environment variable, which the report names. Nothing of one destination stays when it
-cannot be made. Source: docs.segmentapis.com, destinations and their subscriptions.
+A destination becomes one of the space, of the type whose `segment_slugs` name it; a subscription becomes a mapping, switched off. Where a
+part of Segment's destination is a type of its own here, as HubSpot's lists, a destination of that type is made beside it. Secrets are never
+taken: each becomes a reference to an environment variable, which the report names. Nothing of one destination stays when it cannot be made.
+Source: docs.segmentapis.com, destinations and their subscriptions.
 """
 
 import json
@@ -95,14 +96,25 @@ def _destination(
     name = str(given.get("name") or cast("Mapping[str, Any]", metadata).get("name") or slug or given.get("id") or "?")
     info = by_slug.get(slug)
     if info is None:
-        by_hand = _by_hand(change.registry.types.values(), slug)
-        yield Imported("destination", name, reason=by_hand or f"there is no destination type for Segment's {slug[:80]!r}")
+        yield Imported("destination", name, reason=f"there is no destination type for Segment's {slug[:80]!r}")
         yield from (Imported("subscription", _named(one), reason="its destination did not come over") for one in subscriptions)
         return
+    belong = {info.key: list[Mapping[str, Any]]()}
+    for one in subscriptions:
+        belong.setdefault(info.type_from_segment(_said(one)), []).append(one)
+    for key, mine in belong.items():
+        type_ = change.registry.types[key]
+        yield from _of_type(change, space, type_, (given, name if type_ is info else f"{name} ({type_.name})", mine))
+
+
+def _of_type(
+    change: Change, space: Row, info: DestinationType, what: tuple[Mapping[str, Any], str, list[Mapping[str, Any]]]
+) -> Iterator[Imported]:
+    given, name, subscriptions = what
     report = Imported("destination", name)
     try:
         with change.c.begin_nested():
-            row = _make(change, space, info, (given, name, report))
+            row = _make(change, space, info, (_with_settings(given, info, subscriptions), name, report))
     except EngageError as error:
         report.reason = str(error)
         yield report
@@ -114,8 +126,14 @@ def _destination(
         yield _subscription(change, row, info, one)
 
 
-def _by_hand(types: Iterable[DestinationType], slug: str) -> str:
-    return next((info.segment_by_hand[slug] for info in types if slug in info.segment_by_hand), "")
+def _with_settings(given: Mapping[str, Any], info: DestinationType, subscriptions: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is given, whose settings hold too what subscriptions say that is a setting here; the first that says it counts."""
+    settings = cast("dict[str, Any]", given.get("settings")) if isinstance(given.get("settings"), dict) else {}
+    found: dict[str, Any] = {}
+    for one in subscriptions:
+        said = {name: value for name, value in _said(one).items() if name in info.segment_fields_that_are_settings}
+        found = {**{name: value for name, value in said.items() if isinstance(value, str)}, **found}
+    return {**given, "settings": {**found, **settings}}
 
 
 def _make(change: Change, space: Row, info: DestinationType, what: tuple[Mapping[str, Any], str, Imported]) -> Row:
@@ -181,20 +199,27 @@ def _subscription(change: Change, to: Row, info: DestinationType, given: Mapping
 
 def _fields(given: Mapping[str, Any], info: DestinationType, action: Action, report: Imported) -> dict[str, Any] | None:
     """What is sent, None for the action's own; fields that the action does not know are left out and told."""
-    said = given.get("settings", given.get("mapping"))
-    if isinstance(said, dict) and isinstance(cast("dict[str, Any]", said).get("mapping"), dict):
-        said = cast("dict[str, Any]", said)["mapping"]
-    if not isinstance(said, dict) or not said:
+    said = _said(given)
+    if not said:
         return None
-    fields = {name: value for name, value in cast("dict[str, Any]", said).items() if name not in _OURS}
+    translated, notes = info.fields_from_segment(said)
+    report.differs.extend(notes)
+    fields = {name: value for name, value in translated.items() if name not in _OURS}
     known = {one.name for one in action.inputs}
     if not known or "@path" in fields:
         return fields
     left = sorted(fields.keys() - known - {_SYNC_MODE})
     if left:
         report.differs.append(f"fields that the action has not: {', '.join(left)}")
-        report.differs.extend(f"{name}: {info.segment_by_hand[name]}" for name in left if name in info.segment_by_hand)
     return {name: value for name, value in fields.items() if name not in left}
+
+
+def _said(subscription: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a subscription as Segment has them; none when nothing is said."""
+    said = subscription.get("settings", subscription.get("mapping"))
+    if isinstance(said, dict) and isinstance(cast("dict[str, Any]", said).get("mapping"), dict):
+        said = cast("dict[str, Any]", said)["mapping"]
+    return cast("dict[str, Any]", said) if isinstance(said, dict) else {}
 
 
 def _named(subscription: Mapping[str, Any]) -> str:

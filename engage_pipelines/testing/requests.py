@@ -109,7 +109,8 @@ def _talk(
         canned.note(request)
         verdict = kind.read(canned.answer(request), records, place=request.place, now_s=0)
         return dict(verdict.rejected) if isinstance(verdict, Accepted) else {}
-    assert isinstance(kind, ApiDestination)
+    if not isinstance(kind, ApiDestination):
+        raise ConfigurationError(f"{kind.key} has no requests that follow from a line alone.", "Try it with its fake vendor.")
     batch, refused = kind.batch(records, action=action.key, settings=settings, target=target)
     if batch.items:
         verdict = hold(kind.talk(batch), lambda request: _exchange(kind, settings, request, canned))

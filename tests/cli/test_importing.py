@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -51,7 +51,74 @@ HUBSPOT = {
         }
     ],
 }
-BUCKET = {"id": "d4", "name": "Bucket", "metadata": {"slug": "actions-s3"}, "settings": {"s3_aws_bucket_name": "ours"}}
+BUCKET = {
+    "id": "d4",
+    "name": "Bucket",
+    "metadata": {"slug": "actions-s3"},
+    "settings": {
+        "s3_aws_bucket_name": "ours",
+        "s3_aws_region": "eu-west-1",
+        "iam_role_arn": "arn:aws:iam::1:role/x",
+        "iam_external_id": "m4rked",
+    },
+    "subscriptions": [
+        {
+            "id": "s6",
+            "name": "Rows",
+            "actionSlug": "syncToS3",
+            "trigger": 'type = "identify"',
+            "settings": {
+                "columns": {"who": {"@path": "$.userId"}, "address": {"@path": "$.traits.address"}},
+                "s3_aws_folder_name": "daily/",
+                "filename_prefix": "from-segment-",
+                "delimiter": "|",
+                "file_extension": "txt",
+                "audience_action_column_name": "audience_action",
+            },
+        }
+    ],
+}
+AUDIENCE_BUCKET = {
+    "id": "d5",
+    "name": "Audience rows",
+    "metadata": {"slug": "aws-s3"},
+    "settings": {"s3_aws_bucket_name": "ours"},
+    "subscriptions": [
+        {
+            "id": "s7",
+            "name": "CSV",
+            "actionSlug": "syncAudienceToCSV",
+            "trigger": 'type = "identify"',
+            "settings": {
+                "columns": {
+                    "audience_name": "Audience",
+                    "email": "E-mail",
+                    "message_id": "message_id",
+                    "audience_action": "audience_action",
+                },
+                "audienceName": {"@path": "$.context.personas.computation_key"},
+                "email": {"@path": "$.traits.email"},
+                "messageId": {"@path": "$.messageId"},
+                "additional_identifiers_and_traits_columns": {"plan": "Plan"},
+            },
+        }
+    ],
+}
+HOOK = {
+    "id": "d6",
+    "name": "Hook",
+    "metadata": {"slug": "actions-webhook"},
+    "settings": {"sharedSecret": "m4rked"},
+    "subscriptions": [
+        {
+            "id": "s8",
+            "name": "Post it",
+            "actionSlug": "send",
+            "trigger": 'type = "identify"',
+            "settings": {"url": "https://hook.example/in", "method": "PUT", "headers": {"x": "y"}, "data": {"who": {"@path": "$.userId"}}},
+        }
+    ],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -124,8 +191,69 @@ def test_settings_of_the_wrong_type_are_told_and_the_others_come_over(capsys: py
     assert [(one["name"], one["supported"]) for one in found] == [("Braze (prod)", False), ("Good", True)]
 
 
-def test_what_people_have_to_carry_over_themselves_is_told_with_the_way(capsys: pytest.CaptureFixture[str]):
-    found = {one["name"]: one for one in json.loads(_run({"destinations": [HUBSPOT, BUCKET]}, capsys, "--output", "json"))}
-    assert any("hubspot_lists" in told for told in found["hubspot: Objects on a list"]["differs"])
-    assert found["Bucket"]["taken_as"] is None
-    assert "a destination of type s3 with keys of your own" in found["Bucket"]["reason"]
+def _shown(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    assert run([*words, "--output", "json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_lists_that_are_a_part_of_an_action_become_a_destination_of_their_own(capsys: pytest.CaptureFixture[str]):
+    given = {"object_type": "2-1", "id_field_name": "email", "id_field_value": {"@path": "$.traits.email"}}
+    objects = {
+        "id": "s9",
+        "name": "Objects",
+        "actionSlug": "upsertObject",
+        "trigger": 'type = "identify"',
+        "settings": {"object_details": given},
+    }
+    listed = {
+        **cast("list[dict[str, Any]]", HUBSPOT["subscriptions"])[0],
+        "settings": {"object_details": given, "list_details": {"connected_to_engage_audience": True}},
+    }
+    found = {one["name"]: one for one in _imported([{**HUBSPOT, "subscriptions": [objects, listed]}], capsys)}
+    assert [name for name, one in found.items() if one["taken_as"]] == [
+        "HubSpot",
+        "hubspot: Objects",
+        "HubSpot (HubSpot lists)",
+        "hubspot_hubspot_lists: Objects on a list",
+    ]
+    assert "connect the audience with --list-setting object_type=2-1" in found["hubspot_hubspot_lists: Objects on a list"]["differs"]
+    (mapping,) = _shown(capsys, "mapping", "list", "hubspot_hubspot_lists")
+    assert _shown(capsys, "mapping", "show", "hubspot_hubspot_lists", mapping["name"])["fields"] == {
+        "id_field_value": given["id_field_value"]
+    }
+
+
+def test_buckets_come_over_with_keys_to_be_given_and_the_columns_as_they_were(capsys: pytest.CaptureFixture[str]):
+    found = {one["name"]: one for one in _imported([BUCKET], capsys)}
+    assert found["Bucket"]["variables"] == {"BUCKET_ACCESS_KEY_ID": "access_key_id", "BUCKET_SECRET_ACCESS_KEY": "secret_access_key"}
+    assert found["Bucket"]["differs"] == ["settings that mean nothing here: iam_external_id, iam_role_arn"]
+    assert "cells are told apart by commas" in found["bucket: Rows"]["differs"]
+    settings = _shown(capsys, "destination", "show", "bucket")["settings"]
+    assert {name: settings[name] for name in ("bucket", "region", "path", "changes")} == {
+        "bucket": "ours",
+        "region": "eu-west-1",
+        "path": "daily/from-segment-{audience}.txt",
+        "changes": True,
+    }
+    assert _shown(capsys, "mapping", "show", "bucket", "Rows")["fields"] == {"who": {"@path": "$.userId"}}
+
+
+def test_columns_of_an_audience_keep_their_names(capsys: pytest.CaptureFixture[str]):
+    _imported([AUDIENCE_BUCKET], capsys)
+    assert _shown(capsys, "mapping", "show", "audience_rows", "CSV")["fields"] == {
+        "Audience": {"@path": "$.context.personas.computation_key"},
+        "E-mail": {"@path": "$.traits.email"},
+        "Plan": {"@path": "$.traits['plan']"},
+    }
+
+
+def test_webhooks_come_over_with_the_address_of_their_subscription(capsys: pytest.CaptureFixture[str]):
+    found = {one["name"]: one for one in _imported([HOOK], capsys)}
+    assert found["Hook"]["variables"] == {"HOOK_SIGNING_SECRET": "signing_secret"}
+    assert "requests are sent with POST, not PUT" in found["hook: Post it"]["differs"]
+    assert _shown(capsys, "destination", "show", "hook")["settings"]["url"] == "https://hook.example/in"
+    assert _shown(capsys, "mapping", "show", "hook", "Post it")["fields"] == {"who": {"@path": "$.userId"}}
+
+
+def _imported(destinations: list[Any], capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(_run({"destinations": destinations}, capsys, "--output", "json"))

@@ -3,11 +3,12 @@ import io
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
+from pydantic import SecretStr
 
 from engage_pipelines.destinations import s3
 from engage_pipelines.destinations.base import Accepted, Backoff, ListRow, Record, Stop, Target
@@ -65,11 +66,11 @@ class TestS3Changes(DestinationConformance):
         ("change", "words"),
         [
             pytest.param({"bucket": "another-one"}, "NoSuchBucket", id="no such bucket"),
-            pytest.param({"access_key_id": "ANOTHER"}, "SignatureDoesNotMatch", id="another key"),
+            pytest.param({"access_key_id": SecretStr("ANOTHER")}, "SignatureDoesNotMatch", id="another key"),
             pytest.param({"region": "eu-south-2"}, "SignatureDoesNotMatch", id="another region"),
         ],
     )
-    def test_it_stops_with_the_code_of_the_store(self, bench: Bench, change: dict[str, str], words: str) -> None:
+    def test_it_stops_with_the_code_of_the_store(self, bench: Bench, change: dict[str, Any], words: str) -> None:
         settings = bench.settings.model_copy(update=change)
         records = [bench.record("u-1")]
         verdict = bench.destination.send(records, action="write", settings=settings, target=bench.target(), deadline_s=5)

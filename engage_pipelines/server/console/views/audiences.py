@@ -78,7 +78,7 @@ def overview(visit: Visit) -> Response:
 
 def _choices(rows: Sequence[tuple[str, str]], *, besides: str) -> Markup:
     """Hundreds of audiences to choose from: one text, since a template takes longer for them than for the rest of the page."""
-    return Markup("".join([_choice(row.key, row.name) for row in rows if row.key != besides]))  # noqa: S704 - of parts that are escaped each
+    return Markup("".join([_choice(key, name) for key, name in rows if key != besides]))  # noqa: S704 - of parts that are escaped each
 
 
 @lru_cache(maxsize=4096)

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from engage_pipelines.computing.addresses import Addresses
-from engage_pipelines.computing.evaluation import Questions, evaluate_space
+from engage_pipelines.computing.evaluation import Questions, closed_on_failure, evaluate_space
 from engage_pipelines.computing.facts_home import fingerprint_now, open_facts
 from engage_pipelines.computing.publish import Evaluation, Published, publish
 from engage_pipelines.computing.since import find_some
@@ -106,23 +106,27 @@ def compute_audiences(settings: Settings, registry: Registry, space_key: str, ke
 def _compute_moved(
     settings: Settings, registry: Registry, space: Space, inputs: Inputs, questions: Questions, *, rows: Sequence[Row], log: Log
 ) -> list[Computed]:
-    evaluated = evaluate_space(
-        settings.facts_dir,
-        space.key,
-        inputs.at_us,
-        questions,
-        mapped=space.facts,
-        open_session=lambda: open_facts(settings, space.key, space.facts, at_us=inputs.at_us, known=questions.context),
-    )
+    shared: list[Addresses] = []
+
+    def open_session() -> FactsSession:
+        """Everyone is asked: what sorts the rows of everyone comes first, while the memory that evaluating takes is still free."""
+        session = open_facts(settings, space.key, space.facts, at_us=inputs.at_us, known=questions.context)
+        if len(questions.moved) > _SHARED_FROM:
+            with closed_on_failure(session):
+                shared.append(Addresses(session))
+                shared[0].share()
+        return session
+
+    evaluated = evaluate_space(settings.facts_dir, space.key, inputs.at_us, questions, mapped=space.facts, open_session=open_session)
     with evaluated.session as session:
         inputs = replace(inputs, fingerprint=lambda: session.fingerprint)
         by_id = {row.id: row for row in rows}
         suppressed = find_suppressed(session, space.suppressed)
-        addresses = Addresses(session)
+        addresses = shared[0] if shared else Addresses(session)
         some = find_some(evaluated, questions.moved, by_id, inputs, database=registry.database, suppressed=suppressed)
         checked_at = {row.id: row.checked_at for row in rows}
         computing = _Computing(settings, registry, space, session, checked_at, suppressed, inputs, evaluated.clock, log, addresses, some)
-        if len(questions.moved) - len(some) > _SHARED_FROM:
+        if not shared and len(questions.moved) - len(some) > _SHARED_FROM:
             addresses.share()
         return [computing.finish(audience, evaluated.results[audience.key]) for audience in questions.moved]
 

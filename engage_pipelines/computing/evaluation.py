@@ -55,7 +55,7 @@ def evaluate_space(
     folder = facts_dir / space
     if mapped is not None or not _is_worth_keeping(folder, read_manifest(folder)):
         session = open_session()
-        with _closed_on_failure(session):
+        with closed_on_failure(session):
             return SpaceEvaluation(session, evaluate(session, questions.moved, context=questions.context), Clock(session))
     path = folder / KEPT / f"{_name(questions.wanted)}.kept"
     kept = load_kept(path)
@@ -67,7 +67,7 @@ def evaluate_space(
 
 
 def _advanced(advanced: Advanced, before: Kept, folder: Path, path: Path) -> SpaceEvaluation:
-    with _closed_on_failure(advanced.session):
+    with closed_on_failure(advanced.session):
         kept = keep_advanced(advanced, folder)
         _save(path, kept)
     clock = ShelfClock(advanced.session, shelves=advanced.shelves, hidden_from_us=kept.hidden_from_us)
@@ -75,7 +75,7 @@ def _advanced(advanced: Advanced, before: Kept, folder: Path, path: Path) -> Spa
 
 
 def _whole(session: FactsSession, folder: Path, path: Path, questions: Questions) -> SpaceEvaluation:
-    with _closed_on_failure(session):
+    with closed_on_failure(session):
         plan = plan_of(session.at_us, questions.moved, questions.context)
         outcome = run_plan(session, plan)
         kept = keep_whole(session, outcome, folder, plan)
@@ -85,7 +85,7 @@ def _whole(session: FactsSession, folder: Path, path: Path, questions: Questions
 
 
 @contextmanager
-def _closed_on_failure(session: FactsSession) -> Generator[None]:
+def closed_on_failure(session: FactsSession) -> Generator[None]:
     try:
         yield
     except BaseException:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +61,7 @@ def people_of(session: FactsSession, users_from: str) -> People:
 
 
 class Members:
-    """Who is in, by member id, sorted and distinct; listed when somebody looks, if bits tell it.
+    """Who is in, by member id, sorted and distinct; listed each time somebody looks, if bits tell it.
 
     `users` of an account audience are those of the matching accounts; `accounts` of a user audience is empty.
     """
@@ -70,11 +69,11 @@ class Members:
     def __init__(self, users: Ids | Callable[[], Ids], accounts: Ids | Callable[[], Ids]) -> None:
         self._users, self._accounts = users, accounts
 
-    @cached_property
+    @property
     def users(self) -> Ids:
         return self._users() if callable(self._users) else self._users
 
-    @cached_property
+    @property
     def accounts(self) -> Ids:
         return self._accounts() if callable(self._accounts) else self._accounts
 

@@ -9,6 +9,7 @@ A batch has the columns of the version, `level` as a dictionary, and `h` and `g`
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -89,19 +90,28 @@ class RowsFile:
 
 def sort_rows(connection: duckdb.DuckDBPyConnection, rows: str, columns: str) -> RowsFile:
     """Sort the rows of a query that gives these columns. Raises StateError when the disk is full."""
+    return sort_parts(connection, [rows], columns)
+
+
+def sort_parts(connection: duckdb.DuckDBPyConnection, parts: Iterable[str], columns: str) -> RowsFile:
+    """The same for the rows of several queries, each of which has rows that come after those of the one before: one at a time takes less
+    memory."""
     try:
-        return _sorted(connection, f"{with_hashes(rows, columns)} order by 1, address, member")
+        return _sorted(connection, (f"{with_hashes(rows, columns)} order by 1, address, member" for rows in parts))
     except (OSError, duckdb.IOException) as error:
         raise StateError(f"The rows of a version could not be sorted: {error}.", "Free disk space below ENGAGE_HOME.") from error
 
 
-def _sorted(connection: duckdb.DuckDBPyConnection, query: str) -> RowsFile:
+def _sorted(connection: duckdb.DuckDBPyConnection, queries: Iterable[str]) -> RowsFile:
     place = _place(connection)
     file = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=place and str(place))  # noqa: SIM115 - closed by who holds it
-    reader = connection.sql(query).to_arrow_reader(BATCH)
-    with pa.ipc.new_file(file, reader.schema) as writer:
-        for batch in reader:
-            writer.write_batch(batch)
+    with ExitStack() as stack:
+        writer = None
+        for query in queries:
+            reader = connection.sql(query).to_arrow_reader(BATCH)
+            writer = writer or stack.enter_context(pa.ipc.new_file(file, reader.schema))
+            for batch in reader:
+                writer.write_batch(batch)
     return RowsFile(file)
 
 

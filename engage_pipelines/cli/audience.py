@@ -1,19 +1,16 @@
 """`engage audience`: audiences and their definitions."""
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
-import sqlalchemy as sa
 
 from engage_pipelines.cli.audience_flags import all_options, changeable_options, take_options
+from engage_pipelines.cli.computations import Kind, compute_now, delete_for_good, sizes_of, summary, switch
 from engage_pipelines.cli.late import LateGroup, Lazy
 from engage_pipelines.cli.opening import open_database, open_registry
-from engage_pipelines.cli.output import instant_text, note, output_option, show, show_one
-from engage_pipelines.cli.waiting import wait_for_compute
+from engage_pipelines.cli.output import output_option, show, show_one
 from engage_pipelines.domain.computation import read_level
-from engage_pipelines.domain.errors import UsageError
 from engage_pipelines.registry.audiences import (
     AudienceFields,
     NewAudience,
@@ -23,13 +20,10 @@ from engage_pipelines.registry.audiences import (
     update_audience,
 )
 from engage_pipelines.registry.cadence import DEFAULT_CADENCE
-from engage_pipelines.registry.computations import connected_destinations, is_computing
-from engage_pipelines.registry.connections import leave_where_said, remove_all
+from engage_pipelines.registry.computations import is_computing
 from engage_pipelines.registry.definitions import users_of
-from engage_pipelines.registry.lookup import Row, find_audience, find_space, list_audiences
-from engage_pipelines.registry.runs import request_compute
+from engage_pipelines.registry.lookup import find_audience, find_space, list_audiences
 from engage_pipelines.registry.spaces import ensure_space
-from engage_pipelines.registry.tables import version
 from engage_pipelines.settings import read_settings
 
 _LATE = {
@@ -49,6 +43,8 @@ _LATE = {
 }
 """Those that read facts or versions bring DuckDB with them."""
 
+_KIND = Kind("audience", find_audience, list_audiences, update_audience, delete_audience)
+
 
 @click.group(cls=LateGroup, late=_LATE)
 def audience() -> None:
@@ -61,9 +57,9 @@ def list_(*, output: str) -> None:
     """Every audience of the space."""
     settings = read_settings()
     with open_database(settings).read() as c:
-        space = find_space(c, settings.space)
-        sizes = _sizes(c, space.id)
-        rows = [_row(row, sizes.get(row.id)) for row in list_audiences(c, space.id)]
+        found = list_audiences(c, find_space(c, settings.space).id)
+        sizes = sizes_of(c, found)
+    rows = [summary(row, sizes.get(row.id)) for row in found]
     show(rows, output=output, empty="There is no audience. Make one with: engage audience create KEY --query QUERY")
 
 
@@ -77,7 +73,7 @@ def show_(key: str, *, output: str) -> None:
         space = find_space(c, settings.space)
         row = find_audience(c, space.id, key)
         values = {
-            **_row(row, _sizes(c, space.id).get(row.id)),
+            **summary(row, sizes_of(c, [row]).get(row.id)),
             "description": row.description,
             "definition": row.definition,
             "cadence": row.cadence,
@@ -148,56 +144,21 @@ def clone(key: str, new_key: str, *, name: str, **words: Any) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask; its connections are removed too.")
 def delete(key: str, *, yes: bool) -> None:
     """Delete the audience KEY, with its connections. Its key is never used again, and what destinations hold stays there."""
-    registry = open_registry()
-    with registry.database.read() as c:
-        of = find_audience(c, find_space(c, registry.space).id, key)
-        connected = connected_destinations(c, of.id)
-    if not yes:
-        _ask_to_delete(key, connected)
-    with registry.change() as change:
-        space = find_space(change.c, registry.space)
-        leaving = remove_all(change, space, find_audience(change.c, space.id, key))
-        if not leaving:
-            delete_audience(change, space, key)
-    if leaving:
-        click.echo(f"Exits are sent to {', '.join(leaving)} first. Delete {key} again when that is done: engage status")
-        return
-    click.echo(f"Audience {key} is deleted." + (f" Disconnected: {', '.join(connected)}." if connected else ""))
-
-
-def _ask_to_delete(key: str, connected: Sequence[str]) -> None:
-    if not sys.stdin.isatty():
-        raise UsageError("There is no terminal to ask on.", "Add --yes to delete without being asked.")
-    if connected:
-        note(f"It is connected to {', '.join(connected)}; these connections end too, and no exit is sent.")
-    click.confirm(f"The key {key} can never be used again, and what destinations hold stays there. Delete it?", abort=True)
+    delete_for_good(_KIND, key, unasked=yes)
 
 
 @audience.command()
 @click.argument("key")
 def enable(key: str) -> None:
     """Have the audience KEY computed and sent again; what changed meanwhile is owed."""
-    _switch(key, enabled=True)
+    switch(_KIND, key, enabled=True)
 
 
 @audience.command()
 @click.argument("key")
 def disable(key: str) -> None:
     """Neither compute nor send the audience KEY from now on; nothing is sent about it."""
-    _switch(key, enabled=False)
-
-
-def _switch(key: str, *, enabled: bool) -> None:
-    registry = open_registry()
-    with registry.change() as change:
-        space = find_space(change.c, registry.space)
-        before = find_audience(change.c, space.id, key).enabled
-        row = update_audience(change, space, key, enabled=enabled)
-        leaving = [] if enabled else leave_where_said(change, space, row)
-    if leaving:
-        note(f"Exits are sent to {', '.join(leaving)}, as was said when they were connected; these connections end then.")
-    word = "enabled" if enabled else "disabled"
-    click.echo(f"Audience {key} is {word}{' already' if before is enabled else ''}.")
+    switch(_KIND, key, enabled=False)
 
 
 @audience.command()
@@ -206,41 +167,4 @@ def _switch(key: str, *, enabled: bool) -> None:
 @click.option("--wait", is_flag=True, help="End when they are computed; exit code 1 when that failed.")
 def compute(keys: Sequence[str], *, everything: bool, wait: bool) -> None:
     """Ask for the audiences KEYS to be evaluated now."""
-    if everything == bool(keys):
-        raise UsageError("Compute takes the keys of audiences, or --all.", "Give one of the two.")
-    registry = open_registry()
-    with registry.change() as change:
-        space = find_space(change.c, registry.space)
-        rows = _all_enabled(change.c, space) if everything else [find_audience(change.c, space.id, key) for key in dict.fromkeys(keys)]
-        request_id = request_compute(change, space, rows)
-    click.echo(f"Asked for {', '.join(row.key for row in rows)} to be computed.")
-    if wait:
-        wait_for_compute(registry.database, request_id)
-        click.echo("Computed.")
-
-
-def _all_enabled(c: sa.Connection, space: Row) -> list[Row]:
-    rows = [row for row in list_audiences(c, space.id) if is_computing(c, row)]
-    if not rows:
-        raise UsageError("There is no enabled audience.", "Make one with: engage audience create KEY --query QUERY")
-    return rows
-
-
-def _sizes(c: sa.Connection, space_id: str) -> dict[str, int]:
-    of_space = [row.id for row in list_audiences(c, space_id)]
-    query = sa.select(version.c.computation_id, version.c.n, version.c.size).where(version.c.computation_id.in_(of_space))
-    sizes = {(row.computation_id, row.n): row.size for row in c.execute(query)}
-    current = {row.id: row.current_version for row in list_audiences(c, space_id)}
-    return {one: sizes[one, n] for one, n in current.items() if (one, n) in sizes}
-
-
-def _row(row: Row, size: int | None) -> dict[str, Any]:
-    return {
-        "key": row.key,
-        "name": row.name,
-        "level": row.level,
-        "enabled": row.enabled,
-        "size": size,
-        "version": row.current_version,
-        "checked_at": instant_text(row.checked_at),
-    }
+    compute_now(_KIND, keys, everything=everything, wait=wait)

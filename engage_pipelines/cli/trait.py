@@ -1,23 +1,19 @@
 """`engage trait`: values computed for people and accounts, by the query language or by a SELECT."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-import sqlalchemy as sa
 
-from engage_pipelines.cli.computation_rows import sizes_of, summary
+from engage_pipelines.cli.computations import Kind, compute_now, delete_for_good, sizes_of, summary, switch
 from engage_pipelines.cli.late import LateGroup, Lazy
 from engage_pipelines.cli.opening import open_database, open_registry
 from engage_pipelines.cli.output import output_option, show, show_one
-from engage_pipelines.cli.waiting import wait_for_compute
 from engage_pipelines.domain.computation import TraitType, read_level
 from engage_pipelines.domain.errors import InputError, UsageError
 from engage_pipelines.registry.definitions import type_of_trait, users_of
-from engage_pipelines.registry.lookup import Row, find_space, find_trait, list_traits
-from engage_pipelines.registry.requests import owe_compute
+from engage_pipelines.registry.lookup import find_space, find_trait, list_traits
 from engage_pipelines.registry.spaces import ensure_space
 from engage_pipelines.registry.traits import NewTrait, TraitFields, create_trait, delete_trait, update_trait
 from engage_pipelines.settings import read_settings
@@ -50,6 +46,8 @@ _LATE = {
 
 _CONFLICTS = click.Choice(["latest", "list", "skip"])
 _CONFLICT_HELP = "What a user of several accounts has: the value of the latest Group call's account, a list of all values, or none."
+
+_KIND = Kind("trait", find_trait, list_traits, update_trait, delete_trait)
 
 
 @click.group(cls=LateGroup, late=_LATE)
@@ -136,40 +134,24 @@ def update(key: str, *, query: str | None, sql: str | None, **given: Any) -> Non
 
 @trait.command()
 @click.argument("key")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask; its connections are removed too.")
 def delete(key: str, *, yes: bool) -> None:
-    """Delete the trait KEY. Its key is never used again."""
-    if not yes:
-        if not sys.stdin.isatty():
-            raise UsageError("There is no terminal to ask on.", "Add --yes to delete without being asked.")
-        click.confirm(f"The key {key} can never be used again. Delete it?", abort=True)
-    registry = open_registry()
-    with registry.change() as change:
-        delete_trait(change, find_space(change.c, registry.space), key)
-    click.echo(f"Trait {key} is deleted.")
+    """Delete the trait KEY, with its connections. Its key is never used again, and what destinations hold stays there."""
+    delete_for_good(_KIND, key, unasked=yes)
 
 
 @trait.command()
 @click.argument("key")
 def enable(key: str) -> None:
     """Have the trait KEY computed again."""
-    _switch(key, enabled=True)
+    switch(_KIND, key, enabled=True)
 
 
 @trait.command()
 @click.argument("key")
 def disable(key: str) -> None:
     """Do not compute the trait KEY from now on; what refers to it still reads its value."""
-    _switch(key, enabled=False)
-
-
-def _switch(key: str, *, enabled: bool) -> None:
-    registry = open_registry()
-    with registry.change() as change:
-        space = find_space(change.c, registry.space)
-        before = find_trait(change.c, space.id, key).enabled
-        update_trait(change, space, key, enabled=enabled)
-    click.echo(f"Trait {key} is {'enabled' if enabled else 'disabled'}{' already' if before is enabled else ''}.")
+    switch(_KIND, key, enabled=False)
 
 
 @trait.command()
@@ -178,31 +160,7 @@ def _switch(key: str, *, enabled: bool) -> None:
 @click.option("--wait", is_flag=True, help="End when they are computed; exit code 1 when that failed.")
 def compute(keys: Sequence[str], *, everything: bool, wait: bool) -> None:
     """Ask for the traits KEYS to be evaluated now."""
-    if everything == bool(keys):
-        raise UsageError("Compute takes the keys of traits, or --all.", "Give one of the two.")
-    registry = open_registry()
-    with registry.change() as change:
-        space = find_space(change.c, registry.space)
-        rows = _all_enabled(change.c, space) if everything else [_enabled(change.c, space, key) for key in dict.fromkeys(keys)]
-        request_id = owe_compute(change.c, space.id, {row.id for row in rows}, change.stamp)
-    click.echo(f"Asked for {', '.join(row.key for row in rows)} to be computed.")
-    if wait:
-        wait_for_compute(registry.database, request_id)
-        click.echo("Computed.")
-
-
-def _all_enabled(c: sa.Connection, space: Row) -> list[Row]:
-    rows = [row for row in list_traits(c, space.id) if row.enabled]
-    if not rows:
-        raise UsageError("There is no enabled trait.", "Make one with: engage trait create KEY --query QUERY")
-    return rows
-
-
-def _enabled(c: sa.Connection, space: Row, key: str) -> Row:
-    row = find_trait(c, space.id, key)
-    if not row.enabled:
-        raise UsageError(f"Trait {key!r} is disabled.", f"Enable it: engage trait enable {key}")
-    return row
+    compute_now(_KIND, keys, everything=everything, wait=wait)
 
 
 def read_definition(query: str | None, sql: str | None) -> tuple[str, TraitType]:

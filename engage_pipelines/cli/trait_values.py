@@ -9,10 +9,9 @@ import duckdb
 
 from engage_pipelines.cli.desk import open_desk
 from engage_pipelines.cli.history import show_history
-from engage_pipelines.cli.opening import open_registry
 from engage_pipelines.cli.output import instant_text, note, output_option, show, show_json, show_one
 from engage_pipelines.cli.trait import read_definition
-from engage_pipelines.computing import held
+from engage_pipelines.cli.versions import discard_held, release_held
 from engage_pipelines.computing.history import History
 from engage_pipelines.computing.kept_members import reading
 from engage_pipelines.computing.kept_values import value_changes_sql, values_sql
@@ -21,8 +20,7 @@ from engage_pipelines.computing.trait_questions import ask_trait, draft_trait, e
 from engage_pipelines.domain.computation import Level, read_level
 from engage_pipelines.domain.query.instants import read_instant
 from engage_pipelines.domain.query.values import Json, text_form
-from engage_pipelines.registry.lookup import find_space, find_trait
-from engage_pipelines.settings import read_settings
+from engage_pipelines.registry.lookup import find_trait
 
 
 @click.command()
@@ -137,20 +135,14 @@ def explain(key: str, member: str, *, at: str | None, output: str) -> None:
 @click.argument("key")
 def release(key: str) -> None:
     """Publish the version that is held."""
-    registry = open_registry()
-    with registry.change() as change:
-        n = held.release(change, find_trait(change.c, find_space(change.c, registry.space).id, key))
-    click.echo(f"Version {n} of {key} is published.")
+    click.echo(f"Version {release_held(key, find_trait)} of {key} is published.")
 
 
 @click.command()
 @click.argument("key")
 def discard(key: str) -> None:
     """Drop the version that is held."""
-    registry = open_registry()
-    with registry.change() as change:
-        n = held.discard(change, find_trait(change.c, find_space(change.c, registry.space).id, key), read_settings())
-    note(f"Version {n} of {key} is discarded; the next evaluation makes a new one.")
+    discard_held(key, find_trait)
 
 
 def _history(key: str) -> History:

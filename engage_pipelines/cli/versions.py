@@ -1,18 +1,22 @@
 """`engage audience members | release | discard`: the versions of an audience, as people look at them and decide about them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import click
 import duckdb
+import sqlalchemy as sa
 
 from engage_pipelines.cli.opening import open_database, open_registry
 from engage_pipelines.cli.output import note, show_json
 from engage_pipelines.computing import held
 from engage_pipelines.domain.errors import NotFoundError
-from engage_pipelines.registry.lookup import find_audience, find_space
+from engage_pipelines.registry.lookup import Row, find_audience, find_space
 from engage_pipelines.registry.versions import published_versions
 from engage_pipelines.settings import read_settings
 from engage_pipelines.snapshots.rows import Chain
+
+Find = Callable[[sa.Connection, str, str], Row]
+"""Finds an audience or a trait of a space by its key."""
 
 _CHUNK = 10_000
 
@@ -42,19 +46,28 @@ def members(key: str, *, output: str) -> None:
 @click.argument("key")
 def release(key: str) -> None:
     """Publish the version that is held: its changes are sent."""
-    registry = open_registry()
-    with registry.change() as change:
-        n = held.release(change, find_audience(change.c, find_space(change.c, registry.space).id, key))
-    click.echo(f"Version {n} of {key} is published; the syncs follow.")
+    click.echo(f"Version {release_held(key, find_audience)} of {key} is published; the syncs follow.")
 
 
 @click.command()
 @click.argument("key")
 def discard(key: str) -> None:
     """Drop the version that is held: nothing of it is ever sent."""
+    discard_held(key, find_audience)
+
+
+def release_held(key: str, find: Find) -> int:
+    """The number of the version of an audience or a trait that was held and is published now."""
     registry = open_registry()
     with registry.change() as change:
-        n = held.discard(change, find_audience(change.c, find_space(change.c, registry.space).id, key), read_settings())
+        return held.release(change, find(change.c, find_space(change.c, registry.space).id, key))
+
+
+def discard_held(key: str, find: Find) -> None:
+    """Drop the version of an audience or a trait that is held."""
+    registry = open_registry()
+    with registry.change() as change:
+        n = held.discard(change, find(change.c, find_space(change.c, registry.space).id, key), read_settings())
     note(f"Version {n} of {key} is discarded; the next evaluation makes a new one.")
 
 

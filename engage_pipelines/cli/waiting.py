@@ -94,7 +94,8 @@ def _check_sync(c: sa.Connection, request: Row, row: Row, *, new_failures: bool)
     of = c.execute(sa.select(computation).where(computation.c.id == row.computation_id)).one()
     if of.current_version is None and of.last_error is not None:
         raise StateError(
-            f"Audience {of.key!r} cannot be computed: {of.last_error}", f"Mend it: engage audience update {of.key} --query QUERY"
+            f"{of.kind.capitalize()} {of.key!r} cannot be computed: {of.last_error}",
+            f"Mend it: engage {of.kind} update {of.key} --query QUERY",
         )
 
 

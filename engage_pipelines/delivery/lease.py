@@ -66,16 +66,13 @@ class Lease:
         self._thread.join()
         # a lease that cannot be given back stands until its time; that must not hide what the work itself ended with
         with suppress(BusyError, StateError):
-            self._let_go(self._database if error is None else self._at_once)
+            self.let_go(self._database if error is None else self._at_once, given_back=is_given_back(self._unanswered, self._own_us()))
 
-    def _let_go(self, database: Database) -> None:
+    def let_go(self, database: Database, *, given_back: bool) -> None:
+        """End the lease, if it is still ours; the name stays on it unless it is given back (rule `marked`)."""
         mine = sa.and_(connections.c.id == self.connection_id, connections.c.token == self.token)
-
-        def body(c: sa.Connection) -> None:
-            name = {"lease_owner": None} if is_given_back(self._unanswered, self._own_us()) else {}
-            c.execute(sa.update(connections).where(mine).values(lease_until=database.now_us(c), **name))
-
-        database.tell(body)
+        name = {"lease_owner": None} if given_back else {}
+        database.tell(lambda c: c.execute(sa.update(connections).where(mine).values(lease_until=database.now_us(c), **name)))
 
     @contextmanager
     def write(self) -> Generator[sa.Connection]:
@@ -108,7 +105,7 @@ class Lease:
         with self._requests:
             length_us = round(deadline_s * SECOND_US)
             if self._lost or not outlives(self._until_us, self._now_us() + length_us):
-                self._database.again(lambda: self._extend(self._database))
+                self._database.again(lambda: self.extend(self._database))
             deadline = self._own_us() + length_us
             self._unanswered = self._unanswered.begun(deadline)
         return deadline
@@ -143,7 +140,8 @@ class Lease:
         self._clock_seen = (seen_us, time.monotonic())
         return seen_us
 
-    def _extend(self, database: Database) -> None:
+    def extend(self, database: Database) -> None:
+        """Renew the lease. Raises LeaseLostError."""
         with self._fenced(database) as c:
             until = self.times.renewed_until(database.now_us(c))
             c.execute(sa.update(connections).where(connections.c.id == self.connection_id).values(lease_until=until))
@@ -153,7 +151,7 @@ class Lease:
         wait_s = self.times.heartbeat_s
         while not self._stop.wait(wait_s):
             try:
-                self._extend(self._at_once)
+                self.extend(self._at_once)
             except LeaseLostError:
                 self._lost = True
                 return
@@ -178,7 +176,7 @@ def acquire(
     first_seen: tuple[int, int] | None = None
     began = monotonic()
     while True:
-        taking = _Taking(database, connection_id, owner, times, watched_us=round((monotonic() - began) * SECOND_US) if first_seen else 0)
+        taking = Taking(database, connection_id, owner, times, watched_us=round((monotonic() - began) * SECOND_US) if first_seen else 0)
         owned = database.tell(taking)
         if owned is not None:
             return Lease(database, owned, times=times, monotonic=monotonic)
@@ -189,7 +187,7 @@ def acquire(
 
 
 @dataclass(slots=True)
-class _Taking:
+class Taking:
     """One try to take the lease, which knows its own writing again where the answer to the commit was lost.
 
     Where another has it, `found` are its token and until when it stands, `wait_s` how long that is.

@@ -376,7 +376,8 @@ def _die_at_commit(number: int) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    """Say a line in one piece, which a death cannot cut short of its end: the next one would be taken for a part of it."""
+    os.write(sys.stdout.fileno(), f"{text}\n".encode())
 
 
 def nursery(home: Path, database_url: str | None, connection_id: str) -> None:
@@ -387,9 +388,7 @@ def nursery(home: Path, database_url: str | None, connection_id: str) -> None:
             os.waitpid(child, 0)
         child = os.fork()
         if child == 0:
-            code = _sync(home, database_url, connection_id, line.strip())
-            sys.stdout.flush()
-            os._exit(code)
+            os._exit(_sync(home, database_url, connection_id, line.strip()))
         _say(str(child))
         end = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
         assert end is not None

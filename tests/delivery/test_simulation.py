@@ -5,11 +5,14 @@ import re
 import pytest
 
 from engage_pipelines.domain import ownership, protocol
+from engage_pipelines.domain.errors import UsageError
 from engage_pipelines.testing.simulation.play import play
 from engage_pipelines.testing.simulation.rules import NAMES
+from engage_pipelines.testing.simulation.tables import Tables
 
 SEEDS = 3_000
 PARTS = 4
+SEEDS_IN_TABLES = (5, 7, 9)
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -35,3 +38,24 @@ def test_every_rule_that_is_written_down_can_be_left_out():
 def test_a_rule_that_does_not_exist_is_named():
     with pytest.raises(ValueError, match="there is no rule 'typo'"):
         play(0, ("typo",))
+
+
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def test_histories_in_the_tables_of_a_database_keep_their_promises_and_are_played_the_same_each_time(
+    database: str, request: pytest.FixtureRequest
+):
+    with Tables(request.getfixturevalue(f"{database}_url")) as tables:
+        played = [play(seed, make_store=tables.store) for seed in SEEDS_IN_TABLES]
+        assert play(SEEDS_IN_TABLES[0], make_store=tables.store) == played[0]
+    assert [one.broken for one in played] == [""] * len(played)
+    assert any("settles" in line for line in played[0].story)
+
+
+def test_tables_that_are_in_use_are_not_played_in(sqlite_url: str):
+    with Tables(sqlite_url), pytest.raises(UsageError, match="has spaces in it"), Tables(sqlite_url):
+        pass
+
+
+def test_without_a_rule_nothing_is_played_in_tables(sqlite_url: str):
+    with Tables(sqlite_url) as tables, pytest.raises(UsageError, match="the product's own"):
+        play(0, ("same_id",), make_store=tables.store)

@@ -4,6 +4,7 @@
 
     people    who is a member under which address, and the versions that are published of it
     store     the database of one connection, with fencing
+    tables    the same in the product's own tables on SQLite or PostgreSQL, moved by its own transactions
     outside   the network and the destination, which checks every request as it comes
     owner     one run at the connection, as a generator: every `yield` is a place to die or to be overtaken
     checks    what must be true whenever the base moves, and at rest

@@ -14,7 +14,7 @@ from engage_pipelines.testing.simulation.outside import BrokenPromiseError, Outs
 from engage_pipelines.testing.simulation.owner import Owner, Turns
 from engage_pipelines.testing.simulation.people import ACCOUNT, ACCOUNTS, ADDRESSES, USER, People
 from engage_pipelines.testing.simulation.rules import Rules
-from engage_pipelines.testing.simulation.store import FencedError, FullError, Replica, Store, Switch
+from engage_pipelines.testing.simulation.store import FencedError, FullError, MakeStore, Replica, Store, Switch
 
 STEPS = 60
 ROUNDS_TO_REST = 1_500
@@ -44,6 +44,7 @@ class History:
     seed: int
     rules: Rules
     steps: int = STEPS
+    make_store: MakeStore = Store
     story: list[str] = field(default_factory=list[str])
 
     def __post_init__(self) -> None:
@@ -67,7 +68,7 @@ class History:
         replicas = {"users": Replica("users", USER, base)}
         if has_accounts:
             replicas["accounts"] = Replica("accounts", ACCOUNT, base)
-        self.store = Store(self.rules, self.mood.times, [*group, *shape], replicas)
+        self.store = self.make_store(self.rules, self.mood.times, [*group, *shape], replicas)
         self.outside = Outside(r, self.store, self.people, self.mood.fates, checks_groups=not version)
         self.checks = Checks(self.store, self.outside, self.people)
         if version:
@@ -256,7 +257,7 @@ class History:
     def _ask_again(self, name: str) -> None:
         self.say(f"resync {name}")
         replica = self.store.replicas[name]
-        replica.resync_no += 1
+        self.store.ask_again(replica)
         if not self.rules.keeps_base:
             replica.base = (BaseRow(FIRST_ADDRESS, 0, 0, replica.resync_no),)
         self.store.want(self.store.now)

@@ -183,10 +183,10 @@ class Owner:
         changes = [change for change in changes if change.address in span]
         settled = settled_by(replica, step, span)
         if not changes:
-            self._nothing_owed(lease, view, row, settled, set(idle(exceptions, span, now)))
+            self._nothing_owed(lease, view, row, settled, idle(exceptions, span, now))
             return None
         unsent = self.rules.superseded(changes, step.target, view.current, lambda n: self.people.ids(row.level, n))
-        generation = self.store.reserve(lease.token, replica.name, settled, view.current)
+        generation = self.store.reserve(lease.token, step, settled, view.current)
         self.checks.only_one_open()
         yield
         if self.store.is_full:
@@ -201,10 +201,9 @@ class Owner:
         self.store.open(lease.token, generation, answers)
         return generation
 
-    def _nothing_owed(self, lease: Lease, view: View, row: Replica, settled: Settled, waiting: set[tuple[str, str]]) -> None:
-        self.store.move_base(lease.token, row, settled, stale=self._stale(row, settled))
-        for place in waiting & row.exceptions.keys():
-            row.exceptions[place] = _later(row.exceptions[place], self.store.now + RETRY_AFTER_S[-1] * SECOND_US)
+    def _nothing_owed(self, lease: Lease, view: View, row: Replica, settled: Settled, waiting: list[tuple[str, str]]) -> None:
+        again = self.store.now + RETRY_AFTER_S[-1] * SECOND_US
+        self.store.move_base(lease.token, row, settled, stale=self._stale(row, settled), idle=waiting, retry_at_us=again)
         self.checks.base_moved(row, settled, view.switches)
 
     def _known(self, level: str, exceptions: Sequence[ExceptionRow], now: int) -> Known:
@@ -262,9 +261,8 @@ class Owner:
             state = self.store.state(self.store.view(self.people.current), row.name)
             settled = Settled(settled.range, settled.target, state.sends_exits, row.resync_no)
         result = self.rules.outcome(records, ledger, exceptions, generation=generation.id, now_us=now)
-        stale = [place for place in self._stale(row, settled) if place not in {(kept.address, kept.part) for kept in result.keep}]
+        result = replace(result, clear=[*result.clear, *self._stale(row, settled)])
         self.store.settle(lease.token, generation, settled, result)
-        self.store.forget(row, stale)
         self.settled += 1
         self.say(
             f"{self.name} settles g{generation.id}: "
@@ -383,10 +381,6 @@ def _goes_on(turns: Turns) -> bool:
 
 def _state(row: ExceptionRow) -> ExceptionState:
     return ExceptionState(row.kind, row.value, row.retry_at, row.digest)
-
-
-def _later(row: ExceptionRow, at: int) -> ExceptionRow:
-    return replace(row, retry_at=at)
 
 
 def _numbered(record: FrozenRecord, seq: int) -> FrozenRecord:

@@ -7,6 +7,7 @@ from engage_pipelines.testing.simulation.history import STEPS, History
 from engage_pipelines.testing.simulation.outside import BrokenPromiseError
 from engage_pipelines.testing.simulation.rules import without
 from engage_pipelines.testing.simulation.steady import Steady
+from engage_pipelines.testing.simulation.store import MakeStore, Store
 
 STEADY_EVERY = 10
 """Every tenth seed is a world without faults, in which nothing may starve."""
@@ -21,10 +22,10 @@ class Played:
     story: list[str]
 
 
-def play(seed: int, off: Iterable[str] = (), *, steps: int = STEPS) -> Played:
-    """Play the history of a seed with some rules left out."""
-    rules = without(off)
-    history = Steady(seed, rules) if seed % STEADY_EVERY == STEADY_EVERY - 1 else History(seed, rules, steps)
+def play(seed: int, off: Iterable[str] = (), *, steps: int = STEPS, make_store: MakeStore = Store) -> Played:
+    """Play the history of a seed with some rules left out, in a store of its own."""
+    rules, is_steady = without(off), seed % STEADY_EVERY == STEADY_EVERY - 1
+    history = Steady(seed, rules, make_store) if is_steady else History(seed, rules, steps, make_store)
     try:
         history.play()
     except BrokenPromiseError as error:

@@ -15,7 +15,7 @@ from engage_pipelines.testing.simulation.outside import BrokenPromiseError, Outs
 from engage_pipelines.testing.simulation.owner import Owner
 from engage_pipelines.testing.simulation.people import USER, People, Version
 from engage_pipelines.testing.simulation.rules import Rules
-from engage_pipelines.testing.simulation.store import FencedError, Replica, Store, Switch
+from engage_pipelines.testing.simulation.store import FencedError, MakeStore, Replica, Store, Switch
 
 LONGEST_WAIT = 8
 """For how many versions a change may wait while a backfill of twenty generations goes on, with two people who come and go."""
@@ -27,6 +27,7 @@ class Steady:
 
     seed: int
     rules: Rules
+    make_store: MakeStore = Store
     story: list[str] = field(default_factory=list[str])
 
     def __post_init__(self) -> None:
@@ -38,7 +39,7 @@ class Steady:
         self._publish()
         version = 0 if self.is_backfill else 1
         replica = Replica("users", USER, (BaseRow(FIRST_ADDRESS, version, version),))
-        self.store = Store(self.rules, LeaseTimes(), [Switch("identify", USER, "identify", "identify", BOTH)], {"users": replica})
+        self.store = self.make_store(self.rules, LeaseTimes(), [Switch("identify", USER, "identify", "identify", BOTH)], {"users": replica})
         self.outside = Outside(r, self.store, self.people, is_flaky=False)
         self.checks = Checks(self.store, self.outside, self.people, baseline={"users": dict.fromkeys(self.people.ids(USER, version), True)})
         if version:

@@ -1,14 +1,14 @@
 """The database of one simulated connection: what the product keeps in its tables, as plain values; each method is one transaction."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, TypeVar
 
 from engage_pipelines.delivery.generation_file import FrozenRecord
 from engage_pipelines.delivery.state import ExceptionRow, LedgerRow, Settlement
 from engage_pipelines.domain.ownership import SECOND_US, LeaseTimes, may_take
-from engage_pipelines.domain.protocol import EMPTIED, BaseRow, ExceptionKind, ReplicaState, Settled
+from engage_pipelines.domain.protocol import EMPTIED, BaseRow, ExceptionKind, ReplicaState, Settled, Step
 from engage_pipelines.testing.simulation.rules import Rules
 
 T = TypeVar("T")
@@ -173,7 +173,7 @@ class Store:
         return ReplicaState(name, row.level, row.base, resync_no, True in sends, False in sends, due)
 
     @told
-    def reserve(self, token: int, replica: str, settled: Settled, planned_under: int) -> Generation:
+    def reserve(self, token: int, step: Step, settled: Settled, planned_under: int) -> Generation:
         self.check(token)
         left = [one for one in self.unsettled.values() if one.state == "planning"]
         if self.rules.own_number:
@@ -182,7 +182,7 @@ class Store:
                 del self.unsettled[one.id]
         number = self.next_number if self.rules.own_number or not left else left[0].id
         self.next_number = max(self.next_number, number + 1)
-        self.unsettled[number] = Generation(number, replica, settled, planned_under)
+        self.unsettled[number] = Generation(number, step.replica, settled, planned_under)
         return self.unsettled[number]
 
     @told
@@ -204,9 +204,20 @@ class Store:
         generation.ledger = sorted([*generation.ledger, *(row for row in rows if row.lo not in known)], key=lambda row: row.lo)
 
     @told
-    def move_base(self, token: int, replica: Replica, settled: Settled, *, stale: Sequence[tuple[str, str]]) -> None:
+    def move_base(
+        self,
+        token: int,
+        replica: Replica,
+        settled: Settled,
+        *,
+        stale: Sequence[tuple[str, str]],
+        idle: Sequence[tuple[str, str]],
+        retry_at_us: int,
+    ) -> None:
         self.check(token)
         self.forget(replica, stale)
+        for part in replica.exceptions.keys() & idle:
+            replica.exceptions[part] = replace(replica.exceptions[part], retry_at=retry_at_us)
         replica.base = self.rules.move(replica.base, settled)
 
     @told
@@ -223,6 +234,10 @@ class Store:
         kept = {row.generation for one in self.replicas.values() for row in one.exceptions.values()}
         self.files = {n: file for n, file in self.files.items() if n in kept or n in self.unsettled}
 
+    def ask_again(self, replica: Replica) -> None:
+        """A resync: everyone of the replica is sent again."""
+        replica.resync_no += 1
+
     def want(self, at: int) -> None:
         """A run may be launched from then on, if not sooner."""
         self.wanted_at = at if self.wanted_at is None else min(self.wanted_at, at)
@@ -230,3 +245,7 @@ class Store:
     def forget(self, replica: Replica, parts: Sequence[tuple[str, str]]) -> None:
         for part in parts:
             replica.exceptions.pop(part, None)
+
+
+MakeStore = Callable[[Rules, LeaseTimes, list[Switch], dict[str, Replica]], Store]
+"""How a history gets its store: `Store` itself, or one whose rows lie in a database."""

@@ -25,6 +25,7 @@ from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.change import Registry
 from engage_pipelines.registry.computations import waiting_for_destinations
+from engage_pipelines.registry.database_errors import DatabaseAwayError
 from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.requests import Stamp, after_publish
 from engage_pipelines.registry.suppression import list_suppressed
@@ -155,6 +156,9 @@ class _Computing:
         """Publish one result; a failure becomes an outcome, so that the others go on."""
         try:
             published = self._publish(audience, result)
+        except DatabaseAwayError:
+            # there is nobody to tell of it, and the others would fare no better
+            raise
         except EngageError as error:
             self._note_failure(audience, error)
             self.log(f"{kind_of(audience)}={audience.key} state=failed")
@@ -213,8 +217,8 @@ class _Computing:
         after_publish(c, computation_id, n, stamp)
 
     def _note_failure(self, audience: Computation, error: EngageError) -> None:
-        with self.registry.database.write() as c:
-            c.execute(sa.update(t.computation).where(t.computation.c.id == audience.id).values(last_error=str(error)))
+        noted = sa.update(t.computation).where(t.computation.c.id == audience.id).values(last_error=str(error))
+        self.registry.database.tell(lambda c: c.execute(noted))
 
 
 def kind_of(computation: Computation) -> str:
@@ -222,7 +226,7 @@ def kind_of(computation: Computation) -> str:
 
 
 def _load(registry: Registry, space_key: str) -> tuple[Space, list[Row], int]:
-    with registry.database.read() as c:
+    def look(c: sa.Connection) -> tuple[Space, list[Row], int]:
         space = c.execute(sa.select(t.space).where(t.space.c.key == space_key)).first()
         if space is None:
             raise NotFoundError(f"There is no space {space_key!r}.", "See `engage space list`.")
@@ -232,3 +236,5 @@ def _load(registry: Registry, space_key: str) -> tuple[Space, list[Row], int]:
         suppressed = tuple((row.kind, row.id) for row in list_suppressed(c, space.id))
         waiting = frozenset(waiting_for_destinations(c, rows))
         return Space(space.id, space.key, space.evaluate_at, suppressed, waiting, space.facts), rows, registry.database.now_us(c)
+
+    return registry.database.ask(look)

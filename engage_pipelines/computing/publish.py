@@ -2,6 +2,9 @@
 
 A version is held instead when, against the last published one, its size fell by more than half and by 100 members, or its facts turned
 empty: nothing of a held version is sent until someone releases it. A newer version supersedes a held one, which can then only be discarded.
+
+Each transaction comes to the same when it is repeated: a patient database that goes away in the middle of one, or just after its commit, is
+waited for and told again, and nothing is evaluated twice for that.
 """
 
 from collections.abc import Callable
@@ -64,24 +67,35 @@ def publish(
     """Write and publish the version, or nothing when it would say the same; `tell_connections` writes their sync requests in the same
     transaction. Raises BusyError when another process published meanwhile, StateError when the disk refuses.
     """
-    with database.read() as c:
-        chain = Chain.of(folder, published_versions(c, evaluation.computation_id), has_values=evaluation.has_values)
-        current = chain.versions[-1].n if chain.versions else 0
-        digest = digest_of(c, evaluation.computation_id, current)
+    chain, digest = database.ask(lambda c: _known(c, folder, evaluation))
+    current = chain.versions[-1].n if chain.versions else 0
     difference, is_full = _compare(db, chain, evaluation, digest)
     if chain.versions and not difference.changed_rows:
-        with database.write() as c:
-            _note(c, evaluation, last_error=None)
+        database.tell(lambda c: _note(c, evaluation, last_error=None))
         return Published("unchanged", current, difference)
     n = _reserve(database, evaluation, folder)
     write(chain, n, difference, is_full=is_full)
     reason = _why_held(evaluation, chain, difference, database)
-    with database.write() as c:
+
+    def finish(c: sa.Connection) -> bool:
+        if _is_finished(c, evaluation, n):
+            return True
+        if not reason and not _flip(c, evaluation, current, n):
+            return False
         _finish(c, evaluation, n, difference, is_full=is_full, reason=reason)
         if not reason:
-            _flip(c, evaluation, current, n)
             tell_connections(c, evaluation.computation_id, n)
+        return True
+
+    if not database.tell(finish):
+        raise BusyError("Another run published a version of it meanwhile.", "Nothing is lost; it is computed again by itself.")
     return Published("held" if reason else "published", n, difference, reason)
+
+
+def _known(c: sa.Connection, folder: Path, evaluation: Evaluation) -> tuple[Chain, str | None]:
+    """The versions so far, and the digest of the current one."""
+    chain = Chain.of(folder, published_versions(c, evaluation.computation_id), has_values=evaluation.has_values)
+    return chain, digest_of(c, evaluation.computation_id, chain.versions[-1].n if chain.versions else 0)
 
 
 def _compare(db: duckdb.DuckDBPyConnection, chain: Chain, evaluation: Evaluation, digest: str | None) -> tuple[Difference, bool]:
@@ -99,10 +113,16 @@ def _compare(db: duckdb.DuckDBPyConnection, chain: Chain, evaluation: Evaluation
 
 def _reserve(database: Database, evaluation: Evaluation, folder: Path) -> int:
     """A number nobody else has; what dead processes left behind goes."""
-    v = t.version.c
-    with database.write() as c:
-        known = set(c.execute(sa.select(v.n).where(v.computation_id == evaluation.computation_id)).scalars())
-        n = max(known, default=0) + 1
+    v, mine = t.version.c, t.version.c.computation_id == evaluation.computation_id
+    reserved: tuple[int, int] | None = None
+
+    def reserve(c: sa.Connection) -> tuple[int, set[int]]:
+        nonlocal reserved
+        known = set(c.execute(sa.select(v.n).where(mine)).scalars())
+        if reserved is not None and c.execute(sa.select(v.n).where(mine, v.n == reserved[0], v.created_at == reserved[1])).first():
+            # the commit went through, and its answer was lost
+            return reserved[0], known - {reserved[0]}
+        n, now = max(known, default=0) + 1, database.now_us(c)
         c.execute(
             sa.insert(t.version).values(
                 computation_id=evaluation.computation_id,
@@ -110,12 +130,14 @@ def _reserve(database: Database, evaluation: Evaluation, folder: Path) -> int:
                 state="reserved",
                 evaluated_at=evaluation.evaluated_at_us,
                 definition=evaluation.definition,
-                created_at=database.now_us(c),
+                created_at=now,
             )
         )
-        c.execute(
-            sa.update(t.version).where(v.computation_id == evaluation.computation_id, v.state == "held", v.n < n).values(state="superseded")
-        )
+        c.execute(sa.update(t.version).where(mine, v.state == "held", v.n < n).values(state="superseded"))
+        reserved = n, now
+        return n, known
+
+    n, known = database.tell(reserve)
     sweep(folder, known)
     return n
 
@@ -124,15 +146,21 @@ def _why_held(evaluation: Evaluation, chain: Chain, difference: Difference, data
     if not chain.versions:
         return ""
     v = t.version.c
-    with database.read() as c:
-        query = sa.select(v.size).where(v.computation_id == evaluation.computation_id, v.n == chain.versions[-1].n)
-        before = int(c.execute(query).scalar_one() or 0)
+    query = sa.select(v.size).where(v.computation_id == evaluation.computation_id, v.n == chain.versions[-1].n)
+    before = int(database.ask(lambda c: c.execute(query).scalar_one()) or 0)
     if before and evaluation.inputs_are_empty:
         return f"The facts are empty; the last version has {before} members."
     fell_by = before - difference.size
     if fell_by >= HELD_WHEN_FEWER_BY and difference.size < before * HELD_WHEN_BELOW:
         return f"The size fell from {before} to {difference.size}: by more than half and by {HELD_WHEN_FEWER_BY} or more."
     return ""
+
+
+def _is_finished(c: sa.Connection, evaluation: Evaluation, n: int) -> bool:
+    """Whether a commit whose answer was lost has said what became of the version."""
+    v = t.version.c
+    state = c.execute(sa.select(v.state).where(v.computation_id == evaluation.computation_id, v.n == n)).scalar_one_or_none()
+    return state != "reserved"
 
 
 def _finish(c: sa.Connection, evaluation: Evaluation, n: int, difference: Difference, *, is_full: bool, reason: str) -> None:
@@ -155,16 +183,15 @@ def _finish(c: sa.Connection, evaluation: Evaluation, n: int, difference: Differ
     _note(c, evaluation, last_error=None)
 
 
-def _flip(c: sa.Connection, evaluation: Evaluation, current: int, n: int) -> None:
-    """Make the version the current one, if the one it was compared with still is and is not newer."""
+def _flip(c: sa.Connection, evaluation: Evaluation, current: int, n: int) -> bool:
+    """Make the version the current one, if the one it was compared with still is and is not newer; whether it was."""
     com = t.computation.c
     flipped = c.execute(
         sa.update(t.computation)
         .where(com.id == evaluation.computation_id, sa.func.coalesce(com.current_version, 0) == current)
         .values(current_version=n)
     ).rowcount
-    if not flipped:
-        raise BusyError("Another run published a version of it meanwhile.", "Nothing is lost; it is computed again by itself.")
+    return bool(flipped)
 
 
 def _note(c: sa.Connection, evaluation: Evaluation, *, last_error: str | None) -> None:

@@ -96,8 +96,8 @@ def _newest(database: Database, audiences: Sequence[Audience]) -> dict[str, Row]
         .join(newest, (newest.c.computation_id == v.computation_id) & (newest.c.n == v.n))
         .join(t.computation, (com.id == v.computation_id) & (com.current_version == v.n))
     )
-    with database.read() as c:
-        return {row.computation_id: row for row in c.execute(query.where(v.state == "published"))}
+    found = database.ask(lambda c: c.execute(query.where(v.state == "published")).all())
+    return {row.computation_id: row for row in found}
 
 
 def _changed(advanced: Advanced, kept: Kept, audience: Audience) -> Ids:

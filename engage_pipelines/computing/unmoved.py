@@ -70,8 +70,7 @@ def find_unmoved(registry: Registry, rows: Sequence[Row], inputs: Inputs, wanted
     hopeful = [audience for audience in wanted if _may_be_as_before(by_id[audience.id], inputs.at_us)]
     if not hopeful:
         return {}
-    with registry.database.read() as c:
-        versions = _current(c, [audience.id for audience in hopeful])
+    versions = registry.database.ask(lambda c: _current(c, [audience.id for audience in hopeful]))
     found: dict[str, Unmoved] = {}
     for audience in hopeful:
         version = versions.get(audience.id)
@@ -79,8 +78,8 @@ def find_unmoved(registry: Registry, rows: Sequence[Row], inputs: Inputs, wanted
             found[audience.key] = Unmoved(audience.key, version.n, version.size, version.users)
     if found:
         ids = [audience.id for audience in hopeful if audience.key in found]
-        with registry.database.write() as c:
-            c.execute(sa.update(t.computation).where(t.computation.c.id.in_(ids)).values(checked_at=inputs.at_us))
+        noted = sa.update(t.computation).where(t.computation.c.id.in_(ids)).values(checked_at=inputs.at_us)
+        registry.database.tell(lambda c: c.execute(noted))
     return found
 
 

@@ -1,7 +1,7 @@
 """The work resource as it runs in production: it wires the rooms that compute and deliver."""
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import sqlalchemy as sa
 
@@ -14,6 +14,7 @@ from engage_pipelines.orchestration.work import Computed, Place, Run
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.attempts import Ended, finish_attempt, start_attempt
 from engage_pipelines.registry.change import open_registry
+from engage_pipelines.registry.database_errors import DatabaseAwayError
 from engage_pipelines.settings import Settings
 
 
@@ -28,10 +29,10 @@ class Engine:
         if run.attempt is None:
             return self._compute(space, keys, run)
         request_id, attempt = run.attempt
-        with self._database.write() as c:
-            if not start_attempt(c, request_id, attempt=attempt, run_id=run.id, now=self._database.now_us(c)):
-                run.log(f"request={request_id} attempt={attempt} is settled already: nothing to compute")
-                return []
+        database = self._database
+        if not database.tell(lambda c: start_attempt(c, request_id, attempt=attempt, run_id=run.id, now=database.now_us(c))):
+            run.log(f"request={request_id} attempt={attempt} is settled already: nothing to compute")
+            return []
         with self._telling(request_id, attempt):
             results = self._compute(space, keys, run)
         self._finish(request_id, attempt, ended_computing(results))
@@ -50,16 +51,23 @@ class Engine:
         return compute_audiences(self._runtime.settings, self._runtime.registry, space, keys, log=run.log)
 
     def _sync(self, place: Place, run: Run) -> Sync:
-        with self._database.read() as c:
-            connection_id = find_connection(c, place)
+        connection_id = self._database.ask(lambda c: find_connection(c, place))
         request_id, attempt = run.attempt or (None, None)
         return Sync(self._runtime, connection_id, request_id, run_id=run.id, log=run.log, attempt=attempt)
 
     @contextmanager
     def _telling(self, request_id: str, attempt: int) -> Generator[None]:
-        """Run the body; an attempt that it fails is told to the registry."""
+        """Run the body; an attempt that it fails is told to the registry.
+
+        When the registry cannot be told, whoever knows that the run is over finishes the attempt; the failure itself goes on its way.
+        """
         try:
             yield
+        except DatabaseAwayError as error:
+            with suppress(BusyError, StateError), self._database.patient(None).write() as c:
+                ended = Ended("failed", error.what, error.remedy)
+                finish_attempt(c, request_id, attempt=attempt, ended=ended, now=self._database.now_us(c))
+            raise
         except EngageError as error:
             how = "failed" if isinstance(error, BusyError | StateError) else "fatal"
             self._finish(request_id, attempt, Ended(how, error.what, error.remedy))
@@ -69,8 +77,7 @@ class Engine:
             raise
 
     def _finish(self, request_id: str, attempt: int, ended: Ended) -> None:
-        with self._database.write() as c:
-            finish_attempt(c, request_id, attempt=attempt, ended=ended, now=self._database.now_us(c))
+        self._database.tell(lambda c: finish_attempt(c, request_id, attempt=attempt, ended=ended, now=self._database.now_us(c)))
 
 
 def ended_computing(results: Sequence[Computed]) -> Ended:

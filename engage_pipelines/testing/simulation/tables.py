@@ -24,7 +24,7 @@ from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import LeaseLostError, UsageError
 from engage_pipelines.domain.ownership import SECOND_US, LeaseTimes
 from engage_pipelines.domain.protocol import Range, Settled, Step
-from engage_pipelines.registry import computations, connections, destinations
+from engage_pipelines.registry import audiences, connections, destinations
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.change import Registry
 from engage_pipelines.registry.database import Database, Patience
@@ -91,7 +91,7 @@ class Tables:
         registry = Registry(self.database, destination_types(), SettingsDesk(Vault(()), settings.files_dir), actor="simulation")
         with registry.change() as change:
             space = create_space(change, NewSpace("simulation"))
-            computations.create_audience(change, space, computations.NewAudience("vips", Level.USER, "trait('plan') = 'business'"))
+            audiences.create_audience(change, space, audiences.NewAudience("vips", Level.USER, "trait('plan') = 'business'"))
             new = destinations.NewDestination(key="hook", type="webhook", name="Hook", settings={"url": "https://hook.test/"})
             destinations.create_destination(change, space, new)
             connected = connections.connect(change, space, connections.NewConnection("vips", "hook"))

@@ -121,7 +121,7 @@ class Warehouse:
     # ---- users and accounts
 
     def user_ids(self) -> str:
-        """user_key, ts: where a user id is known from; of events only when neither users nor identifies are mapped."""
+        """user_key, ts: where a user id is known from, ts NULL where nobody says since when; of events only without users and identifies."""
         tables = self.facts.tables
         parts = [self._seen(each, each.user_id, each.created_at) for each in tables.users]
         parts += [self._seen(each, each.user_id, each.timestamp) for each in (*tables.identifies, *tables.groups)]
@@ -132,7 +132,7 @@ class Warehouse:
         return all_of(parts) or self.nobody("user_key, ts")
 
     def _seen(self, table: Table, column: MappedColumn, at: MappedColumn | None) -> str:
-        seen = f"SELECT {self.id(column)} AS user_key, {self.instant(table, at)} AS ts"
+        seen = f"SELECT {self.id(column)} AS user_key, {self.instant(table, at, otherwise='NULL')} AS ts"
         return f"{seen} FROM {self.table(table)} t WHERE {self.visible(table, at)}"
 
     def accounts(self) -> str:

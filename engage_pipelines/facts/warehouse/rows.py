@@ -224,7 +224,8 @@ def identifiers(warehouse: Warehouse, *, with_visitors: bool = False) -> str:
         f"SELECT member, 'group_id' AS kind, substr(member, 3) AS id, first_at AS ts FROM ({warehouse.accounts()}) a",
     ]
     if warehouse.has_merges:
-        parts.append("SELECT concat('u:', into_id) AS member, 'user_id' AS kind, user_id AS id, 0 AS ts FROM merges")
+        unknown = warehouse.dialect.null(warehouse.dialect.bigint)
+        parts.append(f"SELECT concat('u:', into_id) AS member, 'user_id' AS kind, user_id AS id, {unknown} AS ts FROM merges")
     if warehouse.has_links:
         parts.append("SELECT concat('u:', user_id) AS member, 'anonymous_id' AS kind, anonymous_id AS id, first_at AS ts FROM links")
     seen = [
@@ -238,7 +239,7 @@ def identifiers(warehouse: Warehouse, *, with_visitors: bool = False) -> str:
     if with_visitors and warehouse.facts.tables.with_visitors:
         parts.append(f"SELECT member, 'anonymous_id' AS kind, substr(member, 3) AS id, ts FROM ({visitors(warehouse)}) v")
     always = (
-        "SELECT member, kind, id, true AS is_current, min(ts) AS first_at, max(ts) AS last_at"
+        "SELECT member, kind, id, true AS is_current, coalesce(min(ts), 0) AS first_at, coalesce(max(ts), 0) AS last_at"
         f" FROM ({all_of(parts)}) i WHERE member IS NOT NULL AND id IS NOT NULL GROUP BY member, kind, id"
     )
     if not knows_trait(warehouse, Level.USER, "email"):

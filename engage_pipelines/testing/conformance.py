@@ -15,8 +15,8 @@
 
 The tests of an ability that a type does not have (HTTP, changes, whole lists) are left out, and one skipped test says which and why.
 A class that overrides a test of the suite says why in the test's docstring. Records are rendered and mapped as the product does it,
-through the default fields of the type's first action. Write `pytest.register_assert_rewrite("engage_pipelines.testing")` in your
-conftest.py to see more of what failed.
+through the default fields of the type's first action. Where a type matches people by e-mail address alone (`user_address_kinds`), everybody
+has one, `<user id>@example.test`.
 """
 
 import re
@@ -71,8 +71,6 @@ class DestinationConformance(AnswersConformance):
     destination: ClassVar[DestinationType]
     whole_list: ClassVar[bool] = False
     """True when a destination with these settings replaces the whole list."""
-    emails: ClassVar[bool] = False
-    """True when the vendor matches by e-mail address: everybody then has one, `<user id>@example.test`."""
     list_settings: ClassVar[Mapping[str, object]] = {}
     """Settings of the connection's list, for types that have them."""
 
@@ -81,7 +79,7 @@ class DestinationConformance(AnswersConformance):
 
     def identity(self, user_id: str, email: str | None) -> str:
         """What the vendor knows this person as, and the fake vendor names in `held` and `refuse`: a hash of the address, say."""
-        return user_id
+        return str(email) if self._by_email() else user_id
 
     def settings(self, url: str, folder: Path) -> Mapping[str, object]:
         """Settings of a destination at `url` (a fake vendor's) or in `folder` (for files and databases)."""
@@ -112,6 +110,9 @@ class DestinationConformance(AnswersConformance):
             if lacks.intersection(getattr(test, "needs", ())) and name not in vars(cls):
                 setattr(cls, name, None)
 
+    def _by_email(self) -> bool:
+        return "user_id" not in self.destination.user_address_kinds
+
     def test_what_it_cannot_do_is_said_aloud(self, bench: Bench) -> None:
         assert bench.destination.writes_whole_list(bench.settings) is self.whole_list
         pytest.skip(f"{self.destination.key}: {'; '.join(self.lacks())}")
@@ -126,7 +127,7 @@ class DestinationConformance(AnswersConformance):
             url = stack.enter_context(board.server).url if board else "http://127.0.0.1:9"
             settings = self.destination.configure(dict(self.settings(url, tmp_path)), files_dir=tmp_path)
             self.ready(settings, vendor)
-            people = People(self.identity, self.emails)
+            people = People(self.identity, self._by_email())
             yield Bench(self.destination, settings, tmp_path, self.held, self.takings, board, people, self.list_settings)
 
     @pytest.fixture

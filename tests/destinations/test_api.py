@@ -189,7 +189,6 @@ class FakeClub(FakeApi):
 
 class TestClub(VendorConformance):
     destination = Club()
-    emails = True
 
     def fake(self) -> FakeApi:
         return FakeClub()

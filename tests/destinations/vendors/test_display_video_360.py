@@ -69,7 +69,6 @@ def _only_what_may_be_said(case: Mapping[str, Any], requests: list[Seen]) -> lis
 
 class TestDisplayVideo360(VendorConformance):
     destination = DisplayVideo360()
-    emails = True
     differences = (
         Difference("addresses, numbers and postal codes are lists, as the API has them", _in_lists),
         Difference("half a postal address is not sent", _whole_addresses),

@@ -112,7 +112,6 @@ def _by_number(case: Mapping[str, Any], requests: list[Seen]) -> list[Seen]:
 
 class TestGoogleCustomerMatch(VendorConformance):
     destination = GoogleCustomerMatch()
-    emails = True
     differences = (
         Difference("the membership decides who is added and who is removed, in every sync mode and for every call", _by_membership),
         Difference("one person alone is refused alone, as in a batch", _one_by_one_too),

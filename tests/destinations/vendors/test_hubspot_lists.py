@@ -42,7 +42,6 @@ def _looked_up_to_leave(case: Mapping[str, Any], requests: list[Seen]) -> list[S
 
 class TestHubspotLists(VendorConformance):
     destination = HubspotLists()
-    emails = True
 
     def identity(self, user_id: str, email: str | None) -> str:
         return str(email).strip().lower()

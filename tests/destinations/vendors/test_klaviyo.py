@@ -64,7 +64,6 @@ def _up_to_date(case: Mapping[str, Any], requests: list[Seen]) -> list[Seen]:
 
 class TestKlaviyo(VendorConformance):
     destination = Klaviyo()
-    emails = True
     differences = (
         Difference("a hundred profiles are asked for where Klaviyo names twenty, or the others would never leave", _all_of_them),
         Difference("the plus of a phone number is not taken for a space", _plus),

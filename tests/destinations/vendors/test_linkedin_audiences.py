@@ -43,7 +43,6 @@ def _not_asked_for_nobody(case: Mapping[str, Any], requests: list[Seen]) -> list
 
 class TestLinkedinAudiences(VendorConformance):
     destination = LinkedinAudiences()
-    emails = True
     differences = (
         Difference("the membership decides who is added and who is removed, for every call and whatever the mapping says", _by_membership),
         Difference("addresses are hashed in lower case", _in_lower_case),

@@ -92,7 +92,6 @@ def _looked_at(case: Mapping[str, Any], requests: list[Seen]) -> list[Seen]:
 
 class TestSalesforce(VendorConformance):
     destination = Salesforce()
-    emails = True
     differences = (
         Difference("backslashes in queries are escaped too, so that no value ends its own quotes", _escaped),
         Difference("who has no last name is updated, and made under a placeholder", _placeholder),
@@ -101,9 +100,6 @@ class TestSalesforce(VendorConformance):
         Difference("the membership is sent", _membership),
         Difference("a job is asked what became of it, so that what it refused is known", _looked_at),
     )
-
-    def identity(self, user_id: str, email: str | None) -> str:
-        return str(email)
 
     def test_a_name_that_salesforce_has_is_not_put_under_a_placeholder(self, bench: Bench) -> None:
         contacts = _fake(bench).records["Contact"]
@@ -267,10 +263,6 @@ class ManyAtOnce(Salesforce):
 
 class TestSalesforceManyAtOnce(VendorConformance):
     destination = ManyAtOnce()
-    emails = True
-
-    def identity(self, user_id: str, email: str | None) -> str:
-        return str(email)
 
     def settings(self, url: str, folder: Path) -> Mapping[str, object]:
         return {**super().settings(url, folder), "bulk": True}

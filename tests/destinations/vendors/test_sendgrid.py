@@ -26,7 +26,6 @@ def _tried(case: Mapping[str, Any], requests: list[Seen]) -> list[Seen]:
 
 class TestSendgrid(VendorConformance):
     destination = Sendgrid()
-    emails = True
     differences = (
         Difference("the membership is told, in the custom field of the audience", _membership),
         Difference("credentials are tried on what they are for, which keys for marketing alone may do", _tried),

@@ -34,7 +34,6 @@ def _record(**payload: object) -> Record:
 
 class TestTiktokAudiences(VendorConformance):
     destination = TiktokAudiences()
-    emails = True
     differences = (
         Difference("dots, and what follows a plus, belong to an address", _hashed_of("evem@example.test", "eve.m+news@example.test")),
         Difference("phone numbers are hashed as E.164", _hashed_of("+1 (415) 555-0105", "+14155550105")),

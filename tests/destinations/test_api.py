@@ -82,6 +82,7 @@ class Club(ApiDestination):
     settings_model = ClubSettings
     list_settings_model = ClubListSettings
     authentication = OAuth2(f"{API}/oauth/token")
+    user_address_kinds = ("email",)
     creates_lists = True
     minimum_list_size = 20
     min_interval_s = 60

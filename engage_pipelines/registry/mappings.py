@@ -6,7 +6,7 @@ and are disabled at first.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import sqlalchemy as sa
 
@@ -23,6 +23,9 @@ from engage_pipelines.registry.nearest import did_you_mean
 from engage_pipelines.registry.requests import owe_sync, raise_resync
 from engage_pipelines.registry.tables import connection, destination, mapping, mapping_revision
 from engage_pipelines.registry.types import find_action
+
+if TYPE_CHECKING:
+    from engage_pipelines.destinations.base import Preset
 
 MAX_PER_DESTINATION = 50
 """Mappings made by hand; presets do not count, they grow with the connections."""
@@ -164,7 +167,7 @@ def make_presets(change: Change, of: Row, to: Row, connected: Row) -> list[Row]:
     """The type's preset mappings for the calls of the new connection, enabled."""
     presets = [preset for preset in change.type_of(to.type).presets if preset.call in connected.calls]
     if of.kind == "trait":
-        presets = [replace(preset, name=TRAIT_COMPUTED) if preset.call == "track" else preset for preset in presets]
+        presets = [replace(preset, name=_of_values(preset)) for preset in presets]
     living = sa.and_(mapping.c.destination_id == to.id, mapping.c.removed_at.is_(None))
     taken = set(change.c.execute(sa.select(mapping.c.name).where(living)).scalars())
     made: list[Row] = []
@@ -174,6 +177,12 @@ def make_presets(change: Change, of: Row, to: Row, connected: Row) -> list[Row]:
         new = NewMapping(name=name, trigger=preset.trigger.replace("{key}", of.key), action=preset.action, fields=preset.fields)
         made.append(write_mapping(change, to, new, preset_of=connected))
     return made
+
+
+def _of_values(preset: "Preset") -> str:
+    """What a preset is called that sends values of a trait."""
+    name = preset.name.replace("Membership and traits", "Value").replace("Membership", "Value")
+    return TRAIT_COMPUTED if preset.call == "track" else name
 
 
 def remove_presets(change: Change, connected: Row) -> None:

@@ -145,6 +145,8 @@ def test_a_trait_is_connected_to_what_takes_values_and_its_panel_is_that_of_audi
         create_destination(change, find_space(change.c, "default"), NewDestination("hook", "webhook", {"url": "http://127.0.0.1:9/"}))
     cards = plain(admin.text(f"{SPEND}/add-destination"))
     assert re.search(r"Newsletter list .*? It takes who is in and who is not, no values\.", cards)
+    assert "Membership alone: who is in and who is not, no values of traits Use the trait in an audience, and connect that." in cards
+    assert "User property: a trait on each person or account holds the value" in cards
     assert "Everyone is sent null first" in plain(admin.text(f"{SPEND}/connect/hook"))
     chosen = {"calls": ["identify", "track"], "backfill": "yes", "on_disconnect": "exit_all"}
     review = plain(admin.post(f"{SPEND}/connect/hook", chosen).text)
@@ -157,6 +159,11 @@ def test_a_trait_is_connected_to_what_takes_values_and_its_panel_is_that_of_audi
     assert "This trait is synced to 1 destination" in plain(admin.text(SPEND))
     panel = admin.text(f"{SPEND}/destinations/hook")
     assert "Remove from this trait" in panel
+    assert "Value of people: spend" in panel
+    assert "When it ends everyone is sent null first" in plain(panel)
+    assert "Everyone is sent null first, as was said." in plain(panel)
+    removal = plain(admin.text(f"{SPEND}/destinations/hook/do/remove"))
+    assert "exit" not in removal.partition("Remove hook")[2]
     assert "/assets/default/sync/spend?view=partitions" in panel
     assert admin.text(f"{SPEND}/destinations/hook/progress")
     assert "hook" in admin.text(f"{SPEND}/deliveries")

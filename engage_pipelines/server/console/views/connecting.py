@@ -133,8 +133,9 @@ def _card(
             why = f"The space has {first.name} of this type already; one configuration per type." if first else level_fits
             why = why or _no_values(visit, type_, of, row)
             offers.append(Offer(row, sources[row.source_id], f"from source {sources[row.source_id]}", why))
-    lists_only = _NO_VALUES if of.kind == "trait" and not mine and _is_for_membership(type_) else None
-    why_not = f"{taken.name} is connected to this {of.kind}; one configuration per type." if taken is not None else level_fits or lists_only
+    of_lists = of.kind == "trait" and not mine and _is_for_membership(type_)
+    why_not = f"{taken.name} is connected to this {of.kind}; one configuration per type." if taken is not None else level_fits
+    why_not = why_not or ("Use the trait in an audience, and connect that." if of_lists else None)
     return Card(
         type_,
         _intake(type_, of),

@@ -28,8 +28,8 @@ from engage_pipelines.facts.evaluate import Members, evaluate
 from engage_pipelines.facts.sample_fast import END_US, EVENT_NAMES, generate_tables
 from engage_pipelines.facts.session import FactsSession, open_session
 from engage_pipelines.facts.store import read_manifest
+from engage_pipelines.registry.audiences import NewAudience, create_audience
 from engage_pipelines.registry.change import open_registry
-from engage_pipelines.registry.computations import NewAudience, create_audience
 from engage_pipelines.registry.spaces import NewSpace, create_space
 from engage_pipelines.settings import read_settings
 from engage_pipelines.snapshots.compare import compare

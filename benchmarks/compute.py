@@ -14,12 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import numpy as np
+import postgres
 
 from engage_pipelines.computing.addresses import Addresses
 from engage_pipelines.computing.compute import compute_audiences
@@ -134,9 +136,13 @@ def _sizes(session: FactsSession, wanted: list[Audience]) -> list[int]:
     return [len(each.members.users) for each in found.values() if each.members]
 
 
-def _one_like_the_floor(facts: Path) -> Callable[[], object]:
+def _one() -> Audience:
     text = f"{LEAVES[4][0].format(e=EVENT_NAMES[0])} AND {LEAVES[0][0].format(e=EVENT_NAMES[1])}"
-    one = replace(audiences(1)[0], definition=text)
+    return replace(audiences(1)[0], definition=text)
+
+
+def _one_like_the_floor(facts: Path) -> Callable[[], object]:
+    one = _one()
     return lambda: _evaluate(facts, [one])
 
 
@@ -271,12 +277,19 @@ LINES: dict[str, tuple[str, Callable[[Path], Callable[[], object]]]] = {
     "hundred": ("100 audiences, shared scan", _ours(100, together=True)),
     "floor-skewed": ("by hand, 40 conditions on one event name", _floor_skewed),
     "skewed": ("40 conditions on one event name", _skewed),
+    "postgres-floor": ("PostgreSQL by hand, the same 2 conditions", postgres.by_hand(_AT_US)),
+    "postgres-people": ("PostgreSQL, people read over, no audience", postgres.ours([], _AT_US)),
+    "postgres-one": ("PostgreSQL, 1 audience, the same 2", postgres.ours([_one()], _AT_US)),
+    "postgres-ten": ("PostgreSQL, 10 audiences", postgres.ours(audiences(10), _AT_US)),
     "run": ("100 audiences, evaluated and published", _run),
     "share": ("rows of everyone, once a run", _share),
     "publish": ("publishing first versions of 4 audiences", _publish_first),
     "publish-again": ("comparing the same rows of them again", _publish_again),
 }
+POSTGRES_UPTO = 1_000_000
+"""Events; more take too long to load."""
 FLOORS = {
+    "postgres-one": "postgres-floor",
     "one": "floor-one",
     "polars": "floor-one",
     "hundred": "floor-all",
@@ -298,9 +311,9 @@ def _measure(line: str, facts: Path) -> None:
     """Run as a process of its own; prints CPU seconds and the peak of memory before and after."""
     work = LINES[line][1](facts)
     gc.collect()
-    cpu, wall = time.process_time(), time.perf_counter()
+    cpu, wall, elsewhere = time.process_time(), time.perf_counter(), postgres.server_cpu(facts)
     work()
-    used, waited = time.process_time() - cpu, time.perf_counter() - wall
+    used, waited = time.process_time() - cpu + postgres.server_cpu(facts) - elsewhere, time.perf_counter() - wall
     print(used, waited, _peak_mb())
 
 
@@ -311,20 +324,34 @@ def main(profiles: int, events: int, kept: Path | None, lines: list[str]) -> Non
             generate_tables(facts, "default", users=profiles, events=events)
             generate_tables(facts / SKEWED, "default", users=profiles, events=events, names=1)
         print(f"{profiles:,} profiles, {events:,} events, {len(EVENT_NAMES)} event names")
-        print(f"{'':38}{'CPU s':>9}{'wall s':>9}{'peak MB':>9}{'floor = 1':>11}")
-        cpu: dict[str, float] = {}
-        for line in lines or LINES:
-            if line == "polars" and importlib.util.find_spec("polars") is None:
-                print(f"{LINES[line][0]:38}  SKIPPED: pip install polars")
-                continue
-            output = subprocess.run([sys.executable, __file__, "line", line, str(facts)], check=True, capture_output=True, text=True).stdout  # noqa: S603
-            used, waited, peak = map(float, output.split())
-            cpu[line] = used
-            floor = cpu.get(FLOORS.get(line, ""))
-            shown = f"{LINES[line][0]:38}{used:>9.2f}{waited:>9.2f}{peak:>9,.0f}{f'{used / floor:.2f}' if floor else '':>11}"
-            if line.startswith("publish"):
-                shown += f"{used * 1e6 / (PUBLISHED * (profiles // 2) * 2):>10.2f} us a row"
-            print(shown, flush=True)
+        print(f"{'':42}{'CPU s':>9}{'wall s':>9}{'peak MB':>9}{'floor = 1':>11}")
+        chosen = lines or list(LINES)
+        with_server = events <= POSTGRES_UPTO and postgres.is_there() and any(line.startswith("postgres") for line in chosen)
+        with postgres.served(facts, Path(name) / "postgres") if with_server else nullcontext():
+            _print(facts, chosen, profiles)
+
+
+def _why_not(line: str, facts: Path) -> str:
+    if line == "polars" and importlib.util.find_spec("polars") is None:
+        return "pip install polars"
+    return f"at {POSTGRES_UPTO:,} events" if line.startswith("postgres") and not postgres.is_served(facts) else ""
+
+
+def _print(facts: Path, lines: Sequence[str], profiles: int) -> None:
+    cpu: dict[str, float] = {}
+    for line in lines:
+        if why := _why_not(line, facts):
+            print(f"{LINES[line][0]:42}  SKIPPED: {why}")
+            continue
+        words = [sys.executable, __file__, "line", line, str(facts)]
+        output = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603
+        used, waited, peak = map(float, output.split())
+        cpu[line] = used
+        floor = cpu.get(FLOORS.get(line, ""))
+        shown = f"{LINES[line][0]:42}{used:>9.2f}{waited:>9.2f}{peak:>9,.0f}{f'{used / floor:.2f}' if floor else '':>11}"
+        if line.startswith("publish"):
+            shown += f"{used * 1e6 / (PUBLISHED * (profiles // 2) * 2):>10.2f} us a row"
+        print(shown, flush=True)
 
 
 if __name__ == "__main__":

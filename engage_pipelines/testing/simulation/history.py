@@ -9,7 +9,7 @@ from engage_pipelines.delivery.runtime import DATABASE_MAY_BE_AWAY_S
 from engage_pipelines.domain.ownership import SECOND_US
 from engage_pipelines.domain.protocol import FIRST_ADDRESS, BaseRow
 from engage_pipelines.testing.simulation.checks import Checks
-from engage_pipelines.testing.simulation.moods import MOODS
+from engage_pipelines.testing.simulation.moods import MOODS, STILL
 from engage_pipelines.testing.simulation.outside import BrokenPromiseError, Outside
 from engage_pipelines.testing.simulation.owner import Owner, Turns
 from engage_pipelines.testing.simulation.people import ACCOUNT, ACCOUNTS, ADDRESSES, USER, People
@@ -25,6 +25,8 @@ LEAVE_SHARE = 0.25
 """Of the histories, those whose connection leaves in their course."""
 TRAIT_SHARE = 0.3
 """Of the histories, those in which the values of a trait are sent."""
+STILL_SHARE = 0.15
+"""Of those, the ones in which little changes."""
 BOTH = frozenset({True, False})
 SHAPES = {
     "identify": (Switch("identify", USER, "identify", "identify", BOTH),),
@@ -56,6 +58,7 @@ class History:
         own = random.Random(f"values {self.seed}")  # noqa: S311
         if own.random() < TRAIT_SHARE:
             self.people.with_values(own)
+            self.mood = STILL if random.Random(f"still {self.seed}").random() < STILL_SHARE else self.mood  # noqa: S311
         for _ in range(2):
             self.people.churn()
         self._publish()

@@ -42,3 +42,6 @@ MOODS = (
     Mood("deadly", fates=(8, 1, 1, 0, 0, 0, 1), events=(60, 12, 20, 14, 4, 14, 0, 0, 0, 0, 0, 0, 1, 2, 1), jumps=(61, 61, 5), rivals=3),
     Mood("switched", events=(80, 3, 14, 1, 0, 6, 0, 0, 2, 8, 0, 0, 0, 0, 0), jumps=(1, 1, 3)),
 )
+
+STILL = Mood("still", fates=(3, 4, 0, 6, 0, 1, 1), events=(80, 14, 12, 4, 0, 2, 0, 2, 0, 0, 1, 0, 1, 0, 1), jumps=(10, 61, 400), rivals=1)
+"""Few changes and a bad network: what is tried again is tried in the state it was in. For values of traits, which are seldom so else."""

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from engage_pipelines.computing.addresses import Addresses
 from engage_pipelines.computing.evaluation import Questions, closed_on_failure, evaluate_space
 from engage_pipelines.computing.facts_home import fingerprint_now, open_facts
+from engage_pipelines.computing.former_columns import with_former_columns
 from engage_pipelines.computing.publish import Evaluation, Published, publish
 from engage_pipelines.computing.since import find_some
 from engage_pipelines.computing.suppress import Suppressed, find_suppressed
@@ -88,10 +89,10 @@ def compute_audiences(settings: Settings, registry: Registry, space_key: str, ke
     unmoved = find_unmoved(registry, rows, inputs, wanted)
     for key in unmoved:
         log(f"{kind_of(everyone[key])}={key} state=unchanged reason=inputs")
-    moved = [audience for audience in wanted if audience.key not in unmoved]
     computed = [_as_before(each, at_us) for each in unmoved.values()]
-    if moved:
-        questions = Questions(wanted, moved, tuple(everyone.values()))
+    if len(unmoved) < len(wanted):
+        wanted = with_former_columns(registry.database, settings.snapshots_dir / space.key, wanted)
+        questions = Questions(wanted, [each for each in wanted if each.key not in unmoved], tuple(everyone.values()))
         computed += _compute_moved(settings, registry, space, inputs, questions, rows=rows, log=log)
     places = {key: place for place, key in enumerate(keys)}
     computed.sort(key=lambda each: places[each.key])

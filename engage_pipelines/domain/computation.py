@@ -75,7 +75,10 @@ class AccountTraitConflict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TraitComputation:
-    """What it takes to evaluate a trait; `definition` is text in the query language, or a SELECT."""
+    """What it takes to evaluate a trait; `definition` is text in the query language, or a SELECT.
+
+    `former_columns` are those that the values of a SELECT had before: the ones that it has no more are null.
+    """
 
     id: str
     key: str
@@ -83,6 +86,7 @@ class TraitComputation:
     definition: str
     type: TraitType = TraitType.COMPUTED
     conflict: AccountTraitConflict = AccountTraitConflict.LATEST
+    former_columns: tuple[str, ...] = ()
 
 
 Computation = Audience | TraitComputation

@@ -9,7 +9,8 @@
 | more than 16 KB in a row | the row is left out, and a warning says how many were |
 | more than 25 million rows | refused |
 
-The value of a member is an object of the columns. Source of the limits: segment.com/docs/unify/Traits/sql-traits.
+The value of a member is an object of the columns, in the order of their names; a column that it had before is null.
+Source of the limits: segment.com/docs/unify/Traits/sql-traits.
 """
 
 # pyarrow has no types of its own
@@ -26,7 +27,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from engage_pipelines.domain.computation import Level, check_key
+from engage_pipelines.domain.computation import Level, TraitComputation, check_key
 from engage_pipelines.domain.errors import ConfigurationError, SelectError, StateError
 from engage_pipelines.facts.session import SELECT_S, FactsSession
 from engage_pipelines.facts.sql_values import number_json, quote_text, text_json
@@ -88,20 +89,20 @@ def _refusal(told: bytes) -> SelectError | StateError:
     return (StateError if words["is_ours"] else SelectError)(words["what"], words["remedy"])
 
 
-def select_values(session: FactsSession, sql: str, level: Level, keep: Callable[[str], str]) -> Selected:
-    """The values that a SELECT gives to members; `keep` keeps the rows of a query beyond this call, and gives SQL for them.
+def select_values(session: FactsSession, trait: TraitComputation, keep: Callable[[str], str]) -> Selected:
+    """The values that a trait's SELECT gives to members; `keep` keeps the rows of a query beyond this call, and gives SQL for them.
 
     Raises SelectError for rows that cannot be values.
     """
-    table = run_select(session, sql, seconds=session.select_s)
+    table = run_select(session, trait.definition, seconds=session.select_s)
     names = table.column_names
-    id_column = _id_column(names, level)
+    id_column = _id_column(names, trait.level)
     _check_names(names, id_column)
     numbers = pa.array(np.arange(1, table.num_rows + 1))
     plain = pa.Table.from_arrays([*table.columns, numbers], names=[*(f"c{place}" for place in range(len(names))), "n"])
     session.connection.register("selected", plain)
     try:
-        return _values(session.connection, names, id_column, keep)
+        return _values(session.connection, names, id_column, keep, former=trait.former_columns)
     finally:
         session.connection.unregister("selected")
 
@@ -134,17 +135,19 @@ def _check_names(names: Sequence[str], id_column: str) -> None:
             raise SelectError(error.what, f"Give it one with AS. {error.remedy}") from None
 
 
-def _values(db: duckdb.DuckDBPyConnection, names: Sequence[str], id_column: str, keep: Callable[[str], str]) -> Selected:
+def _values(
+    db: duckdb.DuckDBPyConnection, names: Sequence[str], id_column: str, keep: Callable[[str], str], *, former: Sequence[str]
+) -> Selected:
     kinds = {name: str(row[1]) for name, row in zip(names, db.execute("DESCRIBE selected").fetchall(), strict=False)}
     columns = {name: f"c{place}" for place, name in enumerate(names)}
     ids = _id_sql(columns[id_column], kinds[id_column], id_column)
     _refuse_rows(db, f"SELECT n FROM selected WHERE {ids} IS NULL OR {ids} = ''", f"have no {id_column}")
     twice = f"SELECT n FROM selected WHERE {ids} IN (SELECT {ids} FROM selected GROUP BY 1 HAVING count(*) > 1) ORDER BY {ids}, n"
     _refuse_rows(db, twice, f"have a {id_column} that is there more than once")
-    shown = [
-        f"{quote_text(json.dumps(name) + ':')} || {_json_sql(columns[name], kinds[name], name)}" for name in names if name != id_column
-    ]
-    listed = " || ',' || ".join(shown)
+    told = {name: _json_sql(columns[name], kinds[name], name) for name in names if name != id_column}
+    told |= {name: quote_text("null") for name in former if name not in told}
+    # in the order of their names, so that a value stays the same when the SELECT lists its columns otherwise
+    listed = " || ',' || ".join(f"{quote_text(json.dumps(name) + ':')} || {told[name]}" for name in sorted(told))
     of_kind = f"SELECT DISTINCT member, id FROM identifiers WHERE kind = {quote_text(id_column)}{_PRESENT.get(id_column, '')}"
     found = keep(f"""SELECT n, i.member, '{{' || {listed} || '}}' AS value FROM selected s LEFT JOIN ({of_kind}) i ON i.id = {ids}""")
     same = f"SELECT n FROM ({found}) WHERE member IN (SELECT member FROM ({found}) GROUP BY 1 HAVING count(*) > 1) ORDER BY member, n"

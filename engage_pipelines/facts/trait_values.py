@@ -55,7 +55,7 @@ def evaluate_trait(session: FactsSession, each: ReadableTrait, known: Known) -> 
 
 def _selected(session: FactsSession, each: ReadableTrait) -> FoundValues:
     try:
-        found = select_values(session, each.trait.definition, each.trait.level, lambda query: _keep(session, query))
+        found = select_values(session, each.trait, lambda query: _keep(session, query))
     except duckdb.Error as error:
         raise unreadable(error) from error
     relation = Relation(keep_rows(session, found.rows))

@@ -89,6 +89,28 @@ def test_traits_that_were_sent_and_computed_ride_along_as_they_are_when_planned(
     assert hook.said() == [("cy", {"audience_key": "buyers", "buyers": True}), ("cy", {"buyers": True})]
 
 
+def test_a_column_that_a_select_has_no_more_is_null_for_who_had_it_and_stays_so(desk: Desk, hook: Hook) -> None:
+    desk.ingest(order("ann", 5), order("bo", 7))
+    both = "SELECT user_id, count(*) AS orders, 'gold' AS tier FROM events GROUP BY 1"
+    assert desk.say("trait", "create", "scores", "--sql", both) == 0
+    assert desk.say("connect", "scores", "hook") == 0
+    desk.compute("scores")
+    desk.sync()
+    assert hook.said() == [("ann", {"orders": 1, "tier": "gold"}), ("bo", {"orders": 1, "tier": "gold"})]
+    assert desk.say("trait", "update", "scores", "--sql", "SELECT user_id, count(*) AS orders FROM events GROUP BY 1") == 0
+    desk.compute("scores")
+    desk.sync()
+    assert hook.said() == [("ann", {"orders": 1, "tier": None}), ("bo", {"orders": 1, "tier": None})]
+    desk.ingest(order("ann", 5))
+    desk.compute("scores")
+    desk.sync()
+    assert hook.said() == [("ann", {"orders": 2, "tier": None})]
+    assert desk.say("trait", "update", "scores", "--sql", f"SELECT tier, orders, user_id FROM ({both}) WHERE user_id = 'bo'") == 0
+    desk.compute("scores")
+    desk.sync()
+    assert hook.said() == [("ann", {"orders": None, "tier": None}), ("bo", {"orders": 1, "tier": "gold"})]
+
+
 def test_what_cannot_ride_along_is_refused(desk: Desk, hook: Hook, capsys: pytest.CaptureFixture[str]) -> None:
     assert desk.say("audience", "create", "buyers", "--query", "event('Order').count() >= 1") == 0
     capsys.readouterr()

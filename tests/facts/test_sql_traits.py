@@ -173,8 +173,8 @@ def test_a_row_becomes_an_object_of_its_columns(session: FactsSession) -> None:
             NULL::INTEGER AS n FROM events GROUP BY user_id"""
     found = _evaluated(session, sql)
     assert _values(session, found) == {
-        "ann": '{"orders":2,"largest":10,"text":"ü\\"","n":null}',
-        "bo": '{"orders":2,"largest":20,"text":"ü\\"","n":null}',
+        "ann": '{"largest":10,"n":null,"orders":2,"text":"ü\\""}',
+        "bo": '{"largest":20,"n":null,"orders":2,"text":"ü\\""}',
     }
     assert found.warnings == ()
 

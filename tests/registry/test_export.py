@@ -31,6 +31,8 @@ from tests.registry.conftest import BARE, CRM, LIST
 
 TYPES: dict[str, Any] = {one.key: one for one in (CRM, LIST, BARE)}
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=12)
+WRITTEN = st.characters(codec="utf-8", exclude_categories=["Cc"])
+"""What names may hold."""
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
     lambda inner: (
@@ -51,8 +53,8 @@ USER_OPTIONS = st.fixed_dictionaries(
 AUDIENCE = st.fixed_dictionaries(
     {
         "definition": st.sampled_from(["event('A').count() >= 1\nAND trait('b') = 'x'", "trait('c') = '•é'", "trait('d') = \"it's\" \n"]),
-        "name": TEXT,
-        "description": TEXT,
+        "name": st.text(WRITTEN, max_size=12),
+        "description": st.text(WRITTEN | st.sampled_from("\n\r\t"), max_size=12),
         "cadence": st.sampled_from(["hourly", "manual", "*/5 * * * *"]),
         "options": USER_OPTIONS,
         "enabled": st.booleans(),
@@ -62,7 +64,7 @@ WORLD = st.fixed_dictionaries(
     {
         "pinned": st.none() | st.integers(-(10**15), 2 * 10**15),
         "audiences": st.lists(AUDIENCE, max_size=3),
-        "header": TEXT.filter(bool),
+        "header": st.text(WRITTEN, min_size=1, max_size=12),
         "fields": st.none() | st.dictionaries(st.text("xyz", min_size=1, max_size=3), JSON, max_size=3),
         "backfill": st.none() | st.booleans(),
         "paused": st.booleans(),

@@ -156,7 +156,7 @@ def test_a_key_is_used_once_even_after_deletion(world: World) -> None:
         pytest.param("{{ 7*7 }}", id="template"),
         pytest.param('=HYPERLINK("http://evil")', id="formula"),
         pytest.param("../../../etc/passwd", id="path"),
-        pytest.param("a\u202eb\u0007", id="controls"),
+        pytest.param("a\u202eb\u2066", id="directions"),
         pytest.param("😀" * 40, id="emoji"),
     ],
 )
@@ -281,3 +281,11 @@ def test_the_next_firing_is_later_and_on_the_minute(fields: list[str], after: in
     assert due is not None
     assert due > after
     assert due % 60_000_000 == 0
+
+
+def test_a_name_with_a_control_character_is_wrong_at_its_field(world: World) -> None:
+    body = {"name": "VIP\x1bs", "audienceType": "USERS", "definition": {"query": ACTIVE}}
+    answer = world.ask("POST", "/spaces/main/audiences", body)
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert (error["type"], error["field"]) == ("validation", "name")

@@ -23,6 +23,7 @@ from engage_pipelines.domain.errors import (
     NotFoundError,
     UsageError,
 )
+from engage_pipelines.registry.texts import TextError
 from engage_pipelines.server.api.calls import AtFieldError, StaleError
 
 JSON = "application/json"
@@ -73,6 +74,8 @@ def failed(error: Exception, *, media: str) -> Response:
     assert isinstance(error, EngageError)
     status, kind = next(((status, kind) for one, status, kind in _KINDS if isinstance(error, one)), (503, "unavailable"))
     told: dict[str, Any] = {"type": kind, "message": f"{error.what} {error.remedy}".strip(), "status": status}
+    if field is None and isinstance(error, TextError):
+        field = error.field
     if field is not None:
         told["field"] = field
     if isinstance(error, DefinitionError):

@@ -146,7 +146,7 @@ def _query(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
         if name in found:
             raise AtFieldError(UsageError("The parameter is given twice.", "Give it once."), name[:80])
         if len(text) > _MOST_QUERY or "\0" in text or any("\ud800" <= one <= "\udfff" for one in text):
-            raise AtFieldError(UsageError("The parameter cannot be used.", f"Write at most {_MOST_QUERY} characters."), name[:80])
+            raise AtFieldError(UsageError("The parameter cannot be used.", f"Write at most {_MOST_QUERY} characters of text."), name[:80])
         found[name] = text
     return found
 

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from engage_pipelines.domain.errors import ConfigurationError, ConflictError, EngageError, UsageError
+from engage_pipelines.registry.texts import TextError
 
 LONGEST = {"definition": 20_000, "description": 2_000, "fields": 100_000, "trigger": 6_000, "f": 20_000, "traits": 20_000}
 """By field, or by what stands before the first point in its name."""
@@ -50,7 +51,7 @@ class _Within:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         if not isinstance(error, EngageError) or isinstance(error, StaleError):
             return False
-        self.problems.found.setdefault(self.name, error)
+        self.problems.found.setdefault(error.field if isinstance(error, TextError) else self.name, error)
         return True
 
 

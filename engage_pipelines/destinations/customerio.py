@@ -135,9 +135,16 @@ def _url(settings: CustomerioSettings, path_: str) -> str:
     return settings.at(_HOSTS[settings.region] + path_)
 
 
+_SAID_ELSEWHERE = ("object_type_id", "objectTypeId", "relationshipAttributes")
+"""What of the traits is about the tie to an account."""
+
+
 def _person(payload: dict[str, Any]) -> dict[str, Any]:
     attributes: dict[str, Any] = _attributes(payload, payload.get("custom_attributes", {}))
+    for name in _SAID_ELSEWHERE:
+        attributes.pop(name, None)
     if "created_at" in payload:
+        attributes.pop("createdAt", None)
         attributes["created_at"] = _time(payload, payload["created_at"])
     if "email" in payload:
         attributes["email"] = payload["email"]
@@ -146,7 +153,6 @@ def _person(payload: dict[str, Any]) -> dict[str, Any]:
         attributes["anonymous_id"] = payload["anonymous_id"]
     entry = {"type": "person", "action": "identify", "attributes": attributes, "identifiers": identifiers, **_timestamp(payload)}
     if "group_id" in payload:
-        attributes.pop("relationshipAttributes", None)
         object_ = {"object_type_id": payload.get("object_type_id", "1"), "object_id": payload["group_id"]}
         entry["cio_relationships"] = [_relation(object_, payload)]
     return entry
@@ -171,12 +177,16 @@ def _object(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _event(payload: dict[str, Any]) -> dict[str, Any]:
+    identifiers = _identifiers(payload.get("id"), payload.get("anonymous_id"))
+    attributes = _attributes(payload, payload.get("data", {}))
+    if "anonymous_id" in payload and "anonymous_id" not in identifiers:
+        attributes["anonymous_id"] = payload["anonymous_id"]
     entry = {
         "type": "person",
         "action": "event",
         "name": payload["name"],
-        "attributes": _attributes(payload, payload.get("data", {})),
-        "identifiers": _identifiers(payload.get("id"), payload.get("anonymous_id")),
+        "attributes": attributes,
+        "identifiers": identifiers,
         **_timestamp(payload),
     }
     return {**entry, "id": payload["event_id"]} if "event_id" in payload else entry

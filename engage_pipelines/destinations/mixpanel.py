@@ -32,9 +32,11 @@ _RESERVED = {
     "lastName": "$last_name",
     "name": "$name",
     "phone": "$phone",
+    "username": "$username",
     "avatar": "$avatar",
-    "created": "$created",
 }
+_CREATED = ("created", "createdAt", "created_at")
+"""Traits that say since when somebody is known; the first that is there counts."""
 _TRAITS = Field("traits", "object", "Properties of the profile; the membership is among them.", default=path("$.traits"))
 
 
@@ -92,6 +94,7 @@ class Mixpanel(ApiDestination):
                 Field("event", description="Name of the event.", default=path("$.event"), required=True),
                 Field("distinct_id", description="The person's id.", default=first_of("$.userId", "$.anonymousId"), required=True),
                 Field("user_id", description="The person's user id.", default=path("$.userId")),
+                Field("anonymous_id", description="The device that it happened on.", default=path("$.anonymousId")),
                 Field("insert_id", description="Id of the event; by it Mixpanel drops a repeat.", default=path("$.messageId")),
                 Field("time", "datetime", "When it happened.", default=path("$.timestamp")),
                 Field("event_properties", "object", "What belongs to the event.", default=path("$.properties")),
@@ -114,10 +117,12 @@ class Mixpanel(ApiDestination):
             who = payload.get("user_id") or payload.get("anonymous_id")
             return {"$token": settings.project_token, "$distinct_id": who, **place, "$set": _person(traits)}
         if action.key == "group_identify_user":
-            named = {("$name" if name == "name" else name): value for name, value in traits.items()}
+            named = _named(traits, {"name": "$name"})
             group = {"$group_key": payload["group_key"], "$group_id": payload["group_id"]}
             return {"$token": settings.project_token, **group, "$set": named}
-        who = {"distinct_id": payload["distinct_id"], **({"$user_id": payload["user_id"]} if payload.get("user_id") else {})}
+        device = payload.get("anonymous_id")
+        told = {"$user_id": payload.get("user_id"), "$device_id": device, "$anon_id": device}
+        who = {"distinct_id": payload["distinct_id"], **{name: value for name, value in told.items() if value}}
         seen = {"$insert_id": str(uuid.uuid5(IDS, payload.get("insert_id") or record.message_id))}
         when = {"time": _milliseconds(payload["time"])} if "time" in payload else {}
         return {"event": payload["event"], "properties": {**payload.get("event_properties", {}), **when, **who, **seen}}
@@ -146,9 +151,15 @@ def _milliseconds(time: Any) -> int:
 
 def _person(traits: Mapping[str, Any]) -> dict[str, Any]:
     """Traits under the names that Mixpanel gives them, with a name made of the two when there is none."""
-    named = {_RESERVED.get(name, name): value for name, value in traits.items()}
+    named = _named(traits, _RESERVED)
     first, last = named.get("$first_name"), named.get("$last_name")
     return named | ({"$name": f"{first} {last}"} if first and last and "$name" not in named else {})
+
+
+def _named(traits: Mapping[str, Any], reserved: Mapping[str, str]) -> dict[str, Any]:
+    named = {reserved.get(name, name): value for name, value in traits.items() if name not in _CREATED}
+    since = next((traits[name] for name in _CREATED if traits.get(name) is not None), None)
+    return named if since is None else {**named, "$created": since}
 
 
 def _failed(answer: Answer, count: int) -> Accepted | None:

@@ -8,6 +8,8 @@
      "actions": [{"action": "updateUserProfile", "calls": ["identify"], "mapping": {...}, "responses": [...], "computation": {...}}],
      "more": [{"name": "creates the list", "op": "createAudience", ...}]}
 
+`"random": {"count": 40, "seed": 7}` asks about as many random people too, alone and as batches, each of the actions in turn.
+
 Each action is asked about every one of `people()` alone (or those of `"single": [...]`), and about all of them as a batch, with the default
 mapping and what `mapping` adds; `"batch": false` leaves the batch out. `more` are whole lines, to which destination and settings are added.
 """
@@ -17,6 +19,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 FOLDER = Path(__file__).parent / "destinations"
@@ -74,8 +77,9 @@ def people() -> dict[str, dict[str, Any]]:
     }
 
 
-def lines(inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The lines for the oracle, each with a name."""
+def lines(inputs: dict[str, Any], known: dict[str, dict[str, Any]] | None = None) -> Iterator[dict[str, Any]]:
+    """The lines for the oracle, each with a name; about `known`, or the people above."""
+    everybody = known or people()
     shared = {key: inputs[key] for key in ("destination", "settings", "auth", "responses") if key in inputs}
     for spec in inputs.get("actions", []):
         name, personas = spec["action"], {**inputs.get("personas", {}), **spec.get("personas", {})}
@@ -87,7 +91,7 @@ def lines(inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "seed": 7,
         }
         given |= {key: spec[key] for key in ("responses", "features") if key in spec}
-        chosen = {who: person for who, person in people().items() if who in spec.get("people", people())}
+        chosen = {who: person for who, person in everybody.items() if who in spec.get("people", everybody)}
         for call in spec.get("calls", ["identify"]):
             for entered in spec.get("entered", (True, False)):
                 events = {who: event(call, person, entered=entered, personas=personas) for who, person in chosen.items()}
@@ -99,6 +103,53 @@ def lines(inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
                     yield {"name": f"{name}, {call}, a batch, {word}", **shared, **given, "events": list(events.values())}
     for line in inputs.get("more", []):
         yield {"now": NOW, "seed": 7, **shared, **line}
+    if inputs.get("random"):
+        yield from random_lines(inputs)
+
+
+_NAMES = ["Ana", "Zoë", "José María", "李", "O'Brien", '"Q"', "a&b=c", "x+y", "  spaced ", "%41", "a,b;c"]
+_VALUES = [1, 0, -5, 0.5, 12345678901, True, False, None, "", "x", "Köln", "true", "12", ["a", "b"], [], {"a": 1}, "2026-01-02"]
+_OF_PEOPLE: dict[str, list[Any]] = {
+    **dict.fromkeys(("firstName", "lastName", "first_name", "last_name", "name", "username"), _NAMES),
+    "phone": ["+14155550105", "+442071838750", "+4915112345678"],
+    "company": ["ACME", {"name": "Acme"}],
+    "title": ["CEO"],
+    "avatar": ["https://x.test/a.png"],
+    "website": ["https://x.test"],
+    "createdAt": ["2020-02-03T04:05:06.000Z"],
+    "address": [{"city": "Oslo", "country": "NO"}, {"street": "Gata 1", "state": "OS", "postalCode": "0150"}],
+    **dict.fromkeys(("visits", "score", "vip", "tags", "x y", "é", "A.b"), _VALUES),
+}
+
+
+def random_person(random: Random, number: int) -> dict[str, Any]:
+    """Somebody with some identifiers and some traits."""
+    made: dict[str, Any] = {}
+    if random.random() < 0.8:
+        made["userId"] = random.choice([f"u-{number}", f"U {number}", f"Zoë-{number}", f"a/b?c#{number}"])
+    if "userId" not in made or random.random() < 0.3:
+        made["anonymousId"] = f"anon-{number}"
+    if random.random() < 0.5:
+        made["groupId"] = random.choice([f"acct-{number}", f"Acct {number}/ß"])
+    traits = {name: random.choice(values) for name, values in _OF_PEOPLE.items() if random.random() < 0.3}
+    if random.random() < 0.8:
+        traits["email"] = (
+            f"{random.choice(['ana', 'b.o.b', 'Eve', 'x+tag'])}{number}@{random.choice(['example.test', 'Example.TEST', 'gmail.com'])}"
+        )
+    return {**made, "traits": traits}
+
+
+def random_lines(inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Lines about random people, one alone and one batch for each turn; the same seed gives the same lines."""
+    random = Random(inputs["random"]["seed"])
+    for turn in range(inputs["random"]["count"]):
+        spec = {key: value for key, value in random.choice(inputs["actions"]).items() if key != "people"}
+        chosen = {f"somebody {turn}.{at}": random_person(random, turn * 10 + at) for at in range(random.randint(2, 5))}
+        asked = list(lines({**inputs, "actions": [spec], "more": [], "random": None}, chosen))
+        alone, batches = ([one for one in asked if ("events" in one) is is_batch] for is_batch in (False, True))
+        for kind in filter(None, (alone, batches)):
+            one = random.choice(kind)
+            yield {**one, "name": f"random {turn}: {one['name']}"}
 
 
 def frozen(answer: dict[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,14 @@ def _in_batches(case: Any, requests: list[Seen]) -> list[Seen]:
     return requests
 
 
+def _picture(case: Any, requests: list[Seen]) -> list[Seen]:
+    for one in requests:
+        for profile in one["body"] if one["url"].endswith("/engage") else []:
+            if "avatar" in profile["$set"]:
+                profile["$set"]["$avatar"] = profile["$set"].pop("avatar")
+    return requests
+
+
 def _unmarked(case: Any, requests: list[Seen]) -> list[Seen]:
     for one in requests:
         for event in one["body"] if one["url"].endswith("/import") else []:
@@ -45,6 +53,7 @@ class TestMixpanel(VendorConformance):
     differences = (
         Difference("an anonymous person is set as they are, there is nobody to merge with", _not_merged),
         Difference("profiles and groups go in batches, not one by one as forms", _in_batches),
+        Difference("a picture of somebody is the one that Mixpanel shows", _picture),
         Difference("what only says that Segment sent it is left out", _unmarked),
         Difference("event ids have the form that Mixpanel takes", _known_ids),
     )

@@ -7,13 +7,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from engage_pipelines.demo.processes import signals_as_exits, stop_group
+from engage_pipelines.demo.processes import ended_together, signals_as_exits
 from engage_pipelines.domain.errors import StateError
 from engage_pipelines.settings import CONSOLE_PORT, child_environment, read_settings
 
@@ -38,9 +36,11 @@ def dev(port: int, console_port: int | None, host: str, root: Path, *, verbose: 
     """The console, and the Dagster UI with the daemon that computes and syncs. Ctrl-C ends all of it."""
     check_free(host, port)
     url = f"http://{host}:{port}"
-    with signals_as_exits(), console(console_port, url) as (console_url, line):
+    with signals_as_exits(), ended_together() as started:
+        started.append(serving := start_console(console_port, url))
+        line = said_by(serving)
         options = ["-h", host, "-p", str(port), "--log-level", "info" if verbose else "warning"]
-        process = start(root.resolve(), url, options, console_url=console_url)
+        started.append(process := start(root.resolve(), url, options, console_url=line.split()[1].rstrip("/")))
         try:
             click.echo(line)
             click.echo("Starting Dagster ...", err=True)
@@ -50,31 +50,25 @@ def dev(port: int, console_port: int | None, host: str, root: Path, *, verbose: 
             raise StateError("Dagster ended by itself.", "Look at what it printed, or run `engage dev --verbose`.")
         except KeyboardInterrupt:
             click.echo("Stopping ...", err=True)
-        finally:
-            stop_group(process)
 
 
-@contextmanager
-def console(port: int | None, dagster_url: str) -> Generator[tuple[str, str]]:
-    """`engage serve` as a child, ended at the end; gives its URL and the line that it says. Raises StateError when it does not start.
-
-    Without a port it takes the usual one, or a free one when somebody has that.
-    """
+def start_console(port: int | None, dagster_url: str) -> subprocess.Popen[bytes]:
+    """`engage serve` in a session of its own. Without a port it takes the usual one, or a free one when somebody has that."""
     where = ["--port", str(CONSOLE_PORT), "--else-free"] if port is None else ["--port", str(port)]
     words = [sys.executable, "-c", "from engage_pipelines.cli import main; main()", "serve", *where]
     environment = child_environment(ENGAGE_HOME=str(read_settings().home), ENGAGE_DAGSTER_URL=dagster_url)
-    process = subprocess.Popen(  # noqa: S603 - our own words
+    return subprocess.Popen(  # noqa: S603 - our own words
         words, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
     )
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline().decode().strip()
-        if not line:
-            raise StateError("The console did not start.", "Read what it said above, or choose another --console-port.")
-        yield line.split()[1].rstrip("/"), line
-    finally:
-        stop_group(process)
-        process.stdout.close()
+
+
+def said_by(serving: subprocess.Popen[bytes]) -> str:
+    """The line with its URL that the console says once it listens. Raises StateError when it does not start."""
+    assert serving.stdout is not None
+    line = serving.stdout.readline().decode().strip()
+    if not line:
+        raise StateError("The console did not start.", "Read what it said above, or choose another --console-port.")
+    return line
 
 
 def check_free(host: str, port: int) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -57,21 +58,52 @@ def dagster_daemon(root: Path, environment: Mapping[str, str], log: Path) -> Gen
         try:
             yield process
         finally:
-            stop_group(process)
+            stop_groups(process)
 
 
-def stop_group(process: subprocess.Popen[bytes], *, within_s: float = STOP_WITHIN_S) -> None:
-    """Stop a process that leads a group, and everything in the group: killed when it is still there after `within_s` seconds."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if not _signal_group(process.pid, number):
-            break
-        deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline:
-            process.poll()  # takes the exit code, so that the leader does not stay as a zombie in its own group
-            if not _signal_group(process.pid, 0):
-                break
-            time.sleep(0.05)
-    process.wait()
+@contextmanager
+def ended_together() -> Generator[list[subprocess.Popen[bytes]]]:
+    """Processes that lead groups, added as they are started: at the end all are stopped at once, and what they said is let go."""
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        yield started
+    finally:
+        stop_groups(*started)
+        for process in started:
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+def stop_groups(*processes: subprocess.Popen[bytes], within_s: float = STOP_WITHIN_S) -> None:
+    """Stop processes that lead groups, and everything in the groups, all at once: killed are those still there after `within_s` seconds.
+
+    Whoever asks once more meanwhile is not listened to: ending in the midst of it would leave children that nobody ends.
+    """
+    with _undisturbed():
+        left = list(processes)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            left = [process for process in left if _signal_group(process.pid, number)]
+            deadline = time.monotonic() + within_s
+            while left and time.monotonic() < deadline:
+                time.sleep(0.05)
+                for process in left:
+                    process.poll()  # takes the exit code, so that the leader does not stay as a zombie in its own group
+                left = [process for process in left if _signal_group(process.pid, 0)]
+        for process in processes:
+            process.wait()
+
+
+@contextmanager
+def _undisturbed() -> Generator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is told of signals
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _signal_group(group: int, number: int) -> bool:

@@ -68,13 +68,26 @@ def test_enable_disable_and_clone(say: Say) -> None:
     assert "Choose another key" in say("audience", "clone", "vips", "vips_too", code=1)
 
 
-def test_delete_ends_the_connections_and_the_key_is_never_used_again(say: Say) -> None:
+@pytest.mark.parametrize("noun", ["audience", "trait"])
+def test_delete_ends_the_connections_and_the_key_is_never_used_again(say: Say, noun: str) -> None:
+    query = "event('Order').count() > 1" if noun == "audience" else "event('Order').count()"
+    say(noun, "create", "orders", "--query", query)
     say("destination", "create", "hook", "--type", "webhook", "--set", "url=https://hook.test/x")
-    say("connect", "vips", "hook")
-    assert "--yes" in say("audience", "delete", "vips", code=2)
-    assert "Disconnected: hook." in say("audience", "delete", "vips", "--yes")
+    say("connect", "orders", "hook")
+    assert "--yes" in say(noun, "delete", "orders", code=2)
+    assert "Disconnected: hook." in say(noun, "delete", "orders", "--yes")
     assert say.json("status") == []
-    assert "never used again" in say("audience", "create", "vips", "--query", "trait('plan') = 'paid'", code=1)
+    assert "never used again" in say(noun, "create", "orders", "--query", query, code=1)
+
+
+def test_a_trait_is_switched_and_asked_for_as_an_audience_is(say: Say) -> None:
+    say("trait", "create", "orders", "--query", "event('Order').count()")
+    assert "is disabled." in say("trait", "disable", "orders")
+    assert "engage trait enable orders" in say("trait", "compute", "orders", code=2)
+    assert "There is no enabled trait." in say("trait", "compute", "--all", code=2)
+    say("trait", "enable", "orders")
+    assert say("trait", "compute", "--all").startswith("Asked for orders ")
+    assert "compute" in [row["verb"] for row in say.json("audit", "orders")]
 
 
 def test_audit_shows_who_changed_what_and_no_secret_and_no_person(say: Say) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from engage_pipelines.demo.processes import stop_group
+from engage_pipelines.demo.processes import stop_groups
 from tests.end_to_end.product import ENGAGE, ROOT, Product
 
 STARTS_WITHIN_S = 200.0
@@ -42,7 +42,7 @@ def engage_dev(product: Product, port: int) -> Generator[None]:
             _wait_for_ui(product, process)
             yield
         finally:
-            stop_group(process, within_s=STOPS_WITHIN_S)
+            stop_groups(process, within_s=STOPS_WITHIN_S)
 
 
 def _wait_for_ui(product: Product, process: subprocess.Popen[bytes]) -> None:

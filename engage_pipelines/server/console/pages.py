@@ -16,7 +16,7 @@ import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from engage_pipelines.domain.errors import DefinitionError
+from engage_pipelines.domain.errors import DefinitionError, EngageError
 from engage_pipelines.domain.instants import to_datetime
 from engage_pipelines.registry.tokens import Role
 from engage_pipelines.server.console import words
@@ -74,8 +74,10 @@ def go(visit: Visit, to: str, said: str = "") -> Response:
     return response
 
 
-def excerpt(text: str, error: DefinitionError) -> list[str]:
-    """The line of the text that the error is about, and below it a caret at the column."""
+def excerpt(text: str, error: EngageError | None) -> list[str]:
+    """The line of the text that the error is about, and below it a caret at the column; empty for one that is about no place in it."""
+    if not isinstance(error, DefinitionError):
+        return []
     lines = text.splitlines() or [""]
     line = lines[min(error.line, len(lines)) - 1].replace("\t", " ")
     begin = max(0, error.column - 60)

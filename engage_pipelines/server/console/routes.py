@@ -28,6 +28,7 @@ from engage_pipelines.server.console.views import (
     settings,
     trait_forms,
     traits,
+    verbs,
 )
 from engage_pipelines.server.console.visit import path_of
 
@@ -43,8 +44,8 @@ def routes() -> list[BaseRoute]:
         Mount("/static", _Static(directory=FOLDER / "static")),
         *_of_audiences(),
         *_of_traits(),
-        *_of_connections(_A),
-        *_of_connections(_T),
+        *_of_computations(_A),
+        *_of_computations(_T),
         *_of_the_rest(),
     ]
 
@@ -58,18 +59,13 @@ def _of_audiences() -> Sequence[BaseRoute]:
         does("/definitions/builder", definitions.build, role=Role.READER),
         does("/definitions/rows", definitions.unbuild, role=Role.READER),
         shows(_A, audiences.overview, kept=True),
-        shows(f"{_A}/status", audiences.status_part),
         shows(f"{_A}/breakdown", audiences.breakdown),
         shows(f"{_A}/overlap", audiences.overlap),
         shows(f"{_A}/definition", definitions.ask_edit),
         does(f"{_A}/definition", definitions.do_edit),
         shows(f"{_A}/members", audiences.members),
         shows(f"{_A}/members.csv", audiences.download),
-        shows(f"{_A}/deliveries", deliveries.of_audience),
         *both(f"{_A}/settings", settings.ask, settings.save),
-        *both(f"{_A}/do/{{verb}}", settings.ask_verb, settings.do_verb),
-        *both(f"{_A}/held", audiences.ask_held, audiences.decide_held),
-        does(f"{_A}/compute", audiences.compute),
     ]
 
 
@@ -79,24 +75,24 @@ def _of_traits() -> Sequence[BaseRoute]:
         *both("/traits/new", trait_forms.ask_new, trait_forms.do_new),
         does("/trait-definitions/preview", trait_forms.look, role=Role.READER),
         shows(_T, traits.overview, kept=True),
-        shows(f"{_T}/status", audiences.status_part),
         shows(f"{_T}/spread", traits.spread),
         shows(f"{_T}/definition", trait_forms.ask_edit),
         does(f"{_T}/definition", trait_forms.do_edit),
         shows(f"{_T}/values", traits.values),
         shows(f"{_T}/values.csv", traits.download),
-        shows(f"{_T}/deliveries", deliveries.of_audience),
         *both(f"{_T}/settings", trait_forms.ask_settings, trait_forms.save_settings),
-        *both(f"{_T}/do/{{verb}}", trait_forms.ask_verb, trait_forms.do_verb),
-        *both(f"{_T}/held", audiences.ask_held, audiences.decide_held),
-        does(f"{_T}/compute", audiences.compute),
     ]
 
 
-def _of_connections(base: str) -> Sequence[BaseRoute]:
-    """What an audience or a trait is sent to, and how."""
+def _of_computations(base: str) -> Sequence[BaseRoute]:
+    """What an audience and a trait have in common: how it is, what is done to it, what it is sent to, and how."""
     one = f"{base}/destinations/{{to}}"
     return [
+        shows(f"{base}/status", audiences.status_part),
+        shows(f"{base}/deliveries", deliveries.of_audience),
+        *both(f"{base}/do/{{verb}}", verbs.ask, verbs.do),
+        *both(f"{base}/held", audiences.ask_held, audiences.decide_held),
+        does(f"{base}/compute", audiences.compute),
         shows(f"{base}/connections", connections.table),
         shows(f"{base}/add-destination", connecting.choose, role=Role.OPERATOR),
         *both(f"{base}/import", connecting.ask_import, connecting.do_import),

@@ -19,6 +19,7 @@ from engage_pipelines.registry.types import find_type
 from engage_pipelines.server.console.forms import WHOLE, Problems, StaleError, check_bounds, check_stamp, stamp
 from engage_pipelines.server.console.model_fields import SettingField, fields_of, place_beside, read_fields
 from engage_pipelines.server.console.pages import go, render
+from engage_pipelines.server.console.stale import overtaken
 from engage_pipelines.server.console.views.connections import Place, place_of
 from engage_pipelines.server.console.visit import Visit
 
@@ -127,18 +128,8 @@ def _stale(visit: Visit, place: Place, said: _Said, stale: StaleError) -> Respon
     """Both versions; one keeps theirs, or opens the form anew."""
     mine = _shown(said.listed or {}, said.ending, said.traits)
     theirs = _shown(stale.theirs["list"], stale.theirs["on_disconnect"], stale.theirs["traits"])
-    return render(
-        visit,
-        "stale.html",
-        status=409,
-        section=visit.section,
-        what=stale.what,
-        mine=mine,
-        theirs={name: theirs.get(name, "") for name in {**theirs, **mine}},
-        stamp=None,
-        action=visit.request.url.path,
-        back=visit.at(place.of, "destinations", place.to.key),
-    )
+    shown = {name: theirs.get(name, "") for name in {**theirs, **mine}}
+    return overtaken(visit, stale.what, mine=mine, theirs=shown, back=visit.at(place.of, "destinations", place.to.key))
 
 
 def _shown(listed: Mapping[str, Any], ending: str, traits: Sequence[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from engage_pipelines.server.console.building import Builder, read_builder, rows
 from engage_pipelines.server.console.forms import WHOLE, Problems, StaleError, check_bounds, check_stamp, number_in, stamp
 from engage_pipelines.server.console.pages import excerpt, go, render
 from engage_pipelines.server.console.slow import Watch, within
+from engage_pipelines.server.console.stale import overtaken
 from engage_pipelines.server.console.views.audiences import head
 from engage_pipelines.server.console.visit import Visit
 
@@ -77,7 +78,7 @@ def _new_form(visit: Visit, values: Mapping[str, str], problems: Problems) -> Re
         builder=rows_of(values.get("definition", ""), level),
         audiences=_keys(visit),
         error=problems.at("definition"),
-        excerpt=_excerpt(values.get("definition", ""), problems.at("definition")),
+        excerpt=excerpt(values.get("definition", ""), problems.at("definition")),
     )
 
 
@@ -160,7 +161,7 @@ def _edit_form(visit: Visit, definition: str, shown_stamp: str, problems: Proble
         stamp=shown_stamp,
         problems=problems,
         error=error,
-        excerpt=_excerpt(definition, error),
+        excerpt=excerpt(definition, error),
         builder=rows_of(definition, Level(top.row.level)),
         audiences=[key for key in _keys(visit) if key != top.row.key],
         empty_accounts=list(EmptyAccounts),
@@ -179,25 +180,10 @@ def do_edit(visit: Visit) -> Response:
                     check_stamp(visit.form, {"definition": row.definition}, f"The definition of {row.name}")
                 update_audience(change, visit.space, row.key, definition=definition)
         except StaleError as stale:
-            return _stale(visit, definition, stale)
+            return overtaken(visit, stale.what, mine={"definition": definition}, theirs=stale.theirs, again=stale.theirs)
     if problems:
         return _edit_form(visit, definition, visit.form.get("stamp", ""), problems)
     return go(visit, visit.url("audiences", visit.param("key"), "definition"), "The definition is saved; the audience is computed anew.")
-
-
-def _stale(visit: Visit, definition: str, stale: StaleError) -> Response:
-    return render(
-        visit,
-        "stale.html",
-        status=409,
-        section="audiences",
-        what=stale.what,
-        mine={"definition": definition},
-        theirs=stale.theirs,
-        stamp=stamp(stale.theirs),
-        action=visit.request.url.path,
-        back=visit.request.url.path,
-    )
 
 
 # ---- asked while one writes
@@ -217,7 +203,7 @@ def look(visit: Visit) -> Response:
                 level = Level(find_audience(c, visit.space.id, key).level)
         found = within(lambda watch: _preview(visit, watch, Draft(text, level), key, other))
     except EngageError as error:
-        return render(visit, "preview.html", found=None, error=error, excerpt=_excerpt(text, error))
+        return render(visit, "preview.html", found=None, error=error, excerpt=excerpt(text, error))
     return render(visit, "preview.html", found=found, error=None, excerpt=[])
 
 
@@ -254,7 +240,3 @@ def unbuild(visit: Visit) -> Response:
 def _keys(visit: Visit) -> list[str]:
     with visit.database.read() as c:
         return [row.key for row in list_audiences(c, visit.space.id)]
-
-
-def _excerpt(text: str, error: EngageError | None) -> list[str]:
-    return excerpt(text, error) if isinstance(error, DefinitionError) else []

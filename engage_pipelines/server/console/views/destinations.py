@@ -29,6 +29,7 @@ from engage_pipelines.server.console.forms import WHOLE, Problems, StaleError, c
 from engage_pipelines.server.console.model_fields import SettingField, fields_of, place_beside, read_fields
 from engage_pipelines.server.console.pages import go, render
 from engage_pipelines.server.console.slow import within
+from engage_pipelines.server.console.stale import overtaken
 from engage_pipelines.server.console.views.connecting import EFFECTS, INTAKE
 from engage_pipelines.server.console.views.connections import imported_from
 from engage_pipelines.server.console.visit import PER_PAGE, Visit
@@ -197,18 +198,7 @@ def _stale(visit: Visit, type_: DestinationType) -> Response:
     secret = secret_fields(type_)
     mine = {name: visit.form.get(name, "") for name in theirs}
     shown = {name: "••••••••" if name.removeprefix("s.") in secret and value else value for name, value in mine.items()}
-    return render(
-        visit,
-        "stale.html",
-        status=409,
-        section="destinations",
-        what=f"Destination {row.name} was changed by someone else since you opened it.",
-        mine=shown,
-        theirs=theirs,
-        stamp=None,
-        action=visit.request.url.path,
-        back=visit.request.url.path,
-    )
+    return overtaken(visit, f"Destination {row.name} was changed by someone else since you opened it.", mine=shown, theirs=theirs)
 
 
 def try_it(visit: Visit) -> Response:

@@ -9,6 +9,7 @@ from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.spaces import find_space
 from engage_pipelines.server.console.forms import WHOLE, Problems, StaleError, check_bounds, check_stamp, stamp
 from engage_pipelines.server.console.pages import go, render
+from engage_pipelines.server.console.stale import overtaken
 from engage_pipelines.server.console.views.connections import Place, place_of
 from engage_pipelines.server.console.visit import Visit
 
@@ -54,18 +55,8 @@ def save(visit: Visit) -> Response:
 
 def _stale(visit: Visit, place: Place, rules: Sequence[str], stale: StaleError) -> Response:
     mine = {rule.partition(":")[0]: rule for rule in rules}
-    return render(
-        visit,
-        "stale.html",
-        status=409,
-        section=visit.section,
-        what=stale.what,
-        mine=mine,
-        theirs={kind: stale.theirs.get(kind, "") for kind in {**stale.theirs, **mine}},
-        stamp=None,
-        action=visit.request.url.path,
-        back=visit.at(place.of, "destinations", place.to.key, "ids"),
-    )
+    theirs = {kind: stale.theirs.get(kind, "") for kind in {**stale.theirs, **mine}}
+    return overtaken(visit, stale.what, mine=mine, theirs=theirs, back=visit.at(place.of, "destinations", place.to.key, "ids"))
 
 
 def _ids_of(row: Row) -> dict[str, str]:

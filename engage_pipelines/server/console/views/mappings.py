@@ -18,6 +18,7 @@ from engage_pipelines.server.console import words
 from engage_pipelines.server.console.forms import WHOLE, Problems, StaleError, check_bounds, check_stamp, read_json, stamp
 from engage_pipelines.server.console.mapping_fields import Row, fields_in, has_form, rows_in, rows_of
 from engage_pipelines.server.console.pages import go, render
+from engage_pipelines.server.console.stale import overtaken
 from engage_pipelines.server.console.views.connections import Place, place_of, rehearse, render_panel
 from engage_pipelines.server.console.visit import Visit
 
@@ -206,18 +207,8 @@ def _placed(problems: Problems) -> Problems:
 
 def _stale(visit: Visit, place: Place, values: Mapping[str, str], stale: StaleError) -> Response:
     theirs = {**stale.theirs, "fields": as_text(stale.theirs["fields"])}
-    return render(
-        visit,
-        "stale.html",
-        status=409,
-        section=visit.section,
-        what=stale.what,
-        mine=values,
-        theirs=theirs,
-        stamp=stamp(stale.theirs),
-        action=visit.request.url.path,
-        back=visit.at(place.of, "destinations", place.to.key),
-    )
+    back = visit.at(place.of, "destinations", place.to.key)
+    return overtaken(visit, stale.what, mine=values, theirs=theirs, again=stale.theirs, back=back)
 
 
 # ---- switching

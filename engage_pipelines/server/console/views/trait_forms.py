@@ -1,4 +1,4 @@
-"""Traits made and changed: the definition as text or as a SELECT, its preview, settings, on and off, and the end."""
+"""Traits made and changed: the definition as text or as a SELECT, its preview, and its settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,23 +8,19 @@ from starlette.responses import Response
 
 from engage_pipelines.computing.trait_questions import ask_trait, draft_trait, preview_trait, sample_of
 from engage_pipelines.domain.computation import AccountTraitConflict, Level, TraitComputation, TraitType, check_key
-from engage_pipelines.domain.errors import ConflictError, DefinitionError, EngageError, NotFoundError
+from engage_pipelines.domain.errors import ConflictError, DefinitionError, EngageError
 from engage_pipelines.domain.query import parse_trait
 from engage_pipelines.domain.query.values import Json
 from engage_pipelines.registry.cadence import NAMED, check_cadence
-from engage_pipelines.registry.computations import connected_destinations
-from engage_pipelines.registry.connections import leave_where_said, remove_all
-from engage_pipelines.registry.definitions import type_of_trait, users_of
+from engage_pipelines.registry.definitions import type_of_trait
 from engage_pipelines.registry.lookup import Row, find_trait
-from engage_pipelines.registry.tokens import Role
-from engage_pipelines.registry.traits import NewTrait, check_conflict, conflict_of, create_trait, delete_trait, update_trait
+from engage_pipelines.registry.traits import NewTrait, check_conflict, conflict_of, create_trait, update_trait
 from engage_pipelines.server.console.forms import WHOLE, Problems, StaleError, check_bounds, check_stamp, stamp
 from engage_pipelines.server.console.pages import excerpt, go, render
 from engage_pipelines.server.console.slow import WITHIN_S, Watch, within
+from engage_pipelines.server.console.stale import overtaken
 from engage_pipelines.server.console.views.audiences import head
-from engage_pipelines.server.console.views.connections import exits_first
 from engage_pipelines.server.console.visit import Visit
-from engage_pipelines.server.console.words import listed
 
 _NEW_FIELDS = ("key", "name", "description", "level", "language", "definition", "cadence", "conflict")
 _CONFLICTS = [
@@ -35,7 +31,6 @@ _CONFLICTS = [
 _SHOWN = 10
 _SELECT_S = WITHIN_S - 5
 """A SELECT of a preview ends before the preview is given up, so that no process of it is left."""
-_VERBS = {"enable": Role.OPERATOR, "disable": Role.OPERATOR, "delete": Role.ADMIN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +61,7 @@ def _new_form(visit: Visit, values: Mapping[str, str], problems: Problems) -> Re
         cadences=NAMED,
         conflicts=_CONFLICTS,
         error=error,
-        excerpt=_excerpt(values["definition"], error),
+        excerpt=excerpt(values["definition"], error),
     )
 
 
@@ -151,7 +146,7 @@ def _edit_form(visit: Visit, definition: str, shown_stamp: str, problems: Proble
         stamp=shown_stamp,
         problems=problems,
         error=error,
-        excerpt=_excerpt(definition, error),
+        excerpt=excerpt(definition, error),
     )
 
 
@@ -168,26 +163,10 @@ def do_edit(visit: Visit) -> Response:
                     check_stamp(visit.form, {"definition": row.definition}, f"The definition of {row.name}")
                 update_trait(change, visit.space, row.key, definition=definition)
         except StaleError as stale:
-            return _stale(visit, {"definition": definition}, stale)
+            return overtaken(visit, stale.what, mine={"definition": definition}, theirs=stale.theirs, again=stale.theirs)
     if problems:
         return _edit_form(visit, definition, visit.form.get("stamp", ""), problems)
     return go(visit, visit.url("traits", visit.param("key"), "definition"), "The definition is saved; the trait is computed anew.")
-
-
-def _stale(visit: Visit, mine: Mapping[str, Any], stale: StaleError) -> Response:
-    path = visit.request.url.path
-    return render(
-        visit,
-        "stale.html",
-        status=409,
-        section="traits",
-        what=stale.what,
-        mine=mine,
-        theirs=stale.theirs,
-        stamp=stamp(stale.theirs),
-        action=path,
-        back=path,
-    )
 
 
 def look(visit: Visit) -> Response:
@@ -200,7 +179,7 @@ def look(visit: Visit) -> Response:
         draft = _draft(visit, text, key)
         found = within(lambda watch: _preview(visit, watch, draft, key))
     except EngageError as error:
-        return render(visit, "trait_preview.html", found=None, error=error, excerpt=_excerpt(text, error))
+        return render(visit, "trait_preview.html", found=None, error=error, excerpt=excerpt(text, error))
     return render(visit, "trait_preview.html", found=found, error=None, excerpt=[])
 
 
@@ -258,7 +237,7 @@ def save_settings(visit: Visit) -> Response:
             with problems.within(WHOLE):
                 _write_settings(visit, values)
         except StaleError as stale:
-            return _stale(visit, values, stale)
+            return overtaken(visit, stale.what, mine=values, theirs=stale.theirs, again=stale.theirs)
     if problems:
         _place(problems)
         return _settings_form(visit, values, visit.form.get("stamp", ""), problems)
@@ -283,56 +262,3 @@ def _write_settings(visit: Visit, values: Mapping[str, str]) -> None:
 
 def _content(row: Row) -> dict[str, str]:
     return {"name": row.name, "description": row.description, "cadence": row.cadence, "conflict": str(conflict_of(row))}
-
-
-# ---- on and off, deleted
-
-
-def ask_verb(visit: Visit) -> Response:
-    """The question before enabling, disabling or deleting."""
-    verb = _verb(visit)
-    with visit.database.read() as c:
-        top = head(c, visit, "settings")
-        connected, users = connected_destinations(c, top.row.id), users_of(c, visit.space.id, top.row.key)
-        exits = exits_first(c, visit.space.id, top.row)
-    context: dict[str, Any] = {
-        "verb": verb,
-        "connected": connected,
-        "exits": exits,
-        "users": users,
-        "problems": Problems(),
-        "key": "",
-        "name": "",
-    }
-    return render(visit, "audience_ask.html", section="traits", head=top, **context)
-
-
-def do_verb(visit: Visit) -> Response:
-    verb = _verb(visit)
-    with visit.registry.change() as change:
-        row = visit.computation(change.c)
-        if verb == "delete":
-            connected = connected_destinations(change.c, row.id)
-            if visit.form.get("connected", "") != ",".join(connected):
-                raise ConflictError("Its connections changed since you were asked.", "Look at them, and decide again.")
-            if leaving := remove_all(change, visit.space, row):
-                return go(visit, visit.at(row, "settings"), f"Exits are sent to {', '.join(leaving)} first; delete it then.")
-            delete_trait(change, visit.space, row.key)
-            return go(visit, visit.url("traits"), f"Trait {row.name} is deleted; what destinations hold stays there.")
-        updated = update_trait(change, visit.space, row.key, enabled=verb == "enable")
-        leaving = leave_where_said(change, visit.space, updated) if verb == "disable" else []
-    said = f" Exits are sent to {listed(leaving)}, as was said." if leaving else ""
-    return go(visit, visit.at(row, "settings"), f"Trait {row.name} is {verb}d.{said}")
-
-
-def _verb(visit: Visit) -> str:
-    """Raises NotFoundError for what cannot be done, ForbiddenError for what takes an administrator."""
-    verb = visit.param("verb")
-    if verb not in _VERBS:
-        raise NotFoundError(f"{verb[:40]!r} cannot be done to a trait.", "It can be enabled, disabled and deleted.")
-    visit.need(_VERBS[verb])
-    return verb
-
-
-def _excerpt(text: str, error: EngageError | None) -> list[str]:
-    return excerpt(text, error) if isinstance(error, DefinitionError) else []

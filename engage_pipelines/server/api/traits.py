@@ -8,32 +8,26 @@ from pydantic import Field
 
 from engage_pipelines.domain.computation import AccountTraitConflict, Level, TraitType, check_key
 from engage_pipelines.domain.errors import ConfigurationError, ConflictError, DefinitionError, UsageError
-from engage_pipelines.registry.audit import authors_of
 from engage_pipelines.registry.definitions import type_of_trait
 from engage_pipelines.registry.lookup import Row
-from engage_pipelines.registry.overview import Condition, conditions
 from engage_pipelines.registry.runs import request_compute
 from engage_pipelines.registry.tables import computation
 from engage_pipelines.registry.tokens import Role
 from engage_pipelines.registry.traits import NewTrait, TraitFields, check_conflict, conflict_of, create_trait, delete_trait, update_trait
-from engage_pipelines.server.api.audiences import MOST_QUERY, key_for
-from engage_pipelines.server.api.calls import PAGINATION, Answer, AtFieldError, Body, Call, Operation, Query, at_field, instant
+from engage_pipelines.server.api.calls import PAGINATION, Answer, AtFieldError, Body, Call, Operation, Query, at_field
+from engage_pipelines.server.api.computations import LEVELS, TYPES, Instant, Key, Name, QueryText, Text, key_for, of_space, told_of
 from engage_pipelines.server.api.pages import page_of, read_page
 from engage_pipelines.server.api.things import trait_of
 
-_NAME = Annotated[str, Field(min_length=1, max_length=300)]
-_TEXT = Annotated[str, Field(max_length=10_000)]
 _CADENCE = Annotated[str, Field(min_length=1, max_length=100)]
 _CONFLICT = Literal["latest", "list", "skip"]
-_LEVELS = {"USERS": Level.USER, "ACCOUNTS": Level.ACCOUNT}
-_TYPES = {"user": "USERS", "account": "ACCOUNTS"}
 _KINDS = {"COMPUTED": TraitType.COMPUTED, "SQL": TraitType.SQL}
 
 
 class TraitDefinition(Body):
     """What the value is: text in the query language, or with `language` SQL, which is ours, a SELECT over the facts."""
 
-    query: Annotated[str, Field(min_length=1, max_length=MOST_QUERY)]
+    query: QueryText
     type: Literal["USERS", "ACCOUNTS"]
     language: Literal["COMPUTED", "SQL"] | None = None
 
@@ -49,12 +43,12 @@ class TraitOptions(Body):
 class CreateTrait(Body):
     """CreateComputedTraitAlphaInput; `key`, made from the name unless given, `cadence` and `accountTraitConflict` are ours."""
 
-    name: _NAME
+    name: Name
     definition: TraitDefinition
     enabled: bool = True
-    description: _TEXT = ""
+    description: Text = ""
     options: TraitOptions | None = None
-    key: Annotated[str, Field(max_length=255)] | None = None
+    key: Key | None = None
     cadence: _CADENCE | None = None
     accountTraitConflict: _CONFLICT | None = None
 
@@ -62,55 +56,35 @@ class CreateTrait(Body):
 class UpdateTrait(Body):
     """UpdateComputedTraitForSpaceAlphaInput; with `updatedAt`, or the header If-Match, only what was read is changed."""
 
-    name: _NAME | None = None
+    name: Name | None = None
     enabled: bool | None = None
-    description: _TEXT | None = None
+    description: Text | None = None
     definition: TraitDefinition | None = None
     cadence: _CADENCE | None = None
     accountTraitConflict: _CONFLICT | None = None
-    updatedAt: Annotated[str, Field(max_length=40)] | None = None
+    updatedAt: Instant | None = None
 
 
 def trait_data(c: sa.Connection, space: Row, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The traits as Segment's clients read them; a few queries whatever their number."""
-    authors = authors_of(c, [_object(space, row) for row in rows])
-    found = zip(rows, conditions(c, space.id, rows), strict=True)
-    return [_data(row, one, authors.get(_object(space, row), ("", ""))) for row, one in found]
+    return [{**told, **_own(row)} for row, told in told_of(c, space, rows)]
 
 
-def _data(row: Row, one: Condition, authors: tuple[str, str]) -> dict[str, Any]:
+def _own(row: Row) -> dict[str, Any]:
     return {
-        "id": row.id,
-        "spaceId": row.space_id,
-        "name": row.name,
-        "description": row.description,
-        "key": row.key,
-        "enabled": row.enabled,
-        "definition": {"query": row.definition, "type": _TYPES[row.level], "language": type_of_trait(row).upper()},
-        "status": one.status,
+        "definition": {"query": row.definition, "type": TYPES[row.level], "language": type_of_trait(row).upper()},
         "options": {"includeHistoricalData": True},
         "cadence": row.cadence,
         "accountTraitConflict": str(conflict_of(row)),
-        "createdBy": authors[0],
-        "updatedBy": authors[1],
-        "createdAt": instant(row.created_at),
-        "updatedAt": instant(row.updated_at),
-        "size": {"type": _TYPES[row.level], **({} if one.size is None else {"count": one.size})},
-        "version": row.current_version,
-        "heldVersion": one.held,
         "lastError": row.last_error,
     }
 
 
 def _list(call: Call) -> Answer:
     page = read_page(call.query)
-    t = computation.c
     with call.registry.database.read() as c:
         space = call.space(c)
-        wanted = [t.space_id == space.id, t.kind == "trait", t.deleted_at.is_(None)]
-        if search := call.query.get("search", ""):
-            wanted.append(sa.or_(*(column.icontains(search, autoescape=True) for column in (t.name, t.key))))
-        found = page_of(c, sa.select(computation).where(*wanted), t.key, page)
+        found = page_of(c, of_space(space, "trait", call.query.get("search", "")), computation.c.key, page)
         return Answer({"computedTraits": trait_data(c, space, found.rows), "pagination": found.pagination})
 
 
@@ -127,10 +101,10 @@ def _create(call: Call) -> Answer:
         key = check_key(key_for(said.key, said.name), "trait key")
     kind = _KINDS[said.definition.language or "COMPUTED"]
     with at_field("accountTraitConflict"):
-        conflict = check_conflict(said.accountTraitConflict or AccountTraitConflict.LATEST, _LEVELS[said.definition.type], kind)
+        conflict = check_conflict(said.accountTraitConflict or AccountTraitConflict.LATEST, LEVELS[said.definition.type], kind)
     new = NewTrait(
         key=key,
-        level=_LEVELS[said.definition.type],
+        level=LEVELS[said.definition.type],
         definition=said.definition.query,
         type=kind,
         name=said.name,
@@ -168,9 +142,9 @@ def _update(call: Call) -> Answer:
 
 def _same_kind(row: Row, said: TraitDefinition) -> str:
     """The text. Raises AtFieldError for another level or language than the trait has."""
-    if said.type != _TYPES[row.level]:
+    if said.type != TYPES[row.level]:
         raise AtFieldError(
-            UsageError(f"The trait is one of {_TYPES[row.level]}.", "Its level never changes; make another."), "definition.type"
+            UsageError(f"The trait is one of {TYPES[row.level]}.", "Its level never changes; make another."), "definition.type"
         )
     kind = type_of_trait(row)
     if said.language is not None and _KINDS[said.language] is not kind:
@@ -205,10 +179,6 @@ def _check_options(said: TraitOptions | None) -> None:
         if (name, value) != ("includeHistoricalData", True):
             what = "Computed traits count the whole history, of people who are identified."
             raise AtFieldError(UsageError(what, "Leave it out, and write `within` in the definition."), f"options.{name}")
-
-
-def _object(space: Row, row: Row) -> str:
-    return f"trait {space.key}/{row.key}"
 
 
 _PATH = "/spaces/{spaceId}/computed-traits"

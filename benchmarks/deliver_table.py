@@ -17,6 +17,10 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from engage_pipelines.settings import Settings, read_settings, start_lightly
+
+start_lightly()  # as the command `engage` does
+
 import sqlalchemy as sa
 
 from engage_pipelines.delivery import generation as generations
@@ -36,7 +40,6 @@ from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.change import Registry, open_registry
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.spaces import NewSpace, create_space
-from engage_pipelines.settings import Settings, read_settings
 
 KEY = "vips"
 AT_US = 1_795_000_000_000_000

@@ -14,6 +14,7 @@ import click
 
 from engage_pipelines.cli.late import LateGroup, Lazy
 from engage_pipelines.domain.errors import EngageError
+from engage_pipelines.settings import start_lightly
 
 COMMANDS = {
     "ingest": Lazy("ingest", "ingest", "Read Segment-spec calls into the facts."),
@@ -58,6 +59,7 @@ def engage() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
+    start_lightly()
     code = run(arguments)
     if "duckdb" not in sys.modules:
         # at its end Python looks twice through everything that was loaded, which takes a fifth of a short command; DuckDB wants it to

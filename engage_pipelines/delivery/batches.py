@@ -64,9 +64,8 @@ class Cutter:
 
 def _runs(rows: Rows) -> Iterator[tuple[str, Rows]]:
     """Stretches of one lane."""
+    rows.prepare()
     codes, lanes = rows.codes("lane")
-    for column in ("part", "action", "pattern"):
-        rows.codes(column)  # known from here on to every stretch that is cut from these
     edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(rows)]
     for start, end in pairwise(edges):
         if start < end:
@@ -75,11 +74,11 @@ def _runs(rows: Rows) -> Iterator[tuple[str, Rows]]:
 
 def answered(seqs: Sequence[int] | Numbers, ledger: Sequence[LedgerRow]) -> Flags:
     """For each seq whether the ledger, in order of `lo`, has a row for it."""
+    if not len(ledger):
+        return np.zeros(len(seqs), np.bool_)
     lows = np.array([row.lo for row in ledger], np.int64)
     highs = np.array([row.hi for row in ledger], np.int64)
     found = np.searchsorted(lows, np.asarray(seqs, np.int64), side="right") - 1
-    if not len(ledger):
-        return np.zeros(len(found), np.bool_)
     return (found >= 0) & (np.asarray(seqs, np.int64) <= highs[found])
 
 
@@ -95,5 +94,8 @@ def runs_of(seqs: Numbers) -> list[tuple[int, int]]:
     """Ascending seqs as ranges, both ends included."""
     if not len(seqs):
         return []
+    first, last = int(seqs[0]), int(seqs[-1])
+    if last - first == len(seqs) - 1:
+        return [(first, last)]
     edges = np.flatnonzero(seqs[1:] - seqs[:-1] != 1).tolist()
     return [(int(seqs[lo]), int(seqs[hi])) for lo, hi in zip([0, *(edge + 1 for edge in edges)], [*edges, -1], strict=True)]

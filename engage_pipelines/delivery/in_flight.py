@@ -1,6 +1,11 @@
-"""Requests under way at once: several batches are worked on by threads as long as no two of them can be about the same address."""
+"""Requests under way at once: several batches are worked on by threads as long as no two of them can be about the same address.
+
+Threads pay where a destination takes its time. One that answers at once is sent to faster from a single thread, since Python lets one at a
+time run: which it is, is found by trying both.
+"""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
@@ -10,6 +15,12 @@ from typing import Self
 from engage_pipelines.delivery.rows import Batch
 
 _LOOK_EVERY_S = 1.0
+_TRIAL = 12
+"""Batches by which one way is measured."""
+_STAY, _LONGEST_STAY = 256, 8_192
+"""Batches for which the faster way is kept before the other is tried again; longer from time to time."""
+_WORTH_IT = 1.1
+"""Several at once have to be so many times as fast: they cost more."""
 
 
 class AbandonedError(Exception):
@@ -29,6 +40,7 @@ class InFlight:
         self._over: SimpleQueue[Future[None]] = SimpleQueue()
         self._kind: tuple[str, str] | None = None
         self._abandoned = threading.Event()
+        self._ways = Ways()
 
     def __enter__(self) -> Self:
         return self
@@ -53,9 +65,11 @@ class InFlight:
 
         Raises what some batch before it failed with.
         """
-        if self._pool is None:
+        if self._pool is None or not self._ways.is_several:
+            self.wait_for_all()
             work(batch)
             done(batch)
+            self._ways.count(len(batch))
             return
         kind = None if batch.part is None else (batch.lane, batch.part)
         if kind is None or kind != self._kind:
@@ -84,3 +98,38 @@ class InFlight:
             self._abandoned.set()
             raise error
         done(batch)
+        self._ways.count(len(batch))
+
+
+class Ways:
+    """Whether several batches at once are faster than one after the other, told by what either way came to lately."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.is_several = True
+        self._monotonic = monotonic
+        self._per_s: dict[bool, float] = {}
+        self._stay = _STAY
+        self._begin(_TRIAL)
+
+    def count(self, records: int) -> None:
+        """A batch is done."""
+        self._batches += 1
+        self._records += records
+        elapsed = max(self._monotonic() - self._began, 1e-6)
+        per_s, other = self._records / elapsed, self._per_s.get(not self.is_several)
+        is_hopeless = not self.is_several and self._batches > 1 and other is not None and per_s < other / 2
+        if self._batches < self._until and not is_hopeless:
+            return
+        self._per_s[self.is_several] = per_s
+        if self._until != _TRIAL or other is None:
+            # the other way has its turn
+            self.is_several = not self.is_several
+            self._begin(_TRIAL)
+            return
+        self.is_several = self._per_s[True] > _WORTH_IT * self._per_s[False]
+        self._begin(self._stay)
+        self._stay = min(2 * self._stay, _LONGEST_STAY)
+
+    def _begin(self, until: int) -> None:
+        self._batches, self._records, self._until = 0, 0, until
+        self._began = self._monotonic()

@@ -48,15 +48,46 @@ def _loaded(pattern: str) -> Pattern:
     return Pattern.loaded(pattern)
 
 
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """Bodies in one piece, each with the separator behind it; `ends` says where the first begins and where each ends."""
+
+    separator: bytes
+    data: memoryview
+    ends: np.ndarray[Any, np.dtype[np.int32]]
+
+    @classmethod
+    def of(cls, bodies: pa.BinaryArray, separator: bytes) -> "_Whole":
+        _, offsets, data = bodies.buffers()
+        return cls(separator, memoryview(data), np.frombuffer(offsets, np.int32, len(bodies) + 1, bodies.offset * 4))
+
+    def cut(self, start: int, end: int) -> "_Whole":
+        return _Whole(self.separator, self.data, self.ends[start : end + 1])
+
+    def joined(self) -> memoryview:
+        """Without the last separator."""
+        return self.data[self.ends[0] : self.ends[-1] - len(self.separator)]
+
+
 class Rows:
     """A stretch of a generation's file, all columns or some; slices share its memory."""
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         self.batch = batch
         self._codes: dict[str, tuple[Numbers, list[str]]] = {}
+        self._whole: _Whole | None = None
 
     def __len__(self) -> int:
         return self.batch.num_rows
+
+    def prepare(self) -> None:
+        """Know the columns of few values from here on, also in what is cut from these rows."""
+        for column in ("lane", "part", "action", "pattern"):
+            self.codes(column)
+
+    def fill(self, separator: bytes) -> None:
+        """Make the bodies, with the separator between them, for all that is cut from these rows."""
+        self._whole = _Whole.of(self._bodies(separator), separator)
 
     def cut(self, start: int, end: int) -> "Rows":
         """The rows from `start` to before `end`."""
@@ -65,6 +96,7 @@ class Rows:
         part = Rows(self.batch.slice(start, end - start))
         part.__dict__ |= {name: self.__dict__[name][start:end] for name in ("seqs", "sizes") if name in self.__dict__}
         part._codes = {column: (codes[start:end], values) for column, (codes, values) in self._codes.items()}
+        part._whole = self._whole and self._whole.cut(start, end)
         return part
 
     def where(self, wanted: Flags) -> "Rows":
@@ -125,11 +157,10 @@ class Rows:
         """The bodies with the separator between them."""
         if not len(self):
             return b""
-        whole = self._bodies(separator)
-        _, offsets, data = whole.buffers()
-        places = np.frombuffer(offsets, np.int32)
-        first, last = places[whole.offset], places[whole.offset + len(whole)]
-        return memoryview(data)[first : last - len(separator)]
+        whole = self._whole
+        if whole is None or whole.separator != separator:
+            whole = _Whole.of(self._bodies(separator), separator)
+        return whole.joined()
 
     def bodies(self) -> list[bytes]:
         """The bodies one by one."""
@@ -202,6 +233,7 @@ class Batch(Sequence[Record]):
 
     def __init__(self, parts: Sequence[Rows]) -> None:
         self.parts = tuple(parts)
+        self.joined_with: bytes | None = None
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
@@ -254,7 +286,8 @@ class Batch(Sequence[Record]):
         return found.pop() if len(found) == 1 else None
 
     def joined(self, separator: bytes) -> bytes | memoryview:
-        """The bodies with the separator between them."""
+        """The bodies with the separator between them; `joined_with` keeps that they were asked for so."""
+        self.joined_with = separator
         pieces = [rows.joined(separator) for rows in self.parts]
         return pieces[0] if len(pieces) == 1 else separator.join(pieces)
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from engage_pipelines.delivery.acknowledging import Acknowledger
+from engage_pipelines.delivery.ahead import Ahead
 from engage_pipelines.delivery.batches import Cutter, runs_of
 from engage_pipelines.delivery.in_flight import InFlight
 from engage_pipelines.delivery.lease import Lease
@@ -117,12 +118,14 @@ class Sender:
 
         def done(batch: Batch) -> None:
             self._sent += len(batch)
+            ahead.fill(batch.joined_with)
             on_progress(len(batch))
 
         limits_of = self._outside.limits_of
         cutter = Cutter(limits_of, self._refuse_oversize)
-        with Acknowledger(partial(acknowledge, self._lease, self._generation)) as self._ledger, self._in_flight:
-            for batch in cutter.batches(rows):
+        acknowledger = Acknowledger(partial(acknowledge, self._lease, self._generation))
+        with Ahead(rows) as ahead, acknowledger as self._ledger, self._in_flight:
+            for batch in cutter.batches(ahead.rows()):
                 self._in_flight.run(self._settle_batch, batch, done, most=limits_of(batch.action).max_in_flight)
             self._in_flight.wait_for_all()
 

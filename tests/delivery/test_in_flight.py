@@ -13,7 +13,7 @@ import pytest
 from engage_pipelines.delivery.acknowledging import MOST_WAITING, Acknowledger, joined
 from engage_pipelines.delivery.batches import Cutter, answered, pending, runs_of
 from engage_pipelines.delivery.generation_file import GenerationWriter, rows_of
-from engage_pipelines.delivery.in_flight import AbandonedError, InFlight
+from engage_pipelines.delivery.in_flight import AbandonedError, InFlight, Ways
 from engage_pipelines.delivery.rows import Batch, FrozenRecord
 from engage_pipelines.delivery.state import LedgerRow
 from engage_pipelines.destinations.base import Accepted, Backoff, Limits, Stop
@@ -254,3 +254,43 @@ def test_a_stop_leaves_the_ledger_true_and_the_next_run_sends_the_rest(wide: Wor
         c.execute(t.connection.update().values(state="active"))
     wide.sync_until_done(connection)
     assert len({r["userId"] for r in wide.recorder.records}) == len(wide.recorder.records) == 20
+
+
+class Destination:
+    """Answers after `latency_s`, to several at once or to one after the other, on a clock of its own."""
+
+    def __init__(self, latency_s: float) -> None:
+        self.latency_s, self.now = latency_s, 0.0
+        self.ways = Ways(lambda: self.now)
+        self.several: list[bool] = []
+
+    def take(self, count: int) -> None:
+        for _ in range(count):
+            self.several.append(self.ways.is_several)
+            # a thread costs three milliseconds of its own; eight of them wait at once
+            self.now += max(self.latency_s / 8, 0.003) if self.ways.is_several else self.latency_s
+            self.ways.count(100)
+
+
+@pytest.mark.parametrize(
+    ("latency_s", "is_several"), [pytest.param(0.001, False, id="answers at once"), pytest.param(0.05, True, id="takes its time")]
+)
+def test_the_faster_of_both_ways_is_found_and_kept(latency_s: float, is_several: bool):
+    there = Destination(latency_s)
+    there.take(5_000)
+    assert there.several.count(is_several) > 0.97 * len(there.several)
+    assert set(there.several[30:260]) == {is_several}
+
+
+def test_a_destination_that_changes_is_sent_to_the_other_way_after_a_while():
+    there = Destination(0.001)
+    there.take(100)
+    there.latency_s = 0.05
+    there.take(400)
+    assert set(there.several[-100:]) == {True}
+
+
+def test_one_after_the_other_is_given_up_at_once_where_it_is_far_slower():
+    there = Destination(0.4)
+    there.take(20)
+    assert there.several.count(False) == 2

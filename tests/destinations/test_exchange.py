@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engage_pipelines.destinations.http import Reach, Request
 from engage_pipelines.destinations.sending import direct
-from engage_pipelines.destinations.sending.exchange import MAX_ANSWER_BYTES, Raw, UnreadableAnswerError, exchange
+from engage_pipelines.destinations.sending.exchange import MAX_ANSWER_BYTES, Raw, UnreadableAnswerError, exchange, read_any, read_plain
 from engage_pipelines.destinations.sending.transport import perform
 from engage_pipelines.testing.local_server import LocalServer, Received, Reply
 
@@ -136,6 +136,40 @@ def test_bodies_come_back_as_they_were_sent(parts: list[bytes], in_parts: bool, 
     cut = data.draw(st.integers(0, len(wire)))
     answer = answer_to([wire[:cut], wire[cut:]])
     assert (answer.body, answer.whole, answer.keeps) == (body, True, True)
+
+
+LINES = st.sampled_from(
+    [
+        *("Content-Length: 4", "content-length: 4", "Content-Length: 5", "Content-Length: 04", "Content-Length:4", "Content-Length: 4 "),
+        *("Transfer-Encoding: chunked", "Connection: close", "Connection: keep-alive", "Retry-After: 3", "X: a\tb", "X: ", "X: \xe9"),
+        *(" folded", "X : y", "no colon", "X: y: z", "Date: Tue, 24 Nov 2026 01:00:00 GMT"),
+    ]
+)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["HTTP/1.1", "HTTP/1.0", "HTTP/1.2", "HTP/1.1"]),
+    st.sampled_from(
+        ["200 OK", "200 ", "200", "204 None", "304 Same", "101 Other", "100 Go on", "503 Later", "099 x", "2000 x", "200 \xe9"]
+    ),
+    st.lists(LINES, max_size=4),
+    st.sampled_from(["fine", "fin", "fine!", "", "4\r\nfine\r\n0\r\n\r\n"]),
+)
+def test_a_plain_answer_means_what_it_means_to_the_standard_library(version: str, status: str, lines: list[str], body: str) -> None:
+    wire = "\r\n".join([f"{version} {status}", *lines, "", body]).encode("latin-1")
+    plain = read_plain(wire)
+    if plain is None:
+        return
+    here, there = socket.socketpair()
+    with here, there:
+        there.shutdown(socket.SHUT_WR)
+        assert read_any(wire, here, "POST") == plain
+
+
+def test_the_answers_of_usual_servers_are_plain() -> None:
+    assert read_plain(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{"success":true}') is not None
+    assert read_plain(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n") is not None
 
 
 def test_a_large_body_arrives_whole_through_a_narrow_connection() -> None:

@@ -8,6 +8,7 @@ PostgreSQL. TABLES is a folder with `N.duckdb` (a table `users` with `user_id`, 
 made here. ALONE=1 sends each record by itself, as a webhook to URL. TIMES=1 says where the time went.
 """
 
+# ruff: noqa: E402 (what is imported comes after what makes imports light)
 import os
 import resource
 import sys

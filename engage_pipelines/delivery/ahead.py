@@ -14,7 +14,7 @@ import numpy as np
 
 from engage_pipelines.delivery.rows import Numbers, Rows
 
-STRETCH_BYTES = 4_000_000
+STRETCH_BYTES = 2_000_000
 """Bytes of the bodies that are made at once: few enough to stay in a processor's cache until they are sent."""
 
 MOST_READY = 2

@@ -1,7 +1,7 @@
-"""Reading ahead: the rows of a generation's file are read, and made into bodies, by a thread of their own while others are sent.
+"""Batches made ahead: cut, and their bodies joined, by a thread of its own while others are sent.
 
-What is read ahead is bounded by bytes, so memory does not follow the size of records. Bodies are made ahead once somebody asked for them in
-one piece: a type that looks at its records asks for none.
+Few are ready at a time, so memory does not follow the size of a generation, and what is sent next still lies in a processor's cache. Bodies
+are joined ahead once a type asked for them so: one that looks at its records asks for none.
 """
 
 import threading
@@ -10,26 +10,21 @@ from queue import Empty, Full, Queue
 from types import TracebackType
 from typing import Self
 
-import numpy as np
+from engage_pipelines.delivery.rows import Batch
 
-from engage_pipelines.delivery.rows import Numbers, Rows
-
-STRETCH_BYTES = 2_000_000
-"""Bytes of the bodies that are made at once: few enough to stay in a processor's cache until they are sent."""
-
-MOST_READY = 2
+MOST_READY = 3
 _LOOK_EVERY_S = 0.5
 
 
 class Ahead:
-    """Rows in their order, as a context manager; what goes wrong with reading them comes out of `rows`."""
+    """Batches in their order, as a context manager; what goes wrong with making them comes out of `batches`."""
 
-    def __init__(self, rows: Iterable[Rows]) -> None:
-        self._source = rows
-        self._separator: bytes | None = None
-        self._ready: Queue[Rows | BaseException | None] = Queue(MOST_READY)
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._source = batches
+        self._join_with: tuple[bytes, bytes, bytes] | None = None
+        self._ready: Queue[Batch | BaseException | None] = Queue(MOST_READY)
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._read, name="ahead", daemon=True)
+        self._thread = threading.Thread(target=self._make, name="ahead", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -39,12 +34,12 @@ class Ahead:
         self._over.set()
         self._thread.join()
 
-    def fill(self, separator: bytes | None) -> None:
-        """From here on make bodies in one piece, with this between them."""
-        self._separator = separator
+    def join_with(self, asked: tuple[bytes, bytes, bytes] | None) -> None:
+        """From here on join the bodies ahead, with this between, before and after them."""
+        self._join_with = asked
 
-    def rows(self) -> Iterator[Rows]:
-        """The rows, in stretches. A signal is noticed while they are waited for."""
+    def batches(self) -> Iterator[Batch]:
+        """The batches. A signal is noticed while they are waited for."""
         while True:
             try:
                 found = self._ready.get(timeout=_LOOK_EVERY_S)
@@ -56,34 +51,22 @@ class Ahead:
                 raise found
             yield found
 
-    def _read(self) -> None:
+    def _make(self) -> None:
         try:
-            for rows in self._source:
-                for stretch in _stretches(rows):
-                    if self._separator is not None:
-                        stretch.fill(self._separator)
-                    self._put(stretch)
-                    if self._over.is_set():
-                        return
+            for batch in self._source:
+                if self._join_with is not None:
+                    batch.prepare(self._join_with)
+                self._put(batch)
+                if self._over.is_set():
+                    return
             self._put(None)
-        except BaseException as problem:  # noqa: BLE001, RUF100 (it is raised where the rows are taken)
+        except BaseException as problem:  # noqa: BLE001, RUF100 (it is raised where the batches are taken)
             self._put(problem)
 
-    def _put(self, found: Rows | BaseException | None) -> None:
+    def _put(self, found: Batch | BaseException | None) -> None:
         while not self._over.is_set():
             try:
                 self._ready.put(found, timeout=_LOOK_EVERY_S)
             except Full:
                 continue
             return
-
-
-def _stretches(rows: Rows) -> Iterator[Rows]:
-    """The rows in pieces of about STRETCH_BYTES, each of at least one."""
-    rows.prepare()
-    ends: Numbers = np.cumsum(rows.sizes)
-    at, taken = 0, 0
-    while at < len(rows):
-        end = max(at + 1, int(np.searchsorted(ends, taken + STRETCH_BYTES, side="right")))
-        yield rows.cut(at, end)
-        at, taken = end, int(ends[end - 1])

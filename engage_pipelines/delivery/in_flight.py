@@ -15,11 +15,11 @@ from typing import Self
 from engage_pipelines.delivery.rows import Batch
 
 _LOOK_EVERY_S = 1.0
-_TRIAL = 12
-"""Batches by which one way is measured."""
+_TRIAL = 24
+"""Batches by which one way is measured; the first so many are not, since connections are opened in them."""
 _STAY, _LONGEST_STAY = 256, 8_192
 """Batches for which the faster way is kept before the other is tried again; longer from time to time."""
-_WORTH_IT = 1.1
+_WORTH_IT = 1.05
 """Several at once have to be so many times as fast: they cost more."""
 
 
@@ -108,6 +108,7 @@ class Ways:
         self.is_several = True
         self._monotonic = monotonic
         self._per_s: dict[bool, float] = {}
+        self._is_warm = False
         self._stay = _STAY
         self._begin(_TRIAL)
 
@@ -119,6 +120,10 @@ class Ways:
         per_s, other = self._records / elapsed, self._per_s.get(not self.is_several)
         is_hopeless = not self.is_several and self._batches > 1 and other is not None and per_s < other / 2
         if self._batches < self._until and not is_hopeless:
+            return
+        if not self._is_warm:
+            self._is_warm = True
+            self._begin(_TRIAL)
             return
         self._per_s[self.is_several] = per_s
         if self._until != _TRIAL or other is None:

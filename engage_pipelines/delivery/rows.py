@@ -48,34 +48,12 @@ def _loaded(pattern: str) -> Pattern:
     return Pattern.loaded(pattern)
 
 
-@dataclass(frozen=True, slots=True)
-class _Whole:
-    """Bodies in one piece, each with the separator behind it; `ends` says where the first begins and where each ends."""
-
-    separator: bytes
-    data: memoryview
-    ends: np.ndarray[Any, np.dtype[np.int32]]
-
-    @classmethod
-    def of(cls, bodies: pa.BinaryArray, separator: bytes) -> "_Whole":
-        _, offsets, data = bodies.buffers()
-        return cls(separator, memoryview(data), np.frombuffer(offsets, np.int32, len(bodies) + 1, bodies.offset * 4))
-
-    def cut(self, start: int, end: int) -> "_Whole":
-        return _Whole(self.separator, self.data, self.ends[start : end + 1])
-
-    def joined(self) -> memoryview:
-        """Without the last separator."""
-        return self.data[self.ends[0] : self.ends[-1] - len(self.separator)]
-
-
 class Rows:
     """A stretch of a generation's file, all columns or some; slices share its memory."""
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         self.batch = batch
         self._codes: dict[str, tuple[Numbers, list[str]]] = {}
-        self._whole: _Whole | None = None
 
     def __len__(self) -> int:
         return self.batch.num_rows
@@ -85,10 +63,6 @@ class Rows:
         for column in ("lane", "part", "action", "pattern"):
             self.codes(column)
 
-    def fill(self, separator: bytes) -> None:
-        """Make the bodies, with the separator between them, for all that is cut from these rows."""
-        self._whole = _Whole.of(self._bodies(separator), separator)
-
     def cut(self, start: int, end: int) -> "Rows":
         """The rows from `start` to before `end`."""
         if (start, end) == (0, len(self)):
@@ -96,7 +70,6 @@ class Rows:
         part = Rows(self.batch.slice(start, end - start))
         part.__dict__ |= {name: self.__dict__[name][start:end] for name in ("seqs", "sizes") if name in self.__dict__}
         part._codes = {column: (codes[start:end], values) for column, (codes, values) in self._codes.items()}
-        part._whole = self._whole and self._whole.cut(start, end)
         return part
 
     def where(self, wanted: Flags) -> "Rows":
@@ -157,10 +130,11 @@ class Rows:
         """The bodies with the separator between them."""
         if not len(self):
             return b""
-        whole = self._whole
-        if whole is None or whole.separator != separator:
-            whole = _Whole.of(self._bodies(separator), separator)
-        return whole.joined()
+        whole = self._bodies(separator)
+        _, offsets, data = whole.buffers()
+        places = np.frombuffer(offsets, np.int32)
+        first, last = places[whole.offset], places[whole.offset + len(whole)]
+        return memoryview(data)[first : last - len(separator)]
 
     def bodies(self) -> list[bytes]:
         """The bodies one by one."""
@@ -233,7 +207,8 @@ class Batch(Sequence[Record]):
 
     def __init__(self, parts: Sequence[Rows]) -> None:
         self.parts = tuple(parts)
-        self.joined_with: bytes | None = None
+        self.joined_with: tuple[bytes, bytes, bytes] | None = None
+        self._joined: bytes | None = None
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
@@ -262,11 +237,11 @@ class Batch(Sequence[Record]):
             start, end = start - len(rows), end - len(rows)
         return Batch(parts)
 
-    @property
+    @cached_property
     def seqs(self) -> Numbers:
         return np.concatenate([rows.seqs for rows in self.parts])
 
-    @property
+    @cached_property
     def weight(self) -> tuple[int, int]:
         """Bytes of all bodies together and of the largest."""
         return sum(int(rows.sizes.sum()) for rows in self.parts), max((int(rows.sizes.max(initial=0)) for rows in self.parts), default=0)
@@ -285,11 +260,21 @@ class Batch(Sequence[Record]):
         found = {values[code] for rows in self.parts for codes, values in [rows.codes("part")] for code in arrow.distinct(codes)}
         return found.pop() if len(found) == 1 else None
 
-    def joined(self, separator: bytes) -> bytes | memoryview:
-        """The bodies with the separator between them; `joined_with` keeps that they were asked for so."""
-        self.joined_with = separator
-        pieces = [rows.joined(separator) for rows in self.parts]
-        return pieces[0] if len(pieces) == 1 else separator.join(pieces)
+    def joined(self, separator: bytes, before: bytes = b"", after: bytes = b"") -> bytes:
+        """The bodies with the separator between them and something around; `joined_with` keeps that they were asked for so."""
+        asked = (separator, before, after)
+        if self._joined is None or self.joined_with != asked:
+            pieces = (
+                separator.join(rows.joined(separator) for rows in self.parts) if len(self.parts) > 1 else self.parts[0].joined(separator)
+            )
+            self._joined = b"".join((before, pieces, after))
+            self.joined_with = asked
+        return self._joined
+
+    def prepare(self, join_with: tuple[bytes, bytes, bytes]) -> None:
+        """Work out now what sending it will ask for."""
+        self.joined(*join_with)
+        _ = self.seqs, self.weight, self.part
 
 
 def _record(frozen: FrozenRecord) -> Record:

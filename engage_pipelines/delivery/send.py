@@ -118,14 +118,14 @@ class Sender:
 
         def done(batch: Batch) -> None:
             self._sent += len(batch)
-            ahead.fill(batch.joined_with)
+            ahead.join_with(batch.joined_with)
             on_progress(len(batch))
 
         limits_of = self._outside.limits_of
         cutter = Cutter(limits_of, self._refuse_oversize)
         acknowledger = Acknowledger(partial(acknowledge, self._lease, self._generation))
-        with Ahead(rows) as ahead, acknowledger as self._ledger, self._in_flight:
-            for batch in cutter.batches(ahead.rows()):
+        with acknowledger as self._ledger, Ahead(cutter.batches(rows)) as ahead, self._in_flight:
+            for batch in ahead.batches():
                 self._in_flight.run(self._settle_batch, batch, done, most=limits_of(batch.action).max_in_flight)
             self._in_flight.wait_for_all()
 

@@ -362,10 +362,12 @@ class DestinationType(ABC):
         return Accepted()
 
 
-def joined(records: Sequence[Record], separator: bytes) -> bytes | memoryview:
-    """The bodies with the separator between them; no record is made where the engine has them in one piece."""
-    join = cast("Callable[[bytes], bytes | memoryview] | None", getattr(records, "joined", None))
-    return separator.join(record.body for record in records) if join is None else join(separator)
+def joined(records: Sequence[Record], separator: bytes, *, before: bytes = b"", after: bytes = b"") -> bytes:
+    """The bodies with the separator between them and something around; no record is made where the engine has them in one piece."""
+    join = cast("Callable[[bytes, bytes, bytes], bytes] | None", getattr(records, "joined", None))
+    if join is not None:
+        return join(separator, before, after)
+    return b"".join((before, separator.join(record.body for record in records), after))
 
 
 def weight_of(records: Sequence[Record]) -> tuple[int, int]:

@@ -74,7 +74,7 @@ class Segment(HttpDestination):
         return super().integrations(settings, destination)
 
     def build(self, records: Sequence[Record], *, action: str, settings: Settings, target: Target, now_s: int) -> Request:
-        return _request(_mine(settings), b"".join((_HEAD, joined(records, b","), _TAIL)))
+        return _request(_mine(settings), joined(records, b",", before=_HEAD, after=_TAIL))
 
     def read(self, answer: Answer, records: Sequence[Record], *, place: str, now_s: float) -> Verdict:
         if not records and answer.status in {400, 422}:

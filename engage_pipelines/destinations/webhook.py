@@ -98,7 +98,7 @@ class Webhook(HttpDestination):
 
     def build(self, records: Sequence[Record], *, action: str, settings: Settings, target: Target, now_s: int) -> Request:
         mine = _mine(settings)
-        body = b"".join((b"[", joined(records, b","), b"]")) if mine.batch else records[0].body
+        body = joined(records, b",", before=b"[", after=b"]") if mine.batch else records[0].body
         return _request(mine, body, now_s)
 
     def read(self, answer: Answer, records: Sequence[Record], *, place: str, now_s: float) -> Verdict:

@@ -61,7 +61,7 @@ def frozen(tmp_path: Path, one: Renderer, drawn: list) -> tuple[list[FrozenRecor
         unsent = freeze.write(one, db, writer, [], tmp_path)
     singles = [(seq, row.answer, row.reason) for row in unsent for seq in range(row.lo, row.hi + 1)]
     rows = list(generation_file.rows_of(path))
-    joined = bytes(Batch(rows).joined(b"\n\xff")).split(b"\n\xff") if rows else []
+    joined = Batch(rows).joined(b"\n\xff").split(b"\n\xff") if rows else []
     return list(generation_file.read(path)), singles, joined
 
 

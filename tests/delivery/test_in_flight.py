@@ -66,7 +66,7 @@ def test_a_batch_is_a_sequence_of_records_and_joins_their_bodies(tmp_path: Path)
     (batch,) = batches(tmp_path, [record(seq, size=seq) for seq in range(4)], Limits())
     assert [one.body for one in batch] == [b"", b"x", b"xx", b"xxx"]
     assert (batch[3].message_id, batch[-1].address, len(batch[1:3])) == ("personas_1:3:i0", "user_id:u3", 2)
-    assert bytes(batch.joined(b",")) == b",x,xx,xxx"
+    assert batch.joined(b",", b"[", b"]") == b"[,x,xx,xxx]"
     assert batch.cut(1, 3).seqs.tolist() == [1, 2]
     assert batch.weight == (6, 3)
 
@@ -278,8 +278,8 @@ class Destination:
 def test_the_faster_of_both_ways_is_found_and_kept(latency_s: float, is_several: bool):
     there = Destination(latency_s)
     there.take(5_000)
-    assert there.several.count(is_several) > 0.97 * len(there.several)
-    assert set(there.several[30:260]) == {is_several}
+    assert there.several.count(is_several) > 0.95 * len(there.several)
+    assert set(there.several[75:300]) == {is_several}
 
 
 def test_a_destination_that_changes_is_sent_to_the_other_way_after_a_while():
@@ -292,5 +292,5 @@ def test_a_destination_that_changes_is_sent_to_the_other_way_after_a_while():
 
 def test_one_after_the_other_is_given_up_at_once_where_it_is_far_slower():
     there = Destination(0.4)
-    there.take(20)
+    there.take(100)
     assert there.several.count(False) == 2

@@ -20,6 +20,8 @@ from engage_pipelines.destinations.http import Reach
 
 _until: ContextVar[float] = ContextVar("until", default=float("inf"))
 
+_NEAR = 0.95
+
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "192.0.0.192")))
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _AddressInfo = tuple[int, int, int, str, Any]
@@ -43,6 +45,16 @@ def left_s(at_most: float | None = None) -> float:
     if left <= 0:
         raise TimeoutError("the deadline of the request has passed")
     return min(left, at_most if at_most is not None else 3600.0)
+
+
+def limit_waits(sock: socket.socket) -> None:
+    """Have the next wait of a socket end at the deadline, or up to a twentieth of what is left before it: saying so each time costs a call.
+
+    Raises TimeoutError when the deadline has passed.
+    """
+    left, known = left_s(), sock.gettimeout()
+    if known is None or not _NEAR * left <= known <= left:
+        sock.settimeout(left * (1 + _NEAR) / 2)
 
 
 class AddressRefusedError(OSError):
@@ -100,19 +112,19 @@ class _Deadlined(socket.socket):
     """A socket whose every wait ends at the deadline."""
 
     def recv(self, *args: Any, **kwargs: Any) -> bytes:
-        self.settimeout(left_s())
+        limit_waits(self)
         return super().recv(*args, **kwargs)
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self.settimeout(left_s())
+        limit_waits(self)
         return super().recv_into(*args, **kwargs)
 
     def sendmsg(self, *args: Any, **kwargs: Any) -> int:
-        self.settimeout(left_s())
+        limit_waits(self)
         return super().sendmsg(*args, **kwargs)
 
     def sendall(self, *args: Any, **kwargs: Any) -> None:
-        self.settimeout(left_s())
+        limit_waits(self)
         super().sendall(*args, **kwargs)
 
 
@@ -120,19 +132,19 @@ class DeadlinedTls(ssl.SSLSocket):
     """The same under TLS, the handshake included."""
 
     def recv(self, *args: Any, **kwargs: Any) -> bytes:
-        self.settimeout(left_s())
+        limit_waits(self)
         return super().recv(*args, **kwargs)
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self.settimeout(left_s())
+        limit_waits(self)
         return super().recv_into(*args, **kwargs)
 
     def send(self, *args: Any, **kwargs: Any) -> int:
-        self.settimeout(left_s())
+        limit_waits(self)
         return super().send(*args, **kwargs)
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002, RUF100 (the signature is the standard library's)
-        self.settimeout(left_s())
+        limit_waits(self)
         super().do_handshake(block)
 
 

@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from engage_pipelines.settings import Settings, read_settings, start_lightly
+from engage_pipelines.settings import Settings, leave, read_settings, start_lightly
 
-start_lightly()  # as the command `engage` does
+start_lightly()  # as the command `engage` does, which also ends by `leave`
 
 import sqlalchemy as sa
 
@@ -164,3 +164,4 @@ def _connected(registry: Registry, settings: Settings, type_key: str, given: dic
 
 if __name__ == "__main__":
     main()
+    leave(0)

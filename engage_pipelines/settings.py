@@ -14,13 +14,17 @@
 | ENGAGE_ACTOR | who is recorded as the author of a change | the system's user name |
 """
 
+import atexit
 import gc
 import getpass
 import os
 import sys
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 VARIABLES = (
     "ENGAGE_HOME",
@@ -122,6 +126,20 @@ def start_lightly() -> None:
     if _ALGEBRA not in os.environ:
         os.environ[_ALGEBRA] = "1"
         _set_here.add(_ALGEBRA)
+
+
+def leave(code: int) -> NoReturn:
+    """End a process of our own that has done everything: what is to happen at its end happens, but no object is given back by itself.
+
+    The system takes all of it at once; Python would look at each, for a sixth of the time in which a hundred thousand records are sent.
+    """
+    # as multiprocessing ends its children: threads are waited for, pools of them told, then comes what was registered
+    threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def child_environment(**values: str) -> dict[str, str]:

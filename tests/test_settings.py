@@ -1,7 +1,9 @@
-"""How a process of ours starts."""
+"""How a process of ours starts and ends."""
 
 import gc
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -33,3 +35,22 @@ def test_what_people_say_of_their_processors_stays(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv(ALGEBRA, "3")
     start_lightly()
     assert os.environ[ALGEBRA] == child_environment()[ALGEBRA] == "3"
+
+
+def test_a_process_that_leaves_does_what_is_to_be_done_at_its_end():
+    program = """
+import atexit, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from engage_pipelines.settings import leave
+atexit.register(lambda: sys.stdout.write("at the end "))
+threading.Thread(target=lambda: (time.sleep(0.2), sys.stdout.write("after the thread, "))).start()
+ThreadPoolExecutor(1).submit(sys.stderr.write, "said").result()
+leave(3)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "after the thread, at the end ", "said")
+
+
+def test_a_process_leaves_quietly_when_nobody_reads_what_it_says_any_more():
+    program = "import sys\nfrom engage_pipelines.settings import leave\nsys.stdout.write('x')\nsys.stdout.close()\nleave(1)"
+    assert subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60).stderr == ""

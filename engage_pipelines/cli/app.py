@@ -4,7 +4,6 @@ Exit codes: 0 ok, 1 failed, 2 the words of the command do not fit. Errors go to 
 mistake of their own.
 """
 
-import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import click
 
 from engage_pipelines.cli.late import LateGroup, Lazy
 from engage_pipelines.domain.errors import EngageError
-from engage_pipelines.settings import start_lightly
+from engage_pipelines.settings import leave, start_lightly
 
 COMMANDS = {
     "ingest": Lazy("ingest", "ingest", "Read Segment-spec calls into the facts."),
@@ -60,11 +59,7 @@ def engage() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
     start_lightly()
-    code = run(arguments)
-    if "duckdb" not in sys.modules:
-        # at its end Python looks twice through everything that was loaded, which takes a fifth of a short command; DuckDB wants it to
-        gc.freeze()
-    sys.exit(code)
+    leave(run(arguments))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -264,10 +264,9 @@ class Batch(Sequence[Record]):
         """The bodies with the separator between them and something around; `joined_with` keeps that they were asked for so."""
         asked = (separator, before, after)
         if self._joined is None or self.joined_with != asked:
-            pieces = (
-                separator.join(rows.joined(separator) for rows in self.parts) if len(self.parts) > 1 else self.parts[0].joined(separator)
-            )
-            self._joined = b"".join((before, pieces, after))
+            pieces = [rows.joined(separator) for rows in self.parts]
+            bodies = pieces[0] if len(pieces) == 1 else separator.join(pieces)
+            self._joined = b"".join((before, bodies, after))
             self.joined_with = asked
         return self._joined
 

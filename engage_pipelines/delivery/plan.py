@@ -98,9 +98,8 @@ class Planner:
         within = _within(step.range)
         if _sends_everyone(replica, step):
             # signs add up, so that nothing has to be grouped
-            return self._one(
-                f"select coalesce(sum(sign), 0) from ({self._chain.changes(0, step.target)}) where {self._counted.where()} and {within}"
-            )
+            rows = self._chain.signed_rows(step.target, f"{self._counted.where()} and {within}")
+            return self._one(f"select coalesce(sum(sign), 0) from ({rows})")
         changes = self._chain.changes(_first_version(step), step.target)
         # another value is a row that goes and one that comes
         each = "distinct address" if self._chain.has_values else "*"

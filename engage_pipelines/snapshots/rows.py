@@ -72,13 +72,19 @@ class Chain:
         if n == 0:
             return self.no_rows
         start, *after = self._since_full(n)
-        full = f"select {self.columns} from {self._file(start.n, 'full')} where {where}"
         if not after:
-            return full
+            return f"select {self.columns} from {self._file(start.n, 'full')} where {where}"
+        return f"select {self.columns} from ({self.signed_rows(n, where)}) group by {self.columns} having sum(sign) > 0"
+
+    def signed_rows(self, n: int, where: str = "true") -> str:
+        """SQL for rows with signs that add up to the rows of version `n` that the condition holds for."""
+        if n == 0:
+            return f"select *, 1 as sign from ({self.no_rows})"
+        start, *after = self._since_full(n)
+        full = f"select {self.columns}, 1 as sign from {self._file(start.n, 'full')} where {where}"
         # a row and its removal agree in every column, so what the condition drops here it drops with all of its signs
         later = [f"select * from ({self._signed(version.n)}) where {where}" for version in after]
-        signed = " union all ".join([f"select {self.columns}, 1 as sign from ({full})", *later])
-        return f"select {self.columns} from ({signed}) group by {self.columns} having sum(sign) > 0"
+        return " union all ".join([full, *later])
 
     def _since_full(self, n: int) -> tuple[VersionFile, ...]:
         """The versions whose files make up version `n`: the last full one until then, and all after it."""
@@ -132,6 +138,9 @@ class EmptiedChain(Chain):
 
     def rows(self, n: int, where: str = "true") -> str:
         return self.no_rows if n == EMPTIED else Chain.rows(self, n, where)
+
+    def signed_rows(self, n: int, where: str = "true") -> str:
+        return Chain.signed_rows(self, 0 if n == EMPTIED else n, where)
 
     def row_files(self, n: int) -> list[Path]:
         return [] if n == EMPTIED else Chain.row_files(self, n)

@@ -120,6 +120,7 @@ def _compute_moved(
         return session
 
     evaluated = evaluate_space(settings.facts_dir, space.key, inputs.at_us, questions, mapped=space.facts, open_session=open_session)
+    log(f"space={space.key} evaluated={'whole' if evaluated.advanced is None else 'onwards'} computations={len(questions.moved)}")
     with evaluated.session as session:
         inputs = replace(inputs, fingerprint=lambda: session.fingerprint)
         by_id = {row.id: row for row in rows}

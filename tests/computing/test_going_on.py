@@ -1,20 +1,19 @@
 """Computing again goes on from what the last evaluation kept, and publishes what asking everyone would."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from engage_pipelines.computing import compute, evaluation
+from engage_pipelines.computing import evaluation
 from engage_pipelines.computing.compute import Computed, compute_audiences
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.facts.delete import Doomed, delete_events
 from engage_pipelines.facts.erase import erase_facts, find_person
 from engage_pipelines.facts.incremental import Limits
-from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.registry import audiences
 from engage_pipelines.registry import tables as t
 from engage_pipelines.testing.plain_calls import SPACE, instant, take_in
@@ -26,10 +25,10 @@ NOW_US = 1_700_000_000_000_000
 
 @dataclass
 class Going:
-    """A world in which every evaluation is kept; `opened` counts those that asked everyone."""
+    """A world in which every evaluation is kept; `said` is what they logged."""
 
     world: World
-    opened: int = 0
+    said: list[str] = field(default_factory=list)
     calls: int = 0
 
     @property
@@ -57,26 +56,19 @@ class Going:
         with self.world.registry.database.write() as c:
             c.execute(sa.update(t.space).values(evaluate_at=at_us))
         settings = self.world.runtime.settings
-        return compute_audiences(settings, self.world.registry, SPACE, keys or ("a",), log=lambda _: None)
+        return compute_audiences(settings, self.world.registry, SPACE, keys or ("a",), log=self.said.append)
 
     def size(self, at_us: int) -> tuple[int | None, bool]:
         """The size of the audience now, and whether the evaluation went on from a kept one."""
-        before = self.opened
+        self.said.clear()
         (computed,) = self.compute(at_us)
         assert computed.error is None
-        return computed.size, self.opened == before
+        return computed.size, "evaluated=whole" not in " ".join(self.said)
 
 
 @pytest.fixture
 def going(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Going]:
     made = Going(make_world(tmp_path))
-    ordinary = compute.open_facts
-
-    def opening(*given: Any, **named: Any) -> FactsSession:
-        made.opened += 1
-        return ordinary(*given, **named)
-
-    monkeypatch.setattr(compute, "open_facts", opening)
     monkeypatch.setattr(evaluation, "WORTH_FROM", 1)
     monkeypatch.setattr(evaluation, "LIMITS", Limits(shelved_from=2, most=1.0))
     yield made

@@ -1,14 +1,12 @@
 """Audiences whose inputs did not move are not evaluated, and nothing is missed by that."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from engage_pipelines.computing import compute
 from engage_pipelines.computing.compute import Computed, compute_audiences
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.registry import audiences
@@ -22,10 +20,10 @@ NOW_US = 1_700_000_000_000_000
 
 @dataclass
 class Asked:
-    """A world in which it is noted how often the facts were opened."""
+    """A world in which it is noted what evaluations log."""
 
     world: World
-    opened: int = 0
+    said: list[str] = field(default_factory=list)
 
     def create(self, key: str, definition: str, level: Level = Level.USER) -> None:
         with self.world.registry.change() as change:
@@ -41,25 +39,18 @@ class Asked:
         with self.world.registry.database.write() as c:
             c.execute(sa.update(t.space).values(evaluate_at=at_us))
         settings = self.world.runtime.settings
-        return compute_audiences(settings, self.world.registry, "default", keys or ("a",), log=lambda _: None)
+        return compute_audiences(settings, self.world.registry, "default", keys or ("a",), log=self.said.append)
 
     def state(self, at_us: int) -> tuple[str, int | None, int]:
-        """What became of the audience, its size, and how often the facts were opened for that."""
-        before = self.opened
+        """What became of the audience, its size, and how often everyone was asked for that."""
+        self.said.clear()
         (computed,) = self.compute(at_us)
-        return computed.state, computed.size, self.opened - before
+        return computed.state, computed.size, sum("evaluated=whole" in line for line in self.said)
 
 
 @pytest.fixture
-def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
+def asked(tmp_path: Path) -> Iterator[Asked]:
     made = Asked(make_world(tmp_path))
-    ordinary = compute.open_facts
-
-    def opening(*given: Any, **named: Any) -> compute.FactsSession:
-        made.opened += 1
-        return ordinary(*given, **named)
-
-    monkeypatch.setattr(compute, "open_facts", opening)
     yield made
     made.world.registry.database.close()
 

@@ -97,24 +97,27 @@ def test_who_sends_waits_for_a_ledger_that_is_slow():
     free, written = threading.Event(), []
 
     def write(rows: Sequence[LedgerRow]) -> None:
-        free.wait(5)
+        assert free.wait(60)
         written.extend(rows)
 
     added: list[int] = []
+    unwritten: list[int] = []
 
     def add_all() -> None:
         with Acknowledger(write) as ledger:
             for seq in range(0, 200, 2):
                 ledger.add([LedgerRow(seq, seq, "delivered", None, 1)])
                 added.append(seq)
+                unwritten.append(len(added) - len(written))
 
     thread = threading.Thread(target=add_all)
     thread.start()
-    time.sleep(0.2)
-    held_back = len(added)
+    deadline = time.monotonic() + 60
+    while len(added) < MOST_WAITING and time.monotonic() < deadline:
+        time.sleep(0.005)
     free.set()
     thread.join()
-    assert held_back <= 2 * MOST_WAITING
+    assert max(unwritten) <= 2 * MOST_WAITING
     assert [row.lo for row in written] == list(range(0, 200, 2))
 
 
@@ -135,6 +138,7 @@ def test_a_ledger_that_cannot_be_written_stops_who_sends():
 def test_batches_of_one_lane_and_part_are_under_way_together_and_others_wait(tmp_path: Path):
     records = [record(seq, part="i0" if seq < 4 else "t0") for seq in range(8)]
     under_way: set[tuple[str, int]] = set()
+    first_three = threading.Barrier(3)
     seen: list[set[tuple[str, int]]] = []
     lock = threading.Lock()
 
@@ -143,7 +147,9 @@ def test_batches_of_one_lane_and_part_are_under_way_together_and_others_wait(tmp
         with lock:
             under_way.add(me)
             seen.append(set(under_way))
-        time.sleep(0.02)
+        if batch.seqs[0] < 3:
+            first_three.wait(60)
+        time.sleep(0.02)  # so long one takes
         with lock:
             under_way.remove(me)
 
@@ -192,11 +198,22 @@ def test_answers_that_come_after_the_first_failure_count_all_the_same(tmp_path: 
         if batch.seqs[0] == 0:
             failed.set()
             raise SyncStoppedError("no credentials", "")
-        failed.wait(5)
-        time.sleep(0.05)
+        assert failed.wait(60)
+        until_it_is_known()
+
+    in_flight = InFlight(3)
+
+    def until_it_is_known() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                in_flight.check()
+            except AbandonedError:
+                return
+            time.sleep(0.005)
 
     def run_all() -> None:
-        with InFlight(3) as in_flight:
+        with in_flight:
             for batch in batches(tmp_path, [record(seq) for seq in range(3)], Limits(max_batch_records=1)):
                 in_flight.run(work, batch, lambda batch: done.append(int(batch.seqs[0])))
             in_flight.wait_for_all()

@@ -50,7 +50,8 @@ def test_a_demo_that_is_ended_takes_its_processes_along(tmp_path: Path, number: 
     deadline = time.monotonic() + 90
     while "engage connect" not in log.read_text() and time.monotonic() < deadline:
         time.sleep(0.2)
-    time.sleep(5)
+    while len(processes_of(product.home)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.2)
     assert len(processes_of(product.home)) > 1
     demo.send_signal(number)
     assert demo.wait(timeout=60) != 0

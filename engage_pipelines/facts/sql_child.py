@@ -9,6 +9,7 @@ request comes on stdin as JSON; the answer goes to stdout: an Arrow stream, or w
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import json
+import os
 import resource
 import sys
 import threading
@@ -152,7 +153,10 @@ def select(engine: duckdb.DuckDBPyConnection, sql: str, *, seconds: float, most_
 
 
 def first_line(error: BaseException) -> str:
-    return str(error).split("\n", 1)[0]
+    """What went wrong, without the place in the text; with the names that there are, where one is misspelt."""
+    first, *others = str(error).splitlines() or [""]
+    near = next((line for line in others if line.startswith(("Candidate", "Did you mean"))), "")
+    return f"{first} {near}".strip()
 
 
 def main() -> int:
@@ -179,4 +183,7 @@ def _refuse(refusal: RefusalError) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    # the answer is out: taking an engine with threads apart could only spoil it
+    os._exit(code)

@@ -43,6 +43,7 @@ _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "US
 _STRANGE = {Level.USER: ("group_id",), Level.ACCOUNT: ("user_id", "anonymous_id")}
 _PRESENT = {"email": " AND current"}
 _SHOWN = 5
+_OUT_OF_MEMORY = (b"MemoryError", b"bad_alloc", b"malloc", b"OutOfMemory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +78,17 @@ def run_select(session: FactsSession, sql: str, *, seconds: float = SELECT_S, mo
         raise SelectError(f"the SELECT took longer than {seconds:g} s.", "Make it simpler.") from None
     if done.returncode == 0:
         return pa.ipc.open_stream(done.stdout).read_all()
-    raise _refusal(done.stdout)
+    raise _refusal(done)
 
 
-def _refusal(told: bytes) -> SelectError | StateError:
+def _refusal(done: subprocess.CompletedProcess[bytes]) -> SelectError | StateError:
     try:
-        words = json.loads(told)
+        words = json.loads(done.stdout)
     except ValueError:
-        # the process died on the way: out of memory, most often
-        return SelectError("the SELECT needs more memory than it may have.", "Make it simpler, or narrow it down.")
+        # an engine that is denied memory ends by a signal, or Python tells of it
+        if done.returncode < 0 or any(word in done.stderr for word in _OUT_OF_MEMORY):
+            return SelectError("the SELECT needs more memory than it may have.", "Make it simpler, or narrow it down.")
+        return StateError(f"The process of the SELECT ended with exit code {done.returncode} and no answer.", "Try again, or report it.")
     return (StateError if words["is_ours"] else SelectError)(words["what"], words["remedy"])
 
 

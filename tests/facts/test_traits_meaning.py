@@ -16,7 +16,7 @@ from engage_pipelines.testing.plain_facts import Facts, open_engine, session_of
 from engage_pipelines.testing.random_computations import World
 from engage_pipelines.testing.random_definitions import AT_US, facts
 
-EXAMPLES = int(os.environ.get("ENGAGE_TEST_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("ENGAGE_TEST_EXAMPLES", "100"))
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,8 @@ def _as_text(summary: "IngestSummary") -> str:
         f"New {summary.new:,}, duplicates {summary.duplicates:,}, in {summary.seconds:.1f} s ({_rate(summary):,.0f} calls a second).",
     ]
     if summary.rejects_path is not None:
-        lines.append(f"Rejected {summary.rejected:,} lines; the reasons are in {summary.rejects_path}")
+        counted = f"{summary.rejected:,} {'line' if summary.rejected == 1 else 'lines'}"
+        lines.append(f"Rejected {counted}; the reasons are in {summary.rejects_path}")
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
 """Problems of configuration files: what is wrong, at which line of which file, and the remedy; as many as there are, at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,15 +24,20 @@ class Problem:
 
 
 class ProblemsError(ConfigurationError):
-    """Configuration that cannot be used as written, with every problem that was found."""
+    """Configuration that cannot be used as written, with every problem that was found, in the order of files and lines."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        first, *others = problems
+        first, *others = in_order(problems)
         more = f" ({len(others)} more below)" if others else ""
         head = str(Problem(first.file, first.line, first.column, first.path, first.what))
         text = head if not others else "\n".join([f"{first}{more}", *map(str, others)])
         super().__init__(text, first.remedy if not others else "Nothing was changed. `engage validate` looks again.")
-        self.problems = tuple(problems)
+        self.problems = (first, *others)
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """By file and line, each said once."""
+    return sorted(dict.fromkeys(problems), key=lambda one: (str(one.file), one.line, one.column or 0))
 
 
 def shown(file: Path) -> str:

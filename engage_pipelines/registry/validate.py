@@ -17,7 +17,7 @@ from engage_pipelines.registry.apply import try_in
 from engage_pipelines.registry.change import Change, Registry
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.entries import Applied
-from engage_pipelines.registry.problems import Problem
+from engage_pipelines.registry.problems import Problem, in_order
 from engage_pipelines.registry.reading import Configuration
 from engage_pipelines.registry.secrets import Vault
 from engage_pipelines.registry.tables import computation, connection, destination, metadata
@@ -57,8 +57,7 @@ def validate(configuration: Configuration, *, settings: Settings, types: Mapping
                 warnings = tuple(_undelivered(c))
         finally:
             database.close()
-    ordered = sorted(problems, key=lambda one: (str(one.file), one.line, one.column or 0))
-    return Validated(tuple(replace(one, verb="there") for one in done), tuple(dict.fromkeys(ordered)), warnings)
+    return Validated(tuple(replace(one, verb="there") for one in done), tuple(in_order(problems)), warnings)
 
 
 def _undelivered(c: sa.Connection) -> list[str]:

@@ -145,7 +145,7 @@ def test_the_ingest_command_fails_when_every_line_is_refused(home: Path) -> None
     path = write_calls(home / "more.jsonl", [{"type": "page"}])
     result = CliRunner().invoke(ingest, [str(path)])
     assert result.exit_code == 1
-    assert "Rejected 1 lines" in result.output
+    assert "Rejected 1 line;" in result.output
 
 
 def test_the_ingest_command_reads_standard_input(home: Path) -> None:

@@ -25,6 +25,8 @@
       });
       const first = dialog.querySelector("[aria-invalid=true], [autofocus]");
       if (first) first.focus();
+      // an answer below a long form
+      if (first && first.tabIndex < 0) first.scrollIntoView();
     }
   };
   document.addEventListener("htmx:afterSwap", () => open(document));

@@ -42,7 +42,6 @@ VARIABLES = (
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _WAYS_FOR_HTTP = (*_PROXIES, *(name.upper() for name in _PROXIES), "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
-_ALGEBRA = "OPENBLAS_NUM_THREADS"
 _set_here: set[str] = set()
 
 CONSOLE_PORT = 4000
@@ -123,9 +122,19 @@ def start_lightly() -> None:
     for each processor, for algebra that nobody here does.
     """
     gc.set_threshold(50_000, 20, 20)
-    if _ALGEBRA not in os.environ:
-        os.environ[_ALGEBRA] = "1"
-        _set_here.add(_ALGEBRA)
+    _unless_said("OPENBLAS_NUM_THREADS", "1")
+    give_memory_back()
+
+
+def give_memory_back() -> None:
+    """Have Arrow take memory from the system and return it, unless it is loaded: its own allocator keeps most of what ended threads had."""
+    _unless_said("ARROW_DEFAULT_MEMORY_POOL", "system")
+
+
+def _unless_said(name: str, value: str) -> None:
+    if name not in os.environ:
+        os.environ[name] = value
+        _set_here.add(name)
 
 
 def leave(code: int) -> NoReturn:

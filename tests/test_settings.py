@@ -10,7 +10,7 @@ import pytest
 
 from engage_pipelines.settings import child_environment, start_lightly
 
-ALGEBRA = "OPENBLAS_NUM_THREADS"
+ALGEBRA, MEMORY = "OPENBLAS_NUM_THREADS", "ARROW_DEFAULT_MEMORY_POOL"
 
 
 @pytest.fixture(autouse=True)
@@ -21,20 +21,23 @@ def usual_collections() -> Iterator[None]:
 
 
 def test_a_light_start_is_our_own_and_no_child_inherits_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(ALGEBRA, "")
-    monkeypatch.delenv(ALGEBRA)
+    for name in (ALGEBRA, MEMORY):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     start_lightly()
-    assert os.environ[ALGEBRA] == "1"
+    assert (os.environ[ALGEBRA], os.environ[MEMORY]) == ("1", "system")
     assert gc.isenabled()
-    assert ALGEBRA not in child_environment()
+    assert not {ALGEBRA, MEMORY} & child_environment().keys()
     assert child_environment(OTHER="x")["OTHER"] == "x"
 
 
 def test_what_people_say_of_their_processors_stays(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("engage_pipelines.settings._set_here", set())
     monkeypatch.setenv(ALGEBRA, "3")
+    monkeypatch.setenv(MEMORY, "mimalloc")
     start_lightly()
     assert os.environ[ALGEBRA] == child_environment()[ALGEBRA] == "3"
+    assert os.environ[MEMORY] == child_environment()[MEMORY] == "mimalloc"
 
 
 def test_a_process_that_leaves_does_what_is_to_be_done_at_its_end():

@@ -17,11 +17,6 @@ Flags = np.ndarray[Any, np.dtype[np.bool_]]
 _INTEGERS = {np.dtype(np.int32): pa.int32(), np.dtype(np.int64): pa.int64()}
 
 
-def give_memory_back() -> None:
-    """Have Arrow take memory from the system and return it: its own allocator keeps most of what threads had that are over."""
-    pa.set_memory_pool(pa.system_memory_pool())
-
-
 def texts(values: Sequence[str | None]) -> Any:
     """A column of text."""
     return blobs([None if value is None else value.encode() for value in values], pa.string())

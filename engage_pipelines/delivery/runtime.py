@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field, replace
 
-from engage_pipelines.delivery.columns import give_memory_back
 from engage_pipelines.delivery.send import Clock
 from engage_pipelines.delivery.stopping import StopFlag
 from engage_pipelines.destinations.base import DestinationType
@@ -26,9 +25,6 @@ class Runtime:
     max_changes: int = 1_000_000
     lease_times: LeaseTimes = field(default_factory=LeaseTimes)
     stop: StopFlag = field(default_factory=StopFlag)
-
-    def __post_init__(self) -> None:
-        give_memory_back()
 
     @property
     def database(self) -> Database:

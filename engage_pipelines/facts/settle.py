@@ -6,14 +6,21 @@ Everything is set-wise SQL over the staged files, so that cost and memory do not
 from engage_pipelines.facts.staging import Staging
 from engage_pipelines.facts.store import Write, quoted
 
+CALLS_AT_ONCE = 2_500_000
+"""More calls than these become several files of events, each in its order."""
+
 # by hash, since counting the ids themselves costs several times as much; a shared hash is looked at again with the ids
-_REPEATED = """
-CREATE TEMP TABLE repeated AS
-WITH hashes AS (SELECT hash(message_id) AS h FROM staged GROUP BY 1 HAVING count(*) > 1),
-     suspects AS (SELECT message_id, seq FROM staged WHERE hash(message_id) IN (FROM hashes))
-SELECT seq FROM (SELECT seq, row_number() OVER (PARTITION BY message_id ORDER BY seq) AS place FROM suspects) WHERE place > 1
-UNION SELECT s.seq FROM staged s SEMI JOIN {messages} m ON s.message_id = m.message_id
-"""
+_REPEATED = (
+    """CREATE TEMP TABLE shared AS SELECT hash(message_id) AS h FROM staged GROUP BY 1 HAVING count(*) > 1""",
+    """CREATE TEMP TABLE repeated AS
+    SELECT seq FROM (
+        SELECT seq, row_number() OVER (PARTITION BY message_id ORDER BY seq) AS place FROM staged WHERE hash(message_id) IN (FROM shared)
+    ) WHERE place > 1""",
+    "DROP TABLE shared",
+    # one after the other, since what a statement takes at its height is free for the next
+    """INSERT INTO repeated
+    SELECT s.seq FROM staged s SEMI JOIN {messages} m ON s.message_id = m.message_id WHERE s.seq NOT IN (SELECT seq FROM repeated)""",
+)
 _FRESH = "CREATE TEMP VIEW calls AS SELECT * FROM staged {unless_repeated}"
 _UNLESS_REPEATED = "WHERE seq NOT IN (FROM repeated)"
 _SEEN = """
@@ -41,13 +48,14 @@ _NUMBERS_OF_KIND = "CREATE TEMP VIEW {kind}_numbers AS SELECT id, subject FROM n
 _WHO = """
 LEFT JOIN user_numbers u ON u.id = c.user_id
 LEFT JOIN anonymous_numbers a ON a.id = c.anonymous_id AND c.user_id IS NULL"""
+_IS_EVENT = "kind IN ('track', 'page', 'screen')"
+_EVENTS = f"""
+SELECT coalesce(u.subject, a.subject) AS subject, c.event, c.ts, c.message_id, c.kind, c.properties, c.context,
+       {{source}}::VARCHAR AS source
+FROM (FROM calls WHERE {_IS_EVENT}{{within}}) c {_WHO} ORDER BY c.event, c.ts"""
 _ROWS = {
     "messages": "SELECT message_id FROM calls",
     "subjects": "SELECT subject, kind, id, first_at, last_at FROM numbered ORDER BY kind, subject",
-    "events": f"""
-        SELECT coalesce(u.subject, a.subject) AS subject, c.event, c.ts, c.message_id, c.kind, c.properties, c.context,
-               $source::VARCHAR AS source
-        FROM calls c {_WHO} WHERE c.kind IN ('track', 'page', 'screen') ORDER BY c.event, c.ts""",
     "traits": f"""
         SELECT coalesce(g.subject, u.subject, a.subject) AS subject, t.key, c.ts, c.message_id, t.value,
                CASE c.kind WHEN 'group' THEN 'account' ELSE 'user' END AS level
@@ -76,16 +84,27 @@ def settle(write: Write, staging: Staging, *, source: str | None) -> int:
     engine = write.engine
     engine.execute(f"CREATE TEMP VIEW staged AS FROM read_parquet({quoted(str(staging.calls_path))})")
     engine.execute(f"CREATE TEMP VIEW call_traits AS FROM read_parquet({quoted(str(staging.traits_path))})")
-    engine.execute(_REPEATED.format(messages=write.relation("messages")))
+    for statement in _REPEATED:
+        engine.execute(statement.format(messages=write.relation("messages")))
     repeated = engine.execute("SELECT count(*) FROM repeated").fetchall()[0][0]
     if repeated == staging.calls:
         return 0
     engine.execute(_FRESH.format(unless_repeated=_UNLESS_REPEATED if repeated else ""))
     _number(write)
+    _add_events(write, staging.calls, "NULL" if source is None else quoted(source))
     for table, query in _ROWS.items():
-        sampled = "(SELECT properties FROM calls WHERE kind IN ('track', 'page', 'screen'))" if table == "events" else ""
-        write.add(table, query.replace("$source", "NULL" if source is None else quoted(source)), sampled=sampled)
+        write.add(table, query)
     return staging.calls - repeated
+
+
+def _add_events(write: Write, calls: int, source: str) -> None:
+    """In several files when there are many: sorting more than fits in memory costs several times as much."""
+    slices = -(-calls // CALLS_AT_ONCE)
+    for number in range(slices):
+        first, end = (calls * each // slices for each in (number, number + 1))
+        within = "" if slices == 1 else f" AND seq >= {first} AND seq < {end}"
+        sampled = f"(SELECT properties FROM calls WHERE {_IS_EVENT}{within})"
+        write.add("events", _EVENTS.format(source=source, within=within), sampled=sampled)
 
 
 def _number(write: Write) -> None:

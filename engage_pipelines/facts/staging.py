@@ -27,7 +27,7 @@ class _StagedFile:
 
     def __init__(self, path: Path, schema: pa.Schema, repeating: list[str]) -> None:
         # read once and thrown away: packing it would cost more than it saves
-        self._writer = pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=repeating, write_statistics=False)
+        self._writer = pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=repeating, write_statistics=["seq"])
         self._waiting: list[pa.Table] = []
         self._bytes = 0
 

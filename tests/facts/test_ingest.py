@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from engage_pipelines.domain.errors import BusyError, EngageError, InputError, StateError
 from engage_pipelines.facts import ingest as ingesting
-from engage_pipelines.facts import store
+from engage_pipelines.facts import settle, store
 from engage_pipelines.facts.ingest import IngestSummary, ingest
 from engage_pipelines.facts.session import open_session
 from engage_pipelines.testing.plain_calls import SPACE, instant, take_in, write_calls
@@ -368,3 +368,18 @@ def test_the_source_is_kept_with_the_events(tmp_path: Path) -> None:
     path = write_calls(tmp_path / "calls.jsonl", [_TRACK])
     _ingest(tmp_path / "facts", path, source="web's")
     assert _rows(tmp_path / "facts", "SELECT source FROM event_rows") == [("web's",)]
+
+
+def test_many_calls_become_several_files_of_events_that_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = [_TRACK | {"messageId": f"m{n % 7}", "userId": f"u{n % 3}", "event": "AB"[n % 2], "properties": {"n": n}} for n in range(9)]
+    path = tmp_path / "calls.jsonl"
+    path.write_text("".join(json.dumps(call) + "\n" for call in calls))
+    _ingest(tmp_path / "whole", path)
+    monkeypatch.setattr(settle, "CALLS_AT_ONCE", 2)
+    _ingest(tmp_path / "sliced", path)
+    assert len(store.read_manifest(tmp_path / "sliced" / SPACE).files("events")) == 4
+    rows = [
+        sorted(_rows(tmp_path / name, "SELECT member, event, ts, message_id, properties FROM event_rows")) for name in ("whole", "sliced")
+    ]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 7

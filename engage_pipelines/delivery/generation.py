@@ -31,7 +31,6 @@ from engage_pipelines.domain.errors import SyncStoppedError
 from engage_pipelines.domain.ownership import SECOND_US
 from engage_pipelines.domain.protocol import EMPTIED, Range, ReplicaState, Settled, Step, is_behind, version_word
 
-LIST_CHUNK = 10_000
 PROGRESS_EVERY_S = 5.0
 
 

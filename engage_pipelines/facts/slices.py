@@ -23,7 +23,6 @@ from engage_pipelines.facts.shelf import RAW_COLUMNS, Shelf
 from engage_pipelines.facts.sql_values import Reading
 from engage_pipelines.facts.store import Manifest, file_rows, quoted, relation
 
-_ALWAYS = ("subject", "event", "ts")
 _PLAIN = ("message_id", "source")
 _numbers = count()
 

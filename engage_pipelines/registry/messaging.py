@@ -14,7 +14,6 @@ from engage_pipelines.registry.lookup import Row
 from engage_pipelines.registry.tables import messaging_subscription
 
 TYPES = ("EMAIL", "SMS", "WHATSAPP", "ANDROID_PUSH", "IOS_PUSH")
-STATUSES = ("SUBSCRIBED", "UNSUBSCRIBED", "DID_NOT_SUBSCRIBE")
 _AT_ONCE = 500
 
 

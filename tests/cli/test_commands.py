@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import sqlalchemy as sa
 
@@ -325,3 +326,15 @@ def test_a_name_with_a_control_character_is_refused_and_nothing_is_written(say: 
     assert (said.code, "holds a control character" in said.err) == (1, True)
     assert "\x07" not in said.err + said.out
     assert "\x1b" not in said.err + said.out
+
+
+def test_the_page_on_the_command_line_names_every_command() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    lines = page.splitlines()
+    assert [name for name in COMMANDS if f"`{name}`" not in page and f"`{name} " not in page] == []
+    for noun in ("audience", "trait", "destination", "mapping"):
+        (line,) = (line for line in lines if f"`{noun} " in line and line.startswith(f"| {noun}s |"))
+        group = COMMANDS[noun].load()
+        assert isinstance(group, click.Group)
+        missing = [name for name in group.list_commands(click.Context(group)) if f"`{name}`" not in line and f"`{noun} {name}`" not in line]
+        assert missing == []

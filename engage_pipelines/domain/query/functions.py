@@ -164,7 +164,6 @@ def _spread(given: Sequence[Given]) -> list[Piece]:
 # ---- reducers
 
 _NUMERIC = {"sum": Reduce.SUM, "avg": Reduce.AVG}
-_ORDERED = {"min": Reduce.MIN, "max": Reduce.MAX}
 
 
 def reducer_of(call: Call) -> Reducer:

@@ -52,7 +52,6 @@ KINDS = (
     ("audience", "is in the audience"),
     ("not_audience", "is not in the audience"),
 )
-WHOSE = (("", "the account"), ("any", "any of its users"), ("all", "all of its users"), ("none", "none of its users"))
 COUNTS = (("at_least", "at least"), ("equals", "exactly"), ("at_most", "at most"))
 COMPARES = (
     ("equals", "is"),

@@ -6,24 +6,29 @@ make the payloads, and the engine cuts them into batches and reads its answers.
 
 import hashlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
 import duckdb
 import pytest
 from cryptography.fernet import Fernet
 
 from engage_pipelines.delivery import generation
+from engage_pipelines.destinations import salesforce_jobs
 from engage_pipelines.destinations.base import DestinationType
 from engage_pipelines.destinations.catalog import destination_types
 from engage_pipelines.destinations.sending.transport import close_idle_connections
 from engage_pipelines.domain.computation import Level
-from engage_pipelines.registry import audiences, connections, destinations, lookup
+from engage_pipelines.registry import audiences, connections, destinations, lookup, mappings
 from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.secrets import Vault
 from engage_pipelines.registry.type_settings import SettingsDesk
 from engage_pipelines.testing import vendors
 from engage_pipelines.testing.vendor import KEY, FakeApi, Switchboard, fake_vendor
+from engage_pipelines.testing.vendors.salesforce import Fake
 from tests.delivery.world import World, make_world
 
 DAY_US = 86_400_000_000
@@ -109,8 +114,14 @@ class Standing:
 
 @pytest.fixture(scope="module")
 def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+    with every_type(tmp_path_factory.mktemp("home")) as made:
+        yield made
+
+
+@contextmanager
+def every_type(home: Path) -> Generator[Standing]:
     """Every type of the catalogue, a vault that encrypts, and a planning database that is opened once for all of them."""
-    made = make_world(tmp_path_factory.mktemp("home"))
+    made = make_world(home)
     made.registry = replace(made.registry, types=TYPES, desk=SettingsDesk(VAULT, made.runtime.settings.files_dir))
     made.runtime = replace(made.runtime, registry=made.registry, max_changes=1_000)
     with pytest.MonkeyPatch.context() as patch, duckdb.connect(config={"threads": 1}) as planning:
@@ -133,6 +144,26 @@ def test_a_vendor_holds_who_is_a_member_after_the_first_sync_and_after_the_next(
             assert members(fake) == {known_by(n) for n in standing.members()}
         finally:
             standing.disconnect(TYPES[key])
+
+
+def test_rows_that_a_slow_job_refuses_are_dead_letters_with_the_vendors_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(salesforce_jobs, "LOOKS_AFTER_S", (0.0,))
+    fake = cast(Fake, fake_vendor("salesforce"))
+    fake.looks_before_done = 2
+    fake.refuse(by_email(1))
+    with every_type(tmp_path) as standing, Switchboard(fake).server as server:
+        connection = standing.connect(TYPES["salesforce"], {**fake.settings(server.url), "bulk": True, "jobs": True})
+        with standing.world.registry.change() as change:
+            to = destinations.find_destination(change.c, standing.world.space.id, "salesforce")
+            (preset,) = mappings.list_mappings(change.c, to.id)
+            told_apart_by = {"externalIdName": "Outside_Id__c", "externalIdValue": {"@path": "$.traits.email"}}
+            mappings.update_mapping(change, to, preset, fields={**preset.fields, "bulkUpsertExternalId": told_apart_by})
+        standing.world.sync_until_done(connection)
+        (letter,) = standing.world.rows(t.exception)
+    assert (letter.kind, letter.address) == ("rejected", f"email:{by_email(1)}")
+    assert "FIELD_CUSTOM_VALIDATION_EXCEPTION" in letter.reason
+    assert members(fake) == {by_email(0), by_email(2)}
+    assert len(fake.jobs) == 1
 
 
 def members(fake: FakeApi) -> set[str]:

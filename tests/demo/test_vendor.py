@@ -28,7 +28,7 @@ NOBODY = Joined("con_1", "big_spenders", "user", 0, "vendor", "vendor", ("identi
         pytest.param("braz", NotFoundError, "Did you mean braze", id="nearly a type"),
         pytest.param("zzz", NotFoundError, "There are: amplitude, ", id="nothing like a type"),
         pytest.param("../braze", NotFoundError, "There is no destination type", id="a path"),
-        pytest.param("webhook", UsageError, "No fake vendor stands in", id="a type without a fake"),
+        pytest.param("sql_table", UsageError, "No fake vendor stands in", id="a type without a fake"),
         pytest.param("segment", UsageError, "without --destination", id="the receiver's type"),
         pytest.param("csv_file", UsageError, "without --destination", id="the file's type"),
     ],

@@ -4,6 +4,7 @@ import errno
 import gc
 import signal
 import socket
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -104,13 +105,19 @@ def _run(app: "Starlette", listening: socket.socket, url: str) -> None:
         timeout_keep_alive=_KEEP_ALIVE_S,
         limit_concurrency=_MOST_AT_ONCE,
     )
-    # uvicorn ends in good order on either signal and then raises it again for whoever was there before; being asked to end is no failure
+    server = Server(config)
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    # uvicorn ends in good order on either signal and then raises it again for whoever was there before; being asked to end is no failure,
+    # and counts too before uvicorn listens for it
     for asked in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(asked, lambda _number, _frame: None)
+        signal.signal(asked, leave)
     # what is loaded by now stays: going through it now and then would hold up for some 60 ms whatever is being answered
     gc.collect()
     gc.freeze()
     try:
-        Server(config).run([listening])
+        server.run([listening])
     finally:
         gc.unfreeze()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from engage_pipelines.cli.app import run
+from engage_pipelines.demo.processes import ended_together
 
 _MAIN = [sys.executable, "-c", "from engage_pipelines.cli import main; main()"]
 
@@ -35,17 +36,18 @@ def test_it_says_one_line_when_ready_and_ends_when_asked(tmp_path: Path, engage:
     made = json.loads(engage("token", "create", "--role", "admin", "--output", "json")[1])
     environment = {**os.environ, "ENGAGE_HOME": str(tmp_path)}
     words = [*_MAIN, "serve", "--port", "0"]
-    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with ended_together() as started, (tmp_path / "stderr").open("w+") as stderr:
+        process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True)
+        started.append(process)
         assert process.stdout is not None
-        assert process.stderr is not None
         found = re.fullmatch(r"Console: (http://127\.0\.0\.1:\d+)/  API: \1/api\n", process.stdout.readline())
         assert found
         asked = urllib.request.Request(f"{found[1]}/api/spaces", headers={"Authorization": f"Bearer {made['token']}"})
         with urllib.request.urlopen(asked, timeout=20) as answer:
             assert json.load(answer)["data"]["spaces"] == []
         process.terminate()
-        assert process.wait(20) == 0
-        assert (process.stdout.read(), process.stderr.read()) == ("", "")
+        assert process.wait(60) == 0
+        assert (process.stdout.read(), (tmp_path / "stderr").read_text()) == ("", "")
 
 
 def test_a_taken_port_is_refused_in_words(engage: Any) -> None:
@@ -64,10 +66,12 @@ def test_a_free_port_is_taken_instead_when_that_is_asked_for(tmp_path: Path) -> 
         taken.listen()
         port = taken.getsockname()[1]
         words = [*_MAIN, "serve", "--port", str(port), "--else-free"]
-        with subprocess.Popen(words, env={**os.environ, "ENGAGE_HOME": str(tmp_path)}, stdout=subprocess.PIPE, text=True) as process:
+        environment = {**os.environ, "ENGAGE_HOME": str(tmp_path)}
+        with ended_together() as started:
+            process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
+            started.append(process)
             assert process.stdout is not None
             found = re.match(r"Console: http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
-            process.terminate()
     assert found
     assert int(found[1]) != port
 

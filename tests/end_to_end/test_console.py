@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from engage_pipelines.demo.processes import ended_together
 from engage_pipelines.facts.sample import generate
 from engage_pipelines.testing.receiver import Receiver
 from tests.end_to_end.product import ENGAGE, ROOT, WRITE_KEY, Product
@@ -59,23 +60,22 @@ def browser() -> Generator["sync_api.Browser"]:
 @contextmanager
 def serving(product: Product) -> Iterator[str]:
     """`engage serve` on a free port; gives its address once it says that it is ready."""
-    process = subprocess.Popen(
-        [str(ENGAGE), "serve", "--port", "0"],
-        env=product.environment,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
+    with ended_together() as started:
+        process = subprocess.Popen(
+            [str(ENGAGE), "serve", "--port", "0"],
+            env=product.environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
         assert process.stdout is not None
         line = process.stdout.readline()
         found = re.search(r"http://[\d.]+:\d+", line)
         assert found, line
         yield found[0]
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
 
 
 def make_product(home: Path, receiver: Receiver) -> Product:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from engage_pipelines.demo.processes import ended_together
 from tests.server.world import KEY, World
 
 FOLDER = os.environ.get("ENGAGE_SDK_FOLDER", "")
@@ -37,13 +38,15 @@ def url(world: World) -> Iterator[str]:
     """The address of a server process on the world's database."""
     environment = {**os.environ, "ENGAGE_HOME": str(world.settings.home), "ENGAGE_KEYS": KEY}
     words = [sys.executable, "-c", "from engage_pipelines.cli import main; main()", "serve", "--port", "0"]
-    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with ended_together() as started:
+        process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        started.append(process)
         assert process.stdout is not None
         found = re.search(r"API: (\S+)", process.stdout.readline())
         assert found
         yield found[1]
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def test_segments_client_finds_every_operation_that_it_has(world: World, url: str) -> None:

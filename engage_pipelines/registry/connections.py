@@ -109,7 +109,7 @@ def connect(change: Change, space: Row, new: NewConnection) -> Connected:
             **({} if backfill else {"backfill": False}),
             **_id_options(change, to, calls, new),
             **({OPTION: said} if said else {}),
-            **enrichment_options(space, of, new.traits),
+            **enrichment_options(change, space, of, new.traits),
             **({leaving.OPTION: leaving.EXIT_ALL} if new.on_disconnect == leaving.EXIT_ALL else {}),
         },
         "state": str(State.ACTIVE),

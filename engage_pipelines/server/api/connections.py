@@ -178,7 +178,7 @@ def _add(call: Call) -> Answer:
         with at_field("connectionSettings.listSettings"):
             check_list_settings(change.type_of(to.type), settings.listSettings or {})
         with at_field("connectionSettings.traits"):
-            enrichment_options(space, of, riding)
+            enrichment_options(change, space, of, riding)
         with at_field("connectionSettings.calls" if not ids else "idSyncConfiguration", UsageError):
             made = connect(change, space, new)
     told = {"connection": {"id": made.connection.id}, **_settings_data(made.connection)}

@@ -221,3 +221,23 @@ def test_values_reach_accounts_and_their_users_and_only_what_changed_later(desk:
         assert told("sign_ins") == dict.fromkeys([company, *colleagues], first[company] + 1)
         cursor.execute(f"UPDATE shop.staff SET has_left = true WHERE customer_no = {user}")
         assert told("sign_ins") == {user: None, **{one: first[company] - 1 for one in (company, *colleagues) if one != user}}
+
+
+def test_computed_traits_ride_along_and_those_of_the_tables_are_refused(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    arrived: list[dict[str, Any]] = []
+
+    def hook(request: Received) -> Reply:
+        arrived.extend(json.loads(request.body))
+        return Reply(200)
+
+    with LocalServer(hook) as server:
+        assert apply_document(desk, {**DOCUMENT, "audiences": [DOCUMENT["audiences"][0]], "traits": TRAITS[:1]}) == 0
+        settings = ("--set", f"url={server.url}", "--set", "allow_private_addresses=true")
+        assert desk.say("destination", "create", "hook", "--type", "webhook", *settings) == 0
+        assert desk.say("connect", "spenders", "hook", "--trait", "plan") != 0
+        assert "'plan' is no computed trait" in " ".join(capsys.readouterr().err.split())
+        assert desk.say("connect", "spenders", "hook", "--trait", "spend:ltv") == 0
+        desk.compute("spend", "spenders")
+        desk.sync()
+    assert arrived
+    assert all(each["traits"]["ltv"] >= 100 for each in arrived)

@@ -23,6 +23,7 @@ from engage_pipelines.snapshots.thinning import drop_spare, spare_full
 from engage_pipelines.snapshots.write import wants_full, write
 
 _BEHIND = (1, 10, 100, 300)
+_AT_ONCE = 1_000_000
 
 
 def _rows(first: int, end: int) -> str:

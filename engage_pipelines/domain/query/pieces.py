@@ -151,7 +151,8 @@ def read_duration(amount: "Token", unit: "Token") -> Duration:
         remedy = did_you_mean(str(unit), ("hours", "days"), "Use hours or days.")
         fail(place_of_token(unit), f"found the unit {unit}, expected hours or days.", remedy)
     if not amount.isdigit():
-        fail(place, f"found {amount} {unit}, expected a whole number of {unit}.", "Use a smaller unit.")
+        remedy = "Windows reach back already: leave the minus out." if amount.startswith("-") else "Use a smaller unit."
+        fail(place, f"found {amount} {unit}, expected a whole number of {unit}.", remedy)
     window = Duration(int(amount) if len(amount) < 10 else 10**10, _UNITS[name], place)
     if window.us > MAX_WINDOW_US:
         fail(place, f"a window of {amount} {unit} is longer than 200 years.", "Leave the window out to mean all time.")

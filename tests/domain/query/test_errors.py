@@ -59,6 +59,11 @@ GOLDEN = [
         U,
         "line 1, column 19: found 1.5 days, expected a whole number of days. Use a smaller unit.",
     ),
+    (
+        "event('x').within(-1 days).count() > 1",
+        U,
+        "line 1, column 19: found -1 days, expected a whole number of days. Windows reach back already: leave the minus out.",
+    ),
     ("event('x').within(7).count() > 1", U, "line 1, column 12: within(...) needs a length of time. Write within(7 days)."),
     (
         "event('x').between(10 days, 7 days).count() > 1",

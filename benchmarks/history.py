@@ -1,7 +1,7 @@
 """What a long history of hourly versions costs: an audience of which a half per cent left and as many came each hour.
 
 Run as `python benchmarks/history.py [members] [versions]`; 1,000,000 and 310 take minutes. Versions are written as the product does when it
-goes on from the last evaluation: compared for those who moved, as a whole when a full snapshot is due, and old full ones thinned out. Plans
+goes on from the last evaluation: compared for those who moved, and as a whole when a full snapshot is due. Plans
 are those of a connection that has been told of an earlier version. CPU seconds of this process.
 """
 
@@ -19,7 +19,6 @@ from engage_pipelines.domain.protocol import FIRST_ADDRESS, BaseRow, ReplicaStat
 from engage_pipelines.snapshots.compare import Difference, Some, compare, compare_some
 from engage_pipelines.snapshots.rows import COLUMNS, Chain, VersionFile
 from engage_pipelines.snapshots.sorted_rows import sort_rows
-from engage_pipelines.snapshots.thinning import drop_spare, spare_full
 from engage_pipelines.snapshots.write import wants_full, write
 
 _BEHIND = (1, 10, 100, 300)
@@ -59,15 +58,10 @@ class _History:
 
     def _write(self, n: int, found: Difference, *, is_full: bool) -> None:
         write(self.chain, n, found, is_full=is_full)
-        if is_full:
-            drop_spare(self.chain)
-        self.digest, versions = found.digest, (*self.chain.versions, VersionFile(n, is_full))
-        self.chain = Chain(self.chain.folder, versions)
-        if is_full and (spare := spare_full(self.chain)):
-            self.chain = Chain(self.chain.folder, tuple(VersionFile(each.n, each.is_full and each.n != spare) for each in versions))
+        self.digest, self.chain = found.digest, Chain(self.chain.folder, (*self.chain.versions, VersionFile(n, is_full)))
 
     def disk(self) -> str:
-        """What there is on disk, and how many full snapshots were made and stay."""
+        """What there is on disk, and how many full snapshots."""
         files = {name: [each.stat().st_size for each in self.chain.folder.glob(f"*/{name}.parquet")] for name in ("changes", "full")}
         changes, fulls = (sum(sizes) / 1e6 for sizes in files.values())
         changed = 2 * self.moved * len(files["changes"])
@@ -83,7 +77,7 @@ class _History:
             start = time.process_time()
             step = steps(replica, newest)[0]
             planned = Planner(db, self.chain, Counted("user", ("user_id",), with_former=False)).plan(
-                replica, step, [], now_us=0, limit=None
+                replica, step, [], now_us=0, limit=_AT_ONCE
             )
             used = time.process_time() - start
         return f"planning from {behind:>3} versions behind: {planned.changes:>9,} changes, {used:.2f} CPU s"

@@ -8,7 +8,7 @@ waited for and told again, and nothing is evaluated twice for that.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -19,9 +19,8 @@ from engage_pipelines.registry import tables as t
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.versions import digest_of, published_versions
 from engage_pipelines.snapshots.compare import Difference, Some, compare, compare_some
-from engage_pipelines.snapshots.rows import Chain, VersionFile
+from engage_pipelines.snapshots.rows import Chain
 from engage_pipelines.snapshots.sorted_rows import SortedRows
-from engage_pipelines.snapshots.thinning import drop_spare, spare_full
 from engage_pipelines.snapshots.write import sweep, wants_full, write
 
 HELD_WHEN_BELOW = 0.5
@@ -90,8 +89,6 @@ def publish(
 
     if not database.tell(finish):
         raise BusyError("Another run published a version of it meanwhile.", "Nothing is lost; it is computed again by itself.")
-    if is_full and not reason:
-        _thin_out(database, chain, evaluation, n)
     return Published("held" if reason else "published", n, difference, reason)
 
 
@@ -99,16 +96,6 @@ def _known(c: sa.Connection, folder: Path, evaluation: Evaluation) -> tuple[Chai
     """The versions so far, and the digest of the current one."""
     chain = Chain.of(folder, published_versions(c, evaluation.computation_id), has_values=evaluation.has_values)
     return chain, digest_of(c, evaluation.computation_id, chain.versions[-1].n if chain.versions else 0)
-
-
-def _thin_out(database: Database, chain: Chain, evaluation: Evaluation, n: int) -> None:
-    """Take away what the new full snapshot makes superfluous."""
-    drop_spare(chain)
-    spare = spare_full(replace(chain, versions=(*chain.versions, VersionFile(n, is_full=True))))
-    if spare is not None:
-        v = t.version.c
-        changed = sa.update(t.version).where(v.computation_id == evaluation.computation_id, v.n == spare).values(is_full=False)
-        database.tell(lambda c: c.execute(changed))
 
 
 def _compare(db: duckdb.DuckDBPyConnection, chain: Chain, evaluation: Evaluation, digest: str | None) -> tuple[Difference, bool]:

@@ -110,18 +110,3 @@ def test_what_a_dead_writer_left_behind_is_swept(world: World):
     (folder / "7").mkdir()
     world.publish({n: MANY[n] for n in range(299)})
     assert sorted(entry.name for entry in folder.iterdir()) == ["1", "2"]
-
-
-def test_old_full_snapshots_go_and_every_version_reads_as_before(world: World):
-    # a fifth of the members change each time, so that each version is written in full, and five of them are as much as one
-    published = [{n: [f"user_id:u{n}"] for n in range(start, start + 100)} for start in range(0, 130, 10)]
-    for members in published:
-        assert world.publish(members) == "published"
-    fulls = [row.n for row in world.rows(t.version) if row.is_full]
-    files = sorted(int(path.parent.name) for path in (world.home / "snapshots" / "default" / "vips").glob("*/full.parquet"))
-    assert fulls[:2] == [1, 7]
-    assert fulls[-2:] == [12, 13]
-    assert set(fulls) <= set(files)
-    assert len(set(files) - set(fulls)) <= 1
-    for n, members in enumerate(published, start=1):
-        assert addresses(world, n) == {address for every in members.values() for address in every}

@@ -23,10 +23,11 @@ from random import Random
 import numpy as np
 from compute import audiences
 
-from engage_pipelines.facts.evaluate import Outcome, plan_of, run_plan
+from engage_pipelines.facts.evaluate import Outcome, run_plan
 from engage_pipelines.facts.incremental import evaluate_on, keep_advanced, keep_whole
 from engage_pipelines.facts.ingest import ingest
 from engage_pipelines.facts.kept import load_kept, save_kept
+from engage_pipelines.facts.plan import plan_of
 from engage_pipelines.facts.sample_fast import END_US, EVENT_NAMES, generate_tables
 from engage_pipelines.facts.session import open_session
 from engage_pipelines.facts.store import KEPT

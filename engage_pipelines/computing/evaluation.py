@@ -13,10 +13,11 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from engage_pipelines.domain.computation import Computation
-from engage_pipelines.facts.evaluate import Evaluated, evaluate, plan_of, run_plan
+from engage_pipelines.facts.evaluate import Evaluated, evaluate, run_plan
 from engage_pipelines.facts.incremental import ORDINARY, Advanced, evaluate_on, keep_advanced, keep_whole
 from engage_pipelines.facts.kept import Kept, load_kept, save_kept
 from engage_pipelines.facts.next_change import Clock
+from engage_pipelines.facts.plan import plan_of
 from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.facts.shelf_clock import ShelfClock
 from engage_pipelines.facts.store import KEPT, Manifest, read_manifest

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,9 +101,9 @@ class Combiner:
         """The members of `level` for whom the condition holds."""
         match condition:
             case And(parts):
-                return np.bitwise_and.reduce([self.combine(part, level, empty) for part in parts])
+                return reduce(np.bitwise_and, (self.combine(part, level, empty) for part in parts))
             case Or(parts):
-                return np.bitwise_or.reduce([self.combine(part, level, empty) for part in parts])
+                return reduce(np.bitwise_or, (self.combine(part, level, empty) for part in parts))
             case Not(part):
                 return ~self.combine(part, level, empty)
             case AnyUser(part):

@@ -12,7 +12,7 @@ from engage_pipelines.facts.sql_values import Reading, exact_sql, instant_sql, m
 from engage_pipelines.facts.store import Manifest, file_rows, relation
 
 _NEVER = {"number": "NULL::DOUBLE", "exact": "NULL::DECIMAL(18, 6)", "millionths": "'nan'::DOUBLE", "instant": "NULL::BIGINT"}
-_ROW_COLUMNS = ("ts", "message_id", "source", "properties", "context")
+_ROW_COLUMNS = ("event", "ts", "message_id", "source", "properties", "context")
 _JSON_FUNCTIONS = {"json": "json_extract", "type": "json_type"}
 
 
@@ -27,6 +27,11 @@ class EventSource:
     folder: Path = field(default_factory=Path)
     manifest: Manifest | None = None
     is_merged: bool = False
+
+    @property
+    def has_few(self) -> bool:
+        """Whether there are so few rows that a query costs more than they do."""
+        return False
 
     def by_subject(self, condition: str, columns: Collection[str], readings: Mapping[Reading, str]) -> str:
         """A query for `subject`, some of the columns of event rows, and readings under the names given."""

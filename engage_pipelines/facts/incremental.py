@@ -5,7 +5,7 @@ are asked of everyone are asked of their rows alone, and their bits are put into
 is asked of everyone, by the ordinary evaluation that puts the bits together in either case.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,20 +13,19 @@ import duckdb
 import numpy as np
 
 from engage_pipelines.domain.computation import Computation, Level
-from engage_pipelines.domain.query.tree import Comparison
-from engage_pipelines.facts.audience_order import Readable
-from engage_pipelines.facts.bits import Bits, Flags, Ids, Universe, ids_of
+from engage_pipelines.facts.bits import Bits, Flags, Ids, Universe, distinct, ids_of
 from engage_pipelines.facts.combining import People, people_of
-from engage_pipelines.facts.evaluate import Beforehand, Outcome, Plan, leaves_of, plan_of, run_plan
+from engage_pipelines.facts.evaluate import Beforehand, Outcome, run_plan
 from engage_pipelines.facts.kept import Kept, name_of
 from engage_pipelines.facts.known import Known
 from engage_pipelines.facts.leaf_reach import Reach, reach_of
 from engage_pipelines.facts.leaves import LeafBits, ask, columns_of
 from engage_pipelines.facts.movement import Movement, find_movement, hidden_from, unseen_subjects
+from engage_pipelines.facts.plan import Leaf, Plan, plan_of
 from engage_pipelines.facts.session import FactsSession, Given, open_session
 from engage_pipelines.facts.shelf import SHELVED_FROM, Shelf, open_shelves
-from engage_pipelines.facts.slices import Merged, Slicer, among
-from engage_pipelines.facts.store import Manifest, read_manifest, state_errors
+from engage_pipelines.facts.slices import Merged, Slicer
+from engage_pipelines.facts.store import Manifest, one_thread, read_manifest, state_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +39,9 @@ class Limits:
 
 
 ORDINARY = Limits()
-Leaf = tuple[Level, Comparison]
-Cut = Callable[[Ids], FactsSession]
+_MOST_CELLS = 16_000_000
+"""Members times conditions that are asked together: some 8 bytes each."""
+Cut = Callable[[], FactsSession]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,9 @@ def _advance(
     people = _people(session, kept, movement)
     slicer = Slicer(session, folder, manifest, movement.merged, shelves)
     advance = _Advance(slicer, kept, movement, people, limits.most)
-    advance.run(plan)
+    # few rows at a time, for which threads cost more than they save
+    with one_thread(session.connection):
+        advance.run(plan)
     leaves = advance.result
     leaves.seen_events.update(kept.seen_events)
     leaves.seen_traits.update(kept.seen_traits)
@@ -126,6 +128,16 @@ def _people(session: FactsSession, kept: Kept, movement: Movement) -> People:
         return people_of(session, "users")
     universes = {Level.USER: Universe(movement.users), Level.ACCOUNT: Universe(movement.accounts)}
     return People(universes, kept.link_accounts, kept.link_users)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Conditions that look at the same events, and the members who may have another answer to one of them."""
+
+    names: frozenset[str]
+    leaves: Collection[Leaf]
+    touched: Ids
+    follows: bool
 
 
 @dataclass(slots=True)
@@ -147,18 +159,22 @@ class _Advance:
                 by_events.setdefault(reach.events, {})[leaf] = reach
             else:
                 by_trait.setdefault(reach.trait, {})[leaf] = reach
-        for names, leaves in by_events.items():
-            self._events(names, leaves)
+        for groups in _asked_together([self._group(names, leaves) for names, leaves in by_events.items()]):
+            self._events(groups)
         for key, leaves in by_trait.items():
             touched = np.union1d(self.movement.everywhere, self.movement.by_trait.get(key, self.movement.everywhere[:0]))
-            self._patch(leaves, touched, lambda members, key=key: self.slicer.of_trait(key, members))
+            self._patch([(leaves, touched)], lambda key=key, touched=touched: self.slicer.of_trait(key, touched))
 
-    def _events(self, names: frozenset[str], leaves: dict[Leaf, Reach]) -> None:
+    def _group(self, names: frozenset[str], leaves: Mapping[Leaf, Reach]) -> _Group:
         subjects = list(self._crossing(names, {edge for reach in leaves.values() for edge in reach.edges}))
-        owners = self.slicer.merged.owners(np.unique(np.concatenate(subjects))) if subjects else self.movement.everywhere[:0]
-        touched = np.union1d(self.movement.everywhere, owners)
-        with_rows = any(reach.follows for reach in leaves.values())
-        self._patch(leaves, touched, lambda members: self.slicer.of_events(names, members, with_rows=with_rows))
+        owners = self.slicer.merged.owners(distinct(np.concatenate(subjects))) if subjects else self.movement.everywhere[:0]
+        touched = distinct(np.concatenate((self.movement.everywhere, owners)))
+        return _Group(names, tuple(leaves), touched, any(reach.follows for reach in leaves.values()))
+
+    def _events(self, groups: Sequence[_Group]) -> None:
+        members = {name: each.touched for each in groups for name in each.names}
+        with_rows = any(each.follows for each in groups)
+        self._patch([(each.leaves, each.touched) for each in groups], lambda: self.slicer.of_events(members, with_rows=with_rows))
 
     def _crossing(self, names: Collection[str], edges: Collection[tuple[str, int]]) -> Iterator[Ids]:
         """Subjects with rows that came, became visible, or crossed an edge; some several times."""
@@ -174,23 +190,27 @@ class _Advance:
                 for name, age in edges:
                     yield shelf.subjects_between(name, before - age, now - age)
 
-    def _patch(self, leaves: Collection[Leaf], touched: Ids, cut: Cut) -> None:
+    def _patch(self, groups: Sequence[tuple[Collection[Leaf], Ids]], cut: Cut) -> None:
         """Ask about the members touched, and put what is found into the kept bits."""
-        universes = {level: Universe(touched[among(touched, each.members)]) for level, each in self._universes()}
-        if sum(each.size for each in universes.values()) > self.most * sum(each.size for _, each in self._universes()):
-            return
+        everyone = sum(each.size for _, each in self._universes())
+        found_of = [(leaves, {level: _Touched.of(ids, each) for level, each in self._universes()}) for leaves, ids in groups]
+        patched = [
+            (leaves, by_level) for leaves, by_level in found_of if sum(len(x.members) for x in by_level.values()) <= self.most * everyone
+        ]
+        universes = {level: Universe(_all_of([by_level[level].members for _, by_level in patched])) for level, _ in self._universes()}
         found = LeafBits()
         if any(each.size for each in universes.values()):
-            with cut(touched) as session:
-                ask(session, universes, leaves, Known(), found)
-        for level, leaf in leaves:
-            if (level, leaf) in found.errors:
-                continue
-            bits = self._carried(level, self.kept.leaves[name_of(level, leaf)])
-            if universes[level].size:
-                positions, _ = self.people.universes[level].positions(universes[level].members)
-                put_in(bits, positions, universes[level].flags(found.of(level, leaf)))
-            self.result.bits[level, leaf] = bits
+            with cut() as session:
+                ask(session, universes, [leaf for leaves, _ in patched for leaf in leaves], Known(), found)
+        for leaves, by_level in patched:
+            places = {level: np.searchsorted(universes[level].members, each.members) for level, each in by_level.items()}
+            for level, leaf in leaves:
+                if (level, leaf) in found.errors:
+                    continue
+                bits = self._carried(level, self.kept.leaves[name_of(level, leaf)])
+                if len(places[level]):
+                    put_in(bits, by_level[level].positions, universes[level].flags(found.of(level, leaf))[places[level]])
+                self.result.bits[level, leaf] = bits
         self.result.seen_events.update(found.seen_events)
         self.result.seen_traits.update(found.seen_traits)
 
@@ -202,6 +222,39 @@ class _Advance:
         old = self.kept.users if level is Level.USER else self.kept.accounts
         new = self.people.universes[level].members
         return carry(bits, old, new)
+
+
+@dataclass(frozen=True, slots=True)
+class _Touched:
+    """Those of some ids, sorted and distinct, who are members of a universe, and their positions in it."""
+
+    members: Ids
+    positions: Ids
+
+    @classmethod
+    def of(cls, ids: Ids, universe: Universe) -> "_Touched":
+        positions, known = universe.positions(ids)
+        return cls(ids[known], positions[known])
+
+
+def _all_of(several: Sequence[Ids]) -> Ids:
+    """Sorted and distinct, as each of them is."""
+    return several[0] if len(several) == 1 else distinct(np.concatenate([np.zeros(0, dtype=np.int64), *several]))
+
+
+def _asked_together(groups: Sequence[_Group]) -> Iterator[Sequence[_Group]]:
+    """Groups in one session, where it is few people and no funnel: the arrays of all conditions have a place for each of all members."""
+    plain = sorted((each for each in groups if len(each.names) == 1 and not each.follows), key=lambda each: len(each.touched))
+    yield from ([each] for each in groups if each not in plain)
+    while plain:
+        together = [plain.pop(0)]
+        while plain and _cells([*together, plain[0]]) <= _MOST_CELLS:
+            together.append(plain.pop(0))
+        yield together
+
+
+def _cells(groups: Sequence[_Group]) -> int:
+    return sum(len(each.touched) for each in groups) * sum(len(each.leaves) for each in groups)
 
 
 def carry(bits: Bits, old: Ids, new: Ids) -> Bits:
@@ -225,16 +278,10 @@ def put_in(bits: Bits, positions: Ids, flags: Flags) -> None:
 
 def _kept_leaves(plan: Plan, kept: Kept) -> Iterator[tuple[Leaf, Reach]]:
     """The conditions that can go on from their kept bits."""
-    computed = {*plan.levels, *plan.traits}
-    seen: set[Leaf] = set()
-    for each in plan.steps.values():
-        if isinstance(each, Readable):
-            for level, leaf in leaves_of(each, plan.levels, plan.traits):
-                if (level, leaf) not in seen:
-                    seen.add((level, leaf))
-                    reach = reach_of(leaf, computed)
-                    if reach is not None and name_of(level, leaf) in kept.leaves:
-                        yield (level, leaf), reach
+    for level, leaf in plan.leaves:
+        reach = reach_of(leaf, plan.computed)
+        if reach is not None and name_of(level, leaf) in kept.leaves:
+            yield (level, leaf), reach
 
 
 # ---- keeping an evaluation
@@ -262,7 +309,6 @@ def _keep(session: FactsSession, outcome: Outcome, folder: Path, plan: Plan, mer
     assert source is not None
     assert source.manifest is not None
     people, leaves = outcome.combiner.people, outcome.combiner.leaves
-    computed = {*plan.levels, *plan.traits}
     return Kept(
         source.manifest,
         session.at_us,
@@ -274,7 +320,7 @@ def _keep(session: FactsSession, outcome: Outcome, folder: Path, plan: Plan, mer
         merged.subjects,
         merged.members,
         unseen,
-        {name_of(level, leaf): bits for (level, leaf), bits in leaves.bits.items() if reach_of(leaf, computed)},
+        {name_of(level, leaf): bits for (level, leaf), bits in leaves.bits.items() if reach_of(leaf, plan.computed)},
         {key: bits for key, bits in outcome.combiner.audiences.items() if isinstance(bits, np.ndarray)},
         dict(outcome.admission.known),
         frozenset(leaves.seen_events),

@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from numpy.typing import NDArray
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.query.tree import Comparison
 from engage_pipelines.facts.bits import Bits, Ids
-from engage_pipelines.facts.store import Manifest, decode_manifest, encode_manifest
+from engage_pipelines.facts.store import Manifest
 
-MEANING = 1
+MEANING = 2
 """Another number whenever evaluation gives other answers than before to the same questions, or this file has another form."""
 KEPT_FILES = 4
+_KNOWN = 4_000
+"""Conditions whose text is remembered, for it is asked for in each evaluation."""
 _KINDS = ("<i8", "<u1")
 _LENGTH = 8
 
@@ -32,12 +35,19 @@ LeafName = tuple[Level, str]
 
 def name_of(level: Level, leaf: Comparison) -> LeafName:
     """A condition as text: conditions of the same text are equal."""
-    return level, repr(leaf)
+    return level, _text(leaf)
+
+
+@lru_cache(maxsize=_KNOWN)
+def _text(leaf: Comparison) -> str:
+    return repr(leaf)
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
     """One evaluation. Bits are over `users` or `accounts`, both sorted; `audiences` has the bits of each at its own level.
+
+    Of `manifest` it has the id, the next subject, and the files.
 
     `hidden_from_us`: until then no row is about people that was not visible yet. `merged` subjects, sorted, belong to the members
     in `merged_to`; `unseen` are numbered subjects that nothing visible was seen of. Links are positions among accounts and users.
@@ -76,7 +86,7 @@ def save_kept(path: Path, kept: Kept) -> None:
     ]
     header = {
         "written_by": _writer(),
-        "manifest": encode_manifest(kept.manifest).decode(),
+        "facts": [kept.manifest.id, kept.manifest.next_subject, {table: list(names) for table, names in kept.manifest.tables.items()}],
         "at_us": kept.at_us,
         "hidden_from_us": kept.hidden_from_us,
         "leaves": [[level.value, text] for level, text in kept.leaves],
@@ -86,7 +96,7 @@ def save_kept(path: Path, kept: Kept) -> None:
         "seen_traits": sorted([level.value, key] for level, key in kept.seen_traits),
         "arrays": [[len(each), 0 if each.itemsize == _LENGTH else 1] for each in arrays],
     }
-    text = json.dumps(header).encode()
+    text = _padded(json.dumps(header).encode())
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     with aside.open("wb") as file:
@@ -94,6 +104,7 @@ def save_kept(path: Path, kept: Kept) -> None:
         file.write(text)
         for each in arrays:
             file.write(np.ascontiguousarray(each).data)
+            file.write(bytes(-each.nbytes % _LENGTH))
         file.flush()
         os.fsync(file.fileno())
     os.replace(aside, path)
@@ -103,7 +114,8 @@ def save_kept(path: Path, kept: Kept) -> None:
 def load_kept(path: Path) -> Kept | None:
     """What was kept; None when there is nothing that this version of the product can go on from."""
     try:
-        content = np.fromfile(path, dtype=np.uint8)
+        # a file that is replaced or removed meanwhile stays as it is for whoever mapped it
+        content = np.memmap(path, dtype=np.uint8, mode="r")
         length = int.from_bytes(content[:_LENGTH].tobytes(), "little")
         header = json.loads(content[_LENGTH : _LENGTH + length].tobytes())
         if header.get("written_by") != _writer():
@@ -112,8 +124,9 @@ def load_kept(path: Path) -> Kept | None:
     except (OSError, ValueError, KeyError):
         return None
     people, rest = arrays[:7], iter(arrays[7:])
+    facts_id, next_subject, files = header["facts"]
     return Kept(
-        decode_manifest(header["manifest"]),
+        Manifest(facts_id, next_subject, {table: tuple(names) for table, names in files.items()}),
         header["at_us"],
         header["hidden_from_us"],
         *people,
@@ -123,6 +136,11 @@ def load_kept(path: Path) -> Kept | None:
         seen_events=frozenset(header["seen_events"]),
         seen_traits=frozenset((Level(level), key) for level, key in header["seen_traits"]),
     )
+
+
+def _padded(text: bytes) -> bytes:
+    """JSON that ends where numbers may begin."""
+    return text + b" " * (-len(text) % _LENGTH)
 
 
 def _writer() -> list[object]:
@@ -137,8 +155,8 @@ def _arrays(content: NDArray[np.uint8], start: int, sizes: list[list[int]]) -> l
         end = start + length * dtype.itemsize
         if end > len(content):
             raise ValueError("cut off")
-        found.append(np.frombuffer(content[start:end].tobytes() if start % dtype.itemsize else content[start:end], dtype=dtype))
-        start = end
+        found.append(np.frombuffer(content[start:end], dtype=dtype))
+        start = end + -(end - start) % _LENGTH
     return found
 
 

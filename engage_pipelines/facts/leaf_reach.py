@@ -1,10 +1,13 @@
 """What a condition looks at: whether new rows and edges of windows alone say whose answer may be another one than before."""
 
-from collections.abc import Container
 from dataclasses import dataclass
+from functools import lru_cache
 
 from engage_pipelines.domain.query.tree import Comparison, Duration, Events, Trait, all_comparisons
 from engage_pipelines.facts.next_change import edges_of
+
+_KNOWN = 4_000
+"""Conditions that are remembered, for they are looked at in each evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,8 @@ class Reach:
     """Whether it looks for rows that follow others."""
 
 
-def reach_of(leaf: Comparison, computed: Container[str]) -> Reach | None:
+@lru_cache(maxsize=_KNOWN)
+def reach_of(leaf: Comparison, computed: frozenset[str]) -> Reach | None:
     """None for what has to be asked of everyone: dates compared with the present instant, sessions, and values of other computations,
     `computed` being their keys.
     """

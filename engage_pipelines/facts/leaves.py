@@ -25,7 +25,7 @@ from engage_pipelines.facts.compile import (
     trait_query,
     without_rows,
 )
-from engage_pipelines.facts.counting import Found, count_events, last_traits
+from engage_pipelines.facts.counting import Found, count_events, count_together, last_traits
 from engage_pipelines.facts.known import Known, Relation
 from engage_pipelines.facts.member_values import compared_rows, without_values
 from engage_pipelines.facts.session import FactsSession
@@ -115,13 +115,16 @@ class _Asking:
                 by_name.setdefault(events_of(leaf).name, []).append(leaf)
             else:
                 others.append(leaf)
-        for name, group in by_name.items():
+        few = self.session.events.has_few
+        for groups in [by_name] if few and by_name else [{name: group} for name, group in by_name.items()]:
             try:
-                found = count_events(self.session, name, group, self.places[Level.USER])
+                found = (count_together if few else count_events)(self.session, groups, self.places[Level.USER])
             except duckdb.Error as error:
-                self._fail(Level.USER, group, error)
+                for group in groups.values():
+                    self._fail(Level.USER, group, error)
             else:
-                others += self._keep(Level.USER, found)
+                for each in found.values():
+                    others += self._keep(Level.USER, each)
         for query in event_queries(others, self.session.events, self.known):
             _run(self.session, query, {Level.USER: self.universes[Level.USER]}, self.result)
 

@@ -15,7 +15,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from engage_pipelines.facts.bits import Ids
+from engage_pipelines.facts.bits import Ids, distinct
 from engage_pipelines.facts.event_source import EventSource, columns_for, read_rows
 from engage_pipelines.facts.promotion import Promoted
 from engage_pipelines.facts.session import FactsSession
@@ -56,21 +56,30 @@ def among(ids: Ids, those: Ids) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Whose rows: `members` and all of their subjects, both sorted; and of which events."""
+    """Whose rows of which events: by event name the subjects, sorted and distinct."""
 
-    subjects: Ids
+    events: Mapping[str, Ids]
     merged: Merged
-    events: tuple[str, ...]
+
+    @property
+    def subjects(self) -> Ids:
+        """Those of all events, sorted and distinct."""
+        several = list(self.events.values())
+        return several[0] if len(several) == 1 else distinct(np.concatenate(several))
 
 
 @dataclass(frozen=True, slots=True)
 class SliceSource(EventSource):
     """Rows of events of a slice, each as its member's."""
 
-    slice: Slice = field(default_factory=lambda: Slice(np.zeros(0, np.int64), Merged(np.zeros(0, np.int64), np.zeros(0, np.int64)), ()))
+    slice: Slice = field(default_factory=lambda: Slice({}, Merged(np.zeros(0, np.int64), np.zeros(0, np.int64))))
     shelves: Sequence[Shelf] = ()
     connection: duckdb.DuckDBPyConnection | None = None
     _raw: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def has_few(self) -> bool:
+        return True
 
     def by_subject(self, condition: str, columns: Collection[str], readings: Mapping[Reading, str]) -> str:
         visible = f"({condition}) AND ts <= {self.at_us}"
@@ -108,12 +117,12 @@ class SliceSource(EventSource):
     def _taken(self, shelves: Sequence[Shelf], columns: Sequence[str]) -> str:
         parts: list[pa.Table] = []
         for shelf in shelves:
-            for event in self.slice.events:
-                places = shelf.places_of(event, self.slice.subjects)
+            for event in (name for name in self.slice.events if name in shelf.ranges):
+                places = shelf.places_of(event, self.slice.events[event])
                 taken = shelf.take(places, ("subject", "ts", *columns))
                 owners = self.slice.merged.owners(taken["subject"].to_numpy())
                 taken = taken.set_column(0, "subject", pa.array(owners, pa.int64()))
-                names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(places), np.int8)), pa.array([event]))
+                names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(places), np.int32)), pa.array([event]))
                 parts.append(taken.append_column("event", names))
         assert self.connection
         name = f"taken_{next(_numbers)}"
@@ -123,6 +132,7 @@ class SliceSource(EventSource):
     def _from_file(self, shelf: Shelf) -> str:
         if shelf.file.name not in self._raw:
             assert self.connection
+            register_owners(self.connection, self.slice.subjects, self.slice.merged)
             name = f"read_{next(_numbers)}"
             names = ", ".join(map(quoted, self.slice.events))
             self.connection.execute(
@@ -132,6 +142,12 @@ class SliceSource(EventSource):
             )
             self._raw[shelf.file.name] = name
         return self._raw[shelf.file.name]
+
+
+def register_owners(connection: duckdb.DuckDBPyConnection, subjects: Ids, merged: Merged) -> None:
+    """The relation `owners`: the member of each subject."""
+    owners = pa.table({"subject": pa.array(subjects, pa.int64()), "member": pa.array(merged.owners(subjects), pa.int64())})
+    connection.register("owners", owners)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +160,14 @@ class Slicer:
     merged: Merged
     shelves: Sequence[Shelf]
 
-    def of_events(self, names: Collection[str], members: Ids, *, with_rows: bool) -> FactsSession:
-        """The rows of these events of some members; `with_rows` when rows are looked for by member as well, as funnels do."""
-        subjects = self.merged.subjects_of(members)
-        connection = self._connection(subjects)
-        shelves = [each for each in self.shelves if any(name in each.ranges for name in names)]
-        cut = Slice(subjects, self.merged, tuple(sorted(names)))
+    def of_events(self, members: Mapping[str, Ids], *, with_rows: bool) -> FactsSession:
+        """The rows of some members, by event; `with_rows` when rows are looked for by member as well, as funnels do.
+
+        Of some events there may be rows of members who were given with others.
+        """
+        connection = self.session.connection.cursor()
+        shelves = [each for each in self.shelves if any(name in each.ranges for name in members)]
+        cut = Slice({name: self.merged.subjects_of(ids) for name, ids in sorted(members.items())}, self.merged)
         if not shelves:
             return self._without_events(connection)
         source = SliceSource(self.session.at_us, slice=cut, shelves=shelves, connection=connection)
@@ -159,20 +177,14 @@ class Slicer:
 
     def of_trait(self, key: str, members: Ids) -> FactsSession:
         """The values that some members ever got of a trait."""
-        connection = self._connection(self.merged.subjects_of(members))
+        connection = self.session.connection.cursor()
+        register_owners(connection, self.merged.subjects_of(members), self.merged)
         rows = relation(self.folder, "traits", self.manifest.files("traits"))
         connection.execute(
             f"""CREATE TEMP TABLE trait_rows AS SELECT o.member, t.key, t.ts, t.message_id, t.value, t.level
             FROM {rows} t JOIN owners o ON o.subject = t.subject WHERE t.key = {quoted(key)} AND t.ts <= {self.session.at_us}"""
         )
         return FactsSession(connection, self.session.at_us, self.session.fingerprint)
-
-    def _connection(self, subjects: Ids) -> duckdb.DuckDBPyConnection:
-        """One of the same engine, so that nothing is loaded again, with the owner of each subject."""
-        connection = self.session.connection.cursor()
-        owners = pa.table({"subject": pa.array(subjects, pa.int64()), "member": pa.array(self.merged.owners(subjects), pa.int64())})
-        connection.register("owners", owners)
-        return connection
 
     def _without_events(self, connection: duckdb.DuckDBPyConnection) -> FactsSession:
         rows = relation(self.folder, "events", ()).replace("subject", "member")

@@ -35,9 +35,9 @@ def by_stage(plan: Plan, audiences: Levels, traits: Levels) -> list[Sequence[Rea
     return [*found]
 
 
-def valued(plan: Plan, audiences: Levels, traits: Levels) -> frozenset[str]:
-    """The keys whose values are read by queries."""
-    return frozenset(key for each in plan.values() if not isinstance(each, EngageError) for key in _valued(each, audiences, traits))
+def values_read(each: Readable | ReadableTrait, audiences: Levels, traits: Levels) -> frozenset[str]:
+    """The keys whose values its queries read."""
+    return frozenset(_valued(each, audiences, traits))
 
 
 def _valued(each: Readable | ReadableTrait, audiences: Levels, traits: Levels) -> Iterator[str]:

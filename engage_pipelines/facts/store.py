@@ -138,6 +138,20 @@ def open_engine(spill: Path | None, *, memory: str = READ_MEMORY) -> duckdb.Duck
     return connection
 
 
+@contextmanager
+def one_thread(connection: duckdb.DuckDBPyConnection) -> Generator[None]:
+    """Run the body with one thread: rows come in the order of their files, and fewer of them wait in memory."""
+    threads = connection.execute("SELECT current_setting('threads')").fetchall()[0][0]
+    if threads == 1:
+        yield
+        return
+    connection.execute("SET threads = 1")
+    try:
+        yield
+    finally:
+        connection.execute(f"SET threads = {threads}")
+
+
 def leave_out_faulty(connection: duckdb.DuckDBPyConnection) -> None:
     """Do without the step of the optimizer that ends DuckDB 2.0 with an internal error on joins with a count over no groups: a funnel
     compared with a trait below a window. Earlier versions have no such step."""

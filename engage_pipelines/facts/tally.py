@@ -260,7 +260,11 @@ def truths_of_counts(leaf: Comparison, counts: NDArray[np.int32], at_us: int) ->
     """The truth for each count, by the reference meaning of every count that there is."""
     highest = int(counts.max(initial=0))
     if highest < 10_000:
-        return np.fromiter((holds_for(leaf, each, at_us=at_us) for each in range(highest + 1)), dtype=np.bool_)[counts]
+        table = np.zeros(highest + 1, dtype=np.bool_)
+        # many counts up to the highest are nobody's
+        different = np.flatnonzero(np.bincount(counts))
+        table[different] = [holds_for(leaf, each, at_us=at_us) for each in different.tolist()]
+        return table[counts]
     different, where = np.unique(counts, return_inverse=True)
     return np.fromiter((holds_for(leaf, int(each), at_us=at_us) for each in different), dtype=np.bool_)[where]
 

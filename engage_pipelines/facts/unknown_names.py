@@ -39,32 +39,42 @@ def _texts(column: object) -> list[str]:
     return [str(each) for each in np.asarray(column).tolist()]
 
 
-def warnings_of(definition: Definition, known: KnownNames, audiences: Mapping[str, Level], traits: Mapping[str, Level]) -> Iterator[str]:
-    """One sentence per unknown name, with the nearest one there is; `traits` are the computed ones."""
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Events and traits that a definition names, the traits by the level that they are asked of; computed ones are not among them."""
+
+    events: frozenset[str]
+    traits: frozenset[tuple[Level, str]]
+
+
+def named_by(definition: Definition, audiences: Mapping[str, Level], traits: Mapping[str, Level]) -> Named:
+    """What an audience names; `traits` are the computed ones."""
     asked: set[tuple[Level, str]] = set()
     for each in scoped(definition.condition, definition.level, audiences, traits):
         uses = [(each.level, use) for use in (each.comparison.scalar.source, *each.comparison.arguments)]
         uses += [(Level.USER, use) for inner in inside_where(each.comparison.scalar) for use in (inner.scalar.source, *inner.arguments)]
         asked.update((level, use.path[0]) for level, use in uses if isinstance(use, Trait) and not _is_computed(use, audiences, traits))
-    yield from _unknown_events(definition, known)
-    yield from _unknown_traits(asked, known, {*audiences, *traits})
+    return Named(events(definition), frozenset(asked))
 
 
-def warnings_of_trait(
-    definition: TraitDefinition, known: KnownNames, audiences: Mapping[str, Level], traits: Mapping[str, Level]
-) -> Iterator[str]:
+def named_by_trait(definition: TraitDefinition, audiences: Mapping[str, Level], traits: Mapping[str, Level]) -> Named:
     """The same of the definition of a trait, which looks at traits of users alone."""
     uses = {(Level.USER, use.path[0]) for use in trait_uses(definition) if not _is_computed(use, audiences, traits)}
-    yield from _unknown_events(definition, known)
-    yield from _unknown_traits(uses, known, {*audiences, *traits})
+    return Named(events(definition), frozenset(uses))
+
+
+def warnings_of(named: Named, known: KnownNames, computed: Set[str]) -> Iterator[str]:
+    """One sentence per unknown name, with the nearest one there is; `computed` are the keys of audiences and traits."""
+    yield from _unknown_events(named.events, known)
+    yield from _unknown_traits(named.traits, known, computed)
 
 
 def _is_computed(use: Trait, audiences: Mapping[str, Level], traits: Mapping[str, Level]) -> bool:
     return use.path[0] in traits or (len(use.path) == 1 and use.path[0] in audiences)
 
 
-def _unknown_events(definition: Definition | TraitDefinition, known: KnownNames) -> Iterator[str]:
-    for name in sorted(events(definition) - known.seen_events):
+def _unknown_events(asked: Set[str], known: KnownNames) -> Iterator[str]:
+    for name in sorted(asked - known.seen_events):
         if name not in known.events:
             yield _sentence("event", name, nearest(name, known.events))
 

@@ -29,10 +29,11 @@ from engage_pipelines.domain.query.tree import (
     Within,
 )
 from engage_pipelines.facts.compaction import compact
-from engage_pipelines.facts.evaluate import Evaluated, plan_of, run_plan
+from engage_pipelines.facts.evaluate import Evaluated, run_plan
 from engage_pipelines.facts.incremental import Limits, evaluate_on, keep_advanced, keep_whole
 from engage_pipelines.facts.ingest import ingest
 from engage_pipelines.facts.kept import Kept, load_kept, save_kept
+from engage_pipelines.facts.plan import plan_of
 from engage_pipelines.facts.session import FactsSession, open_session
 from engage_pipelines.facts.store import writing
 from engage_pipelines.testing.plain_calls import SPACE, Subject, meaning_of, write_calls

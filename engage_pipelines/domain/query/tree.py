@@ -252,6 +252,14 @@ class Comparison:
     comparator: Comparator
     arguments: tuple[Argument, ...] = ()
     place: Place = field(default=NOWHERE, compare=False, repr=False)
+    _hash: int | None = field(default=None, init=False, compare=False, repr=False)
+
+    def __hash__(self) -> int:
+        # an evaluation looks conditions up by the thousand, and would go through the tree below them each time
+        if self._hash is None:
+            object.__setattr__(self, "_hash", hash((self.scalar, self.comparator, self.arguments)))
+        assert self._hash is not None
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,4 +29,4 @@ def compact(write: Write, *, max_files: int = MAX_FILES, left_alone: int = LEFT_
         if len(names) > max_files:
             by_size = sorted(names, key=lambda name: (write.folder / name).stat().st_size, reverse=True)
             small = by_size[left_alone:]
-            write.replace(table, small, _MERGED[table].format(rows=write.relation(table, small)))
+            write.merge(table, small, _MERGED[table].format(rows=write.relation(table, small)))

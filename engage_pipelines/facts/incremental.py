@@ -23,7 +23,7 @@ from engage_pipelines.facts.leaves import LeafBits, ask, columns_of
 from engage_pipelines.facts.movement import Movement, find_movement, hidden_from, unseen_subjects
 from engage_pipelines.facts.plan import Leaf, Plan, plan_of
 from engage_pipelines.facts.session import FactsSession, Given, open_session
-from engage_pipelines.facts.shelf import SHELVED_FROM, Shelf, open_shelves
+from engage_pipelines.facts.shelf import SHELVED_FROM, Shelf, open_shelves, subjects_by_event
 from engage_pipelines.facts.slices import Merged, Slicer
 from engage_pipelines.facts.store import Manifest, one_thread, read_manifest, state_errors
 
@@ -110,7 +110,9 @@ def _advance(
     shelves = open_shelves(folder, manifest, shelved_from=limits.shelved_from)
     people = _people(session, kept, movement)
     slicer = Slicer(session, folder, manifest, movement.merged, shelves)
-    advance = _Advance(slicer, kept, movement, people, limits.most)
+    named = set(manifest.files("events"))
+    merged = [subjects_by_event(folder / name) for name in movement.added_events if name not in named]
+    advance = _Advance(slicer, kept, movement, people, limits.most, merged)
     # few rows at a time, for which threads cost more than they save
     with one_thread(session.connection):
         advance.run(plan)
@@ -149,6 +151,8 @@ class _Advance:
     movement: Movement
     people: People
     most: float
+    merged: Sequence[Mapping[str, Ids]]
+    """By file of events that came and was merged into another since, the subjects of each event."""
     result: LeafBits = field(default_factory=LeafBits)
 
     def run(self, plan: Plan) -> None:
@@ -180,6 +184,7 @@ class _Advance:
         """Subjects with rows that came, became visible, or crossed an edge; some several times."""
         before, now = self.kept.at_us, self.slicer.session.at_us
         added = set(self.movement.added_events)
+        yield from (file[name] for file in self.merged for name in names if name in file)
         for shelf in self.slicer.shelves:
             for name in names:
                 if shelf.file.name in added:

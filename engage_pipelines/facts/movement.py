@@ -1,7 +1,8 @@
 """What moved among people between a kept evaluation and a later instant over more files: who came, who merged, whose values are new.
 
-None of it is told when files went away or were written again, when time went back, or when rows about people that were hidden then are
-visible now: such an evaluation starts from the beginning. Instants are UTC microseconds since 1970.
+Files that were merged are told apart as long as they lie on the disk, an hour; other files that were written again, or went away, are not:
+nothing is told then. Nor is it when time went back, or when rows about people that were hidden then are
+visible now. Such an evaluation starts from the beginning. Instants are UTC microseconds since 1970.
 """
 
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ WHERE t.key = 'email' AND t.level = 'user' AND starts_with(t.value, '"') AND t.v
 class Movement:
     """Who there is now; `everywhere` are members of whom nothing kept can be used, `by_trait` those with a new value.
 
+    `added_events` and `added_subjects` are files of what came; some are in no manifest any more.
     `links_moved`: users of accounts have to be looked up again.
     """
 
@@ -46,6 +48,7 @@ class Movement:
     everywhere: Ids
     by_trait: Mapping[str, Ids]
     added_events: tuple[str, ...]
+    added_subjects: tuple[str, ...]
     links_moved: bool
 
     def people_moved(self, kept: Kept) -> bool:
@@ -55,11 +58,38 @@ class Movement:
 
 def find_movement(engine: duckdb.DuckDBPyConnection, folder: Path, kept: Kept, manifest: Manifest, at_us: int) -> Movement | None:
     """What moved since; None when that cannot be told. Raises duckdb.Error."""
-    known = {table: set(kept.manifest.files(table)) for table in TABLES if table != "messages"}
-    if at_us < kept.at_us or at_us >= kept.hidden_from_us or any(files - set(manifest.files(table)) for table, files in known.items()):
+    if at_us < kept.at_us or at_us >= kept.hidden_from_us:
         return None
-    added = {table: tuple(name for name in manifest.files(table) if name not in files) for table, files in known.items()}
+    added: dict[str, tuple[str, ...]] = {}
+    for table in TABLES.keys() - {"messages"}:
+        found = _came(frozenset(kept.manifest.files(table)), manifest, table)
+        if found is None:
+            return None
+        added[table] = found
+    read = [name for names in added.values() for name in names] + [*(kept.manifest.files("links") if added["links"] else ())]
+    if not all((folder / name).exists() for name in read):
+        return None
     return _Search(engine, folder, kept, manifest, at_us, added).run()
+
+
+def _came(known: frozenset[str], manifest: Manifest, table: str) -> tuple[str, ...] | None:
+    """The files of rows that came since; None when rows that were known are in no file that is known."""
+    missing, added = set(known), list[str]()
+    waiting = list(manifest.files(table))
+    while waiting:
+        name = waiting.pop()
+        if name in known:
+            missing.discard(name)
+        elif _holds_some(name, known, manifest):
+            waiting.extend(manifest.merged[name])
+        else:
+            added.append(name)
+    return None if missing else tuple(added)
+
+
+def _holds_some(name: str, known: frozenset[str], manifest: Manifest) -> bool:
+    """Whether a file was merged from one that is known, however far back."""
+    return any(each in known or _holds_some(each, known, manifest) for each in manifest.merged.get(name, ()))
 
 
 def hidden_from(engine: duckdb.DuckDBPyConnection, folder: Path, manifest: Manifest, at_us: int) -> int:
@@ -93,7 +123,7 @@ def find_renamed(engine: duckdb.DuckDBPyConnection, folder: Path, kept: Kept, ma
     def subjects(query: str) -> Ids:
         return ids_of(engine.execute(f"SELECT DISTINCT subject FROM ({query}) ORDER BY 1").fetchnumpy()["subject"])
 
-    added = relation(folder, "subjects", tuple(name for name in manifest.files("subjects") if name not in kept.manifest.files("subjects")))
+    added = relation(folder, "subjects", movement.added_subjects)
     seen = subjects(f"SELECT subject FROM {added}")
     # what was last seen ahead of the instant then counts as seen at the instant
     ahead = subjects(f"SELECT subject FROM {relation(folder, 'subjects', manifest.files('subjects'))} WHERE last_at > {kept.at_us}")
@@ -134,6 +164,7 @@ class _Search:
             np.union1d(remerged, came),
             {key: np.unique(merged.owners(subjects)) for key, subjects in by_trait.items()},
             self.added["events"],
+            self.added["subjects"],
             bool(self.added["memberships"] or len(changed) or len(came) or len(users) != len(self.kept.users)),
         )
 

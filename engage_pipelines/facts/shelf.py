@@ -124,6 +124,13 @@ class Shelf:
         return _mapped(path)
 
 
+def subjects_by_event(path: Path) -> Mapping[str, Ids]:
+    """By event, the subjects of the rows of a file; some several times. Raises OSError."""
+    events, subjects = _read(path, "event"), _read(path, "subject").to_numpy()
+    codes = events.indices.to_numpy(zero_copy_only=False)
+    return {name: subjects[codes == code] for code, name in enumerate(events.dictionary.to_pylist())}
+
+
 def open_shelves(folder: Path, manifest: Manifest, *, shelved_from: int = SHELVED_FROM) -> list[Shelf]:
     """The shelves of all files of events, made now where there is none yet. Raises OSError."""
     mapped = _mapped_shelves.get(folder, {})

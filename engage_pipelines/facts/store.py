@@ -60,6 +60,8 @@ class Manifest:
     retired: Mapping[str, int] = field(default_factory=dict)
     promoted: Mapping[str, tuple[Promoted, ...]] = field(default_factory=dict)
     """By file of events, the properties that have columns of their own there."""
+    merged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By file that others were merged into, those others: it says what they said, and nothing more."""
 
     def files(self, table: str) -> tuple[str, ...]:
         return self.tables.get(table, ())
@@ -93,7 +95,8 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
         name: tuple(Promoted(tuple(each["path"]), each["kind"], each["whole"], each["exact"]) for each in columns)
         for name, columns in content.get("promoted", {}).items()
     }
-    return Manifest(content["id"], content["next_subject"], tables, content.get("retired", {}), promoted)
+    merged = {name: tuple(names) for name, names in content.get("merged", {}).items()}
+    return Manifest(content["id"], content["next_subject"], tables, content.get("retired", {}), promoted, merged)
 
 
 def relation(folder: Path, table: str, files: tuple[str, ...]) -> str:
@@ -208,6 +211,7 @@ class Write:
     _added: dict[str, list[str]] = field(default_factory=dict)
     _removed: dict[str, set[str]] = field(default_factory=dict)
     _promoted: dict[str, tuple[Promoted, ...]] = field(default_factory=dict)
+    _merged: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def relation(self, table: str, names: Sequence[str] | None = None) -> str:
         """SQL for the committed rows of a table, or of some of its files."""
@@ -231,6 +235,11 @@ class Write:
         """Put the rows of a query in place of committed files of the table; their number."""
         self._removed.setdefault(table, set()).update(names)
         return self.add(table, query, sampled=self.relation(table, names) if table == "events" else "")
+
+    def merge(self, table: str, names: Sequence[str], query: str) -> None:
+        """The same, of rows that say what those of the files said together."""
+        if self.replace(table, names, query):
+            self._merged[self._added[table][-1]] = tuple(names)
 
     def left(self, table: str) -> list[str]:
         """The committed files of the table that this change has not replaced."""
@@ -262,6 +271,7 @@ class Write:
             tables={table: (*self.left(table), *self._added.get(table, ())) for table in TABLES},
             retired={**self.manifest.retired, **gone},
             promoted={name: columns for name, columns in promoted.items() if columns and name not in gone},
+            merged={**self.manifest.merged, **self._merged},
         )
 
 
@@ -274,6 +284,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
         "tables": manifest.tables,
         "retired": manifest.retired,
         "promoted": {name: [asdict(each) for each in columns] for name, columns in manifest.promoted.items()},
+        "merged": manifest.merged,
     }
     return json.dumps(content, indent=1).encode()
 
@@ -327,7 +338,8 @@ def _swept(folder: Path, manifest: Manifest) -> Manifest:
         if path.name in due or strange:
             path.unlink(missing_ok=True)
     sweep_shelves(folder, (*kept, *waiting))
-    return replace(manifest, retired=waiting)
+    merged = {name: names for name, names in manifest.merged.items() if name in kept or name in waiting}
+    return replace(manifest, retired=waiting, merged=merged)
 
 
 def sweep_shelves(folder: Path, files: Iterable[str]) -> None:

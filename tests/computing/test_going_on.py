@@ -11,9 +11,12 @@ import sqlalchemy as sa
 from engage_pipelines.computing import evaluation
 from engage_pipelines.computing.compute import Computed, compute_audiences
 from engage_pipelines.domain.computation import Level
+from engage_pipelines.facts.compaction import compact
 from engage_pipelines.facts.delete import Doomed, delete_events
 from engage_pipelines.facts.erase import erase_facts, find_person
 from engage_pipelines.facts.incremental import Limits
+from engage_pipelines.facts.session import FactsSession
+from engage_pipelines.facts.store import read_manifest, writing
 from engage_pipelines.registry import audiences
 from engage_pipelines.registry import tables as t
 from engage_pipelines.testing.plain_calls import SPACE, instant, take_in
@@ -126,6 +129,40 @@ def test_suppressed_people_stay_out(going: Going) -> None:
         c.execute(sa.insert(t.suppression).values(space_id=space_id, kind="user_id", id="u", actor="x", at=NOW_US))
     going.track("u", "w", at_us=NOW_US + 1)
     assert going.size(NOW_US + 1) == (2, True)
+
+
+def _merge_files(going: Going) -> None:
+    with writing(going.facts / SPACE) as write:
+        compact(write, max_files=1, left_alone=0)
+        write.commit()
+
+
+def test_merged_files_are_gone_on_from_with_what_came_before_they_were_merged(going: Going) -> None:
+    going.create("a", "event('E').within(7 days).count() >= 2 AND trait('plan') = 'pro'")
+    going.take_in(*({"type": "identify", "userId": user, "traits": {"plan": "pro"}} for user in ("u", "v", "w")))
+    going.track("u", "v")
+    assert going.size(NOW_US) == (0, False)
+    going.track("u", at_us=NOW_US - DAY_US)
+    _merge_files(going)
+    going.track("w", "w", at_us=NOW_US - DAY_US)
+    going.take_in({"type": "identify", "anonymousId": "x", "userId": "v", "traits": {}})
+    going.track("v", "v")
+    _merge_files(going)
+    assert going.size(NOW_US + 1) == (3, True)
+    _merge_files(going)
+    assert going.size(NOW_US + 6 * DAY_US + 1) == (1, True)
+
+
+def test_files_merged_so_long_ago_that_they_are_gone_start_anew(going: Going) -> None:
+    going.create("a", "event('E').count() >= 2")
+    going.track("u", "v")
+    assert going.size(NOW_US) == (0, False)
+    going.track("u")
+    _merge_files(going)
+    retired = read_manifest(going.facts / SPACE).retired
+    for name in retired:
+        (going.facts / SPACE / name).unlink()
+    assert going.size(NOW_US + 1) == (1, False)
 
 
 def test_deleted_events_start_anew(going: Going) -> None:

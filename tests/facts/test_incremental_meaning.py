@@ -149,6 +149,8 @@ def test_going_on_from_what_was_kept_is_as_good_as_asking_everyone(given_facts: 
         for slice_of in (calls[: cuts[0]], calls[cuts[0] : cuts[1]], calls[cuts[1] :], [], []):
             if slice_of:
                 space.take_in(slice_of)
+            if random.random() < 0.3:
+                space.merge_files()
             at_us += random.choice(_STEPS_US)
             note(f"at {at_us}: {[(each.key, each.definition) for each in space.audiences]}")
             expected = space.meant(at_us)

@@ -18,6 +18,7 @@ from engage_pipelines.settings import leave, start_lightly
 COMMANDS = {
     "ingest": Lazy("ingest", "ingest", "Read Segment-spec calls into the facts."),
     "events": Lazy("events", "events", "Look after the events that were read."),
+    "watch": Lazy("watch", "watch", "Compute what is live as soon as facts arrive."),
     "init": Lazy("init", "init", "Write a starter project."),
     "validate": Lazy("validate", "validate", "Look for mistakes in a folder of YAML files, without a database."),
     "plan": Lazy("plan", "plan", "What applying a folder of YAML files would change, and whom it would send."),

@@ -43,6 +43,16 @@ class Asked:
 
 def ask_for_arrivals(settings: Settings, database: Database, before: Mapping[str, str]) -> Asked:
     """Look once, and ask for what is due; `before` are the facts by space at the last look. Raises StateError for unreadable facts."""
+    due, facts = find_due(settings, database, before)
+    if due:
+        with database.write() as c:
+            for rows in due.values():
+                owe_compute(c, rows[0].space_id, [one.id for one in rows], Stamp(database.now_us(c), ACTOR))
+    return Asked({key: len(rows) for key, rows in due.items()}, facts)
+
+
+def find_due(settings: Settings, database: Database, before: Mapping[str, str]) -> tuple[dict[str, list[Row]], dict[str, str]]:
+    """The live computations that are due, by space, and the facts to remember until the next look. Raises StateError."""
     with database.read() as c:
         live = _live(c)
         seen = _look(c, settings, live, database.now_us(c))
@@ -50,11 +60,7 @@ def ask_for_arrivals(settings: Settings, database: Database, before: Mapping[str
     for one in live:
         if is_due(one, seen, before.get(one.space_key)):
             due.setdefault(one.space_key, []).append(one)
-    if due:
-        with database.write() as c:
-            for rows in due.values():
-                owe_compute(c, rows[0].space_id, [one.id for one in rows], Stamp(database.now_us(c), ACTOR))
-    return Asked({key: len(rows) for key, rows in due.items()}, {key: facts for key, facts in seen.facts.items() if facts is not None})
+    return due, {key: facts for key, facts in seen.facts.items() if facts is not None}
 
 
 def is_due(one: Row, seen: Seen, before: str | None) -> bool:

@@ -27,7 +27,10 @@ class Arrivals:
         """One look; nothing is launched."""
         # reads Parquet's manifests by a module that brings DuckDB, which loading the definitions needs not
         from engage_pipelines.computing.arrivals import ask_for_arrivals  # noqa: PLC0415
+        from engage_pipelines.computing.watch import is_watched  # noqa: PLC0415 - the same
 
+        if is_watched(self.settings.home):
+            return dg.SensorResult(skip_reason="`engage watch` computes what is live.", cursor=context.cursor)
         asked = ask_for_arrivals(self.settings, self.database, json.loads(context.cursor or "{}"))
         words = [f"Facts or time moved in {space}: {count} asked for." for space, count in asked.told.items()]
         return dg.SensorResult(skip_reason=" ".join(words) or "Nothing arrived.", cursor=json.dumps(asked.facts, sort_keys=True))

@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from types import FrameType
 
 import click
 
@@ -16,16 +17,20 @@ from engage_pipelines.settings import read_settings
 def watch(every: float) -> None:
     """Compute audiences and traits of the cadence `live` here, as soon as facts arrive, until Ctrl-C or SIGTERM.
 
-    One process that stays warm takes a second or so, where a run of Dagster takes ten. The versions are the same, and syncs are started by
-    the daemon as ever. While it runs the daemon leaves what is live to it; when it ends, the daemon goes on.
+    One process that stays warm, in place of a run of Dagster for each evaluation. The versions are the same, and syncs are started by the
+    daemon as ever. While it runs the daemon leaves what is live to it; when it ends, the daemon goes on.
     """
     from engage_pipelines.computing.watch import compute_arrivals, watching  # noqa: PLC0415 - brings DuckDB, which --help needs not
 
     settings, registry = read_settings(), open_registry()
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+
+    def end(_number: int, _frame: FrameType | None) -> None:
         # what is being computed is finished: it takes seconds
-        signal.signal(number, lambda *_: stop.set())
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
     facts: dict[str, str] = {}
     with watching(settings.home):
         click.echo(f"Watching {settings.home} every {every:g} s.")

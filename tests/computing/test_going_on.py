@@ -15,7 +15,6 @@ from engage_pipelines.facts.compaction import compact
 from engage_pipelines.facts.delete import Doomed, delete_events
 from engage_pipelines.facts.erase import erase_facts, find_person
 from engage_pipelines.facts.incremental import Limits
-from engage_pipelines.facts.session import FactsSession
 from engage_pipelines.facts.store import read_manifest, writing
 from engage_pipelines.registry import audiences
 from engage_pipelines.registry import tables as t

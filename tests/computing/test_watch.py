@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from engage_pipelines.computing.watch import Looked, compute_arrivals, is_watched, watching
 from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import BusyError
-from engage_pipelines.registry import computations
+from engage_pipelines.registry import audiences
 from engage_pipelines.registry import tables as t
 from engage_pipelines.testing.plain_calls import instant, take_in
 from tests.delivery.world import World, make_world
@@ -33,10 +33,10 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def _audience(world: World, key: str, cadence: str = "live") -> None:
     with world.registry.change() as change:
-        new = computations.NewAudience(
+        new = audiences.NewAudience(
             key, Level.USER, "event('E').count() >= 1", cadence=cadence, options={"compute_without_destinations": True}
         )
-        computations.create_audience(change, world.space, new)
+        audiences.create_audience(change, world.space, new)
 
 
 def _track(world: World, number: int) -> None:

@@ -10,12 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self, TypeVar
 
 import sqlalchemy as sa
 
+from engage_pipelines.delivery.own_clock import own_clock
 from engage_pipelines.domain.errors import BusyError, LeaseLostError, StateError
 from engage_pipelines.domain.ownership import SECOND_US, LeaseTimes, inherited, is_given_back, may_take, outlives, quiet_in_us
 from engage_pipelines.registry.database import Database
@@ -31,12 +32,18 @@ BEAT_AGAIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """What an owner wrote when it took a connection; `is_marked` says whether there was a name on the lease."""
+    """What an owner wrote when it took a connection.
+
+    `is_marked` says whether there was a name on the lease, `over_us` when the requests of whose name it was are over, if its clock is ours;
+    `mine_over_us` is the same of the new owner.
+    """
 
     connection_id: str
     token: int
     until_us: int
     is_marked: bool
+    over_us: int | None
+    mine_over_us: int
 
 
 class Lease:
@@ -48,7 +55,8 @@ class Lease:
         self._monotonic = monotonic
         self._clock_seen = (0, float("-inf"))
         self._until_us = owned.until_us
-        self._unanswered = inherited(self._own_us(), times, is_marked=owned.is_marked)
+        self._over_us = owned.mine_over_us
+        self._unanswered = inherited(self._own_us(), times, is_marked=owned.is_marked, over_us=owned.over_us)
         self._requests = threading.Lock()
         self._lost = False
         self._stop = threading.Event()
@@ -104,11 +112,17 @@ class Lease:
         """
         with self._requests:
             length_us = round(deadline_s * SECOND_US)
-            if self._lost or not outlives(self._until_us, self._now_us() + length_us):
+            while (deadline := self._deadline(length_us)) is None:
                 self._database.again(lambda: self.extend(self._database))
-            deadline = self._own_us() + length_us
             self._unanswered = self._unanswered.begun(deadline)
         return deadline
+
+    def _deadline(self, length_us: int) -> int | None:
+        """The deadline of a request that begins now, None when the lease does not outlive it by both clocks."""
+        if self._lost or not outlives(self._until_us, self._now_us() + length_us):
+            return None
+        deadline = self._own_us() + length_us
+        return deadline if outlives(self._over_us, deadline) else None
 
     def answered(self, deadline_us: int) -> None:
         """The request of that deadline has its answer."""
@@ -142,10 +156,12 @@ class Lease:
 
     def extend(self, database: Database) -> None:
         """Renew the lease. Raises LeaseLostError."""
+        over = self.times.renewed_until(self._own_us())
         with self._fenced(database) as c:
             until = self.times.renewed_until(database.now_us(c))
-            c.execute(sa.update(connections).where(connections.c.id == self.connection_id).values(lease_until=until))
-        self._until_us = until
+            mine = connections.c.id == self.connection_id
+            c.execute(sa.update(connections).where(mine).values(lease_until=until, lease_over=over))
+        self._until_us, self._over_us = until, over
 
     def _renew(self) -> None:
         wait_s = self.times.heartbeat_s
@@ -176,7 +192,8 @@ def acquire(
     first_seen: tuple[int, int] | None = None
     began = monotonic()
     while True:
-        taking = Taking(database, connection_id, owner, times, watched_us=round((monotonic() - began) * SECOND_US) if first_seen else 0)
+        watched_us = round((monotonic() - began) * SECOND_US) if first_seen else 0
+        taking = Taking(database, connection_id, owner, times, watched_us, round(monotonic() * SECOND_US))
         owned = database.tell(taking)
         if owned is not None:
             return Lease(database, owned, times=times, monotonic=monotonic)
@@ -198,22 +215,26 @@ class Taking:
     owner: str
     times: LeaseTimes
     watched_us: int
+    own_us: int
     found: tuple[int, int] = (0, 0)
     wait_s: float = 0.0
     wrote: Owned | None = None
+    clock: str | None = field(default_factory=own_clock)
 
     def __call__(self, c: sa.Connection) -> Owned | None:
         """What was written, or None when another has it."""
         mine, con = connections.c.id == self.connection_id, connections.c
-        row = c.execute(sa.select(con.token, con.lease_until, con.lease_owner).where(mine).with_for_update()).one()
-        if self.wrote is not None and (self.wrote.token, self.wrote.until_us, self.owner) == tuple(row):
+        columns = (con.token, con.lease_until, con.lease_owner, con.lease_clock, con.lease_over)
+        row = c.execute(sa.select(*columns).where(mine).with_for_update()).one()
+        if self.wrote is not None and (self.wrote.token, self.wrote.until_us, self.owner) == tuple(row)[:3]:
             return self.wrote
         now = self.database.now_us(c)
         self.found, self.wait_s = (row.token, row.lease_until), (row.lease_until - now) / SECOND_US
         if not may_take(row.lease_until, now, watched_us=self.watched_us, times=self.times):
             return None
-        self.wrote = Owned(self.connection_id, row.token + 1, self.times.renewed_until(now), row.lease_owner is not None)
-        c.execute(
-            sa.update(connections).where(mine).values(token=self.wrote.token, lease_owner=self.owner, lease_until=self.wrote.until_us)
-        )
+        over_us = row.lease_over if self.clock is not None and row.lease_clock == self.clock else None
+        until, over = self.times.renewed_until(now), self.times.renewed_until(self.own_us)
+        self.wrote = Owned(self.connection_id, row.token + 1, until, row.lease_owner is not None, over_us, over)
+        of_lease = {"lease_owner": self.owner, "lease_until": until, "lease_clock": self.clock, "lease_over": over}
+        c.execute(sa.update(connections).where(mine).values(token=self.wrote.token, **of_lease))
         return self.wrote

@@ -7,6 +7,8 @@ Rules, by the names that `engage_pipelines.testing.simulate --off` knows:
     quiet     No generation opens before the deadline of every unanswered request of an earlier one.
     marked    Who dies, or lets go while a request is unanswered, leaves its name on the lease.
     inherits  Who takes a lease with a name on it takes a request over that was begun then and got no answer.
+    bounded   A request is begun only when the owner's own clock, too, says that the lease outlives it, so that a next owner who goes by the
+              same clock, on the same machine, waits no longer than that.
 
 The shared clock says when a lease is over, and nothing else: it may be set forward or back. Deadlines are told by the owner's own clock,
 which only goes on. A lease that was watched for as long as it lives, and was not renewed, is over whatever the shared clock says.
@@ -79,7 +81,10 @@ def may_take(lease_until_us: int, now_us: int, *, watched_us: int = 0, times: Le
 
 
 def outlives(lease_until_us: int, deadline_us: int) -> bool:
-    """Whether a lease stands until the deadline; if not it is renewed first, so that nobody takes it in mid-request without need."""
+    """Whether a lease stands until the deadline, by one clock; if not it is renewed first.
+
+    By the shared clock that keeps others from taking it in mid-request without need, by the owner's own it is rule `bounded`.
+    """
     return deadline_us <= lease_until_us
 
 
@@ -93,6 +98,12 @@ def is_given_back(unanswered: Unanswered, now_us: int) -> bool:
     return unanswered.until_us <= now_us
 
 
-def inherited(now_us: int, times: LeaseTimes, *, is_marked: bool) -> Unanswered:
-    """What a new owner begins with (rule `inherits`): a little more than a request, since a token was seen some time ago."""
-    return Unanswered(lost_us=now_us + round((times.request_deadline_s + SEEN_FOR_S) * SECOND_US)) if is_marked else Unanswered()
+def inherited(now_us: int, times: LeaseTimes, *, is_marked: bool, over_us: int | None = None) -> Unanswered:
+    """What a new owner begins with (rule `inherits`): a little more than a request, since a token was seen some time ago.
+
+    `over_us` is when the former owner's requests are over, where it went by the same clock (rule `bounded`).
+    """
+    if not is_marked:
+        return Unanswered()
+    seen_us, longest = round(SEEN_FOR_S * SECOND_US), now_us + round(times.request_deadline_s * SECOND_US)
+    return Unanswered(lost_us=seen_us + (longest if over_us is None else min(longest, over_us)))

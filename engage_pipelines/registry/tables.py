@@ -176,6 +176,8 @@ connection = sa.Table(
     sa.Column("token", sa.BigInteger, nullable=False, server_default="0", comment="fencing token of the lease"),
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", Instant, nullable=False, server_default="0"),
+    sa.Column("lease_clock", sa.Text, comment="which machine's own clock lease_over is of"),
+    sa.Column("lease_over", sa.BigInteger, comment="microseconds of that clock by which every request of the owner is over"),
     sa.Column("removed_at", Instant),
     _managed_by(),
     *_timestamps(),

@@ -16,7 +16,8 @@ SEEDS_IN_TABLES = (5, 7, 9)
 NEEDED_FOR_VALUES = {
     "by_address": 3, "by_value": 11, "exits_version": 205, "keeps_base": 11, "as_opened": 990, "as_planned": 11, "refused_waits": 450,
     "same_id": 462, "leader_first": 1184, "superseded": 631, "overtaken": 19, "told_perhaps": 1153, "catch_up_first": 49,
-    "oldest_first": 19, "rounds": 49, "own_number": 226, "fenced": 225, "seen": 1154, "quiet": 558, "marked": 414, "inherits": 414,
+    "oldest_first": 19, "rounds": 49, "own_number": 226, "fenced": 77, "seen": 173, "quiet": 558, "marked": 414, "inherits": 414,
+    "bounded": 1073,
 }  # fmt: skip
 """Seeds of worlds that send the values of a trait, in which each rule is needed."""
 

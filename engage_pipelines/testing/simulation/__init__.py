@@ -10,5 +10,6 @@
     checks    what must be true whenever the base moves, and at rest
     history   the scheduler: a seed becomes a history
     steady    worlds without faults but with a new version after every generation, for what must not starve
+    late      worlds in which an owner dies over a request that takes effect late, for how long the next one waits
     rules     the product's functions as the simulation calls them, and each with one rule left out
 """

@@ -25,6 +25,8 @@ LEAVE_SHARE = 0.25
 """Of the histories, those whose connection leaves in their course."""
 TRAIT_SHARE = 0.3
 """Of the histories, those in which the values of a trait are sent."""
+CLOCKS = ("here", "here", "elsewhere")
+"""Whose own clock a run goes by: that of one machine or of another."""
 STILL_SHARE = 0.15
 """Of those, the ones in which little changes."""
 BOTH = frozenset({True, False})
@@ -81,6 +83,7 @@ class History:
                 for one in replicas.values()
             }
         self.owners: list[tuple[Owner, Turns]] = []
+        self._clocks = random.Random(f"clocks {self.seed}")  # noqa: S311
         self._beat_at = 0
         self._named = 0
         own = random.Random(f"leaves {self.seed}")  # noqa: S311
@@ -182,6 +185,7 @@ class History:
         """Start a run."""
         self._named += 1
         owner = Owner(f"run{self._named}", self.rules, self.store, self.people, self.outside, self.checks, self.say)
+        owner.clock = self._clocks.choice(CLOCKS)
         owner.max_changes += self.seed % 2  # more than a batch: then several are under way at once
         self.owners.append((owner, owner.run()))
         return owner

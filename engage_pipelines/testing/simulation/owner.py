@@ -54,6 +54,7 @@ class Lease:
 
     token: int
     unanswered: Unanswered
+    over_us: int
 
 
 @dataclass
@@ -73,6 +74,7 @@ class Owner:
     is_asked_to_stop: bool = False
     waits_since: int | None = None
     is_frozen: bool = False
+    clock: str = "here"
     settled: int = field(default=0)
     _sent: int = field(default=0, init=False)
     _answers: list[LedgerRow] = field(default_factory=list[LedgerRow], init=False)
@@ -102,7 +104,11 @@ class Owner:
     def beat(self) -> None:
         """The heartbeat's thread."""
         if self.lease is not None and self.heart_beats:
-            self.store.renew(self.lease.token)
+            self._renew(self.lease)
+
+    def _renew(self, lease: Lease) -> None:
+        self.store.renew(lease.token)
+        lease.over_us = self.store.times.renewed_until(self.store.steady)
 
     def _send(self, level: str) -> Turns:
         lease = yield from self._acquire()
@@ -117,13 +123,14 @@ class Owner:
     def _acquire(self) -> Generator[None, None, Lease]:
         self._opened()
         seen, since = (self.store.token, self.store.lease_until), self.store.steady
-        while (taken := self.store.take(self.name, self.store.steady - since)) is None:
+        while (taken := self.store.take(self.name, self.store.steady - since, self.clock)) is None:
             if (self.store.token, self.store.lease_until) != seen:
                 raise StopsError("another run is at work")
             yield
-        token, is_marked = taken
-        self.lease = Lease(token, self.rules.inherited(self.store.steady, self.store.times, is_marked=is_marked))
-        self.say(f"{self.name} takes the lease, token {token}{', which somebody left' if is_marked else ''}")
+        now, times = self.store.steady, self.store.times
+        unanswered = self.rules.inherited(now, times, is_marked=taken.is_marked, over_us=taken.over_us)
+        self.lease = Lease(taken.token, unanswered, times.renewed_until(now))
+        self.say(f"{self.name} takes the lease, token {taken.token}{', which somebody left' if taken.is_marked else ''}")
         return self.lease
 
     def _let_go(self, lease: Lease) -> None:
@@ -338,6 +345,8 @@ class Owner:
         while True:
             yield from self._wait_until_allowed()
             deadline = self.store.steady + round(self.store.times.request_deadline_s * SECOND_US)
+            if not self.rules.bounded(lease.over_us, deadline):
+                self._renew(lease)
             if not self.rules.may_send(lease.token, self.store.token):
                 raise FencedError
             lease.unanswered = lease.unanswered.begun(deadline)

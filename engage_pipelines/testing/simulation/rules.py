@@ -54,6 +54,7 @@ class Rules:
     quiet_in_us: Callable[[Unanswered, int], int] = ownership.quiet_in_us
     is_given_back: Callable[[Unanswered, int], bool] = ownership.is_given_back
     inherited: Callable[..., Unanswered] = ownership.inherited
+    bounded: Callable[[int, int], bool] = ownership.outlives
     may_write: Callable[[int, int], bool] = _same_token
     keeps_base: bool = True
     as_opened: bool = True
@@ -138,6 +139,7 @@ _OFF: Mapping[str, Mapping[str, object]] = {
     "quiet": {"quiet_in_us": lambda _unanswered, _now: 0},
     "marked": {"is_given_back": lambda _unanswered, _now: True},
     "inherits": {"inherited": lambda _now, _times, **_marked: Unanswered()},
+    "bounded": {"bounded": lambda _over, _deadline: True},
 }
 
 NAMES = tuple(_OFF)

@@ -81,6 +81,15 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """A lease that was taken: its token, whether there was a name on it, and when whose requests are over, if its clock is the owner's."""
+
+    token: int
+    is_marked: bool
+    over_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """What a run reads together when it is opened."""
 
@@ -106,6 +115,8 @@ class Store:
     token: int = 0
     lease_until: int = 0
     lease_owner: str | None = None
+    lease_clock: str = ""
+    lease_over: int = 0
     is_away: bool = False
     is_full: bool = False
     loses_answer: bool = False
@@ -134,18 +145,19 @@ class Store:
         self.now += round(seconds * SECOND_US)
         self.steady += round(seconds * SECOND_US)
 
-    def take(self, name: str, watched_us: int) -> tuple[int, bool] | None:
-        """A new token, and whether there was a name on the lease; or nothing while another has it."""
+    def take(self, name: str, watched_us: int, clock: str) -> Taken | None:
+        """The lease, by an owner who goes by that clock; or nothing while another has it."""
         if self.is_full or not may_take(self.lease_until, self.now, watched_us=watched_us, times=self.times):
             return None
-        is_marked = self.lease_owner is not None
+        taken = Taken(self.token + 1, self.lease_owner is not None, self.lease_over if clock == self.lease_clock else None)
         self.token += 1
+        self.lease_clock, self.lease_over = clock, self.times.renewed_until(self.steady)
         self.lease_owner, self.lease_until = name, self.times.renewed_until(self.now)
-        return self.token, is_marked
+        return taken
 
     def renew(self, token: int) -> None:
         self.check(token)
-        self.lease_until = self.times.renewed_until(self.now)
+        self.lease_until, self.lease_over = self.times.renewed_until(self.now), self.times.renewed_until(self.steady)
 
     def let_go(self, token: int, *, given_back: bool) -> None:
         if self.rules.may_write(token, self.token) and not (self.is_full or self.is_away):

@@ -34,7 +34,7 @@ from engage_pipelines.registry.spaces import NewSpace, create_space, list_spaces
 from engage_pipelines.registry.type_settings import SettingsDesk
 from engage_pipelines.settings import read_settings
 from engage_pipelines.testing.simulation.rules import Rules
-from engage_pipelines.testing.simulation.store import FencedError, FullError, Generation, Replica, Store, Switch
+from engage_pipelines.testing.simulation.store import FencedError, FullError, Generation, Replica, Store, Switch, Taken
 
 T = TypeVar("T")
 _FIRST_NUMBER = {True: "DELETE FROM sqlite_sequence WHERE name = 'generation'", False: "ALTER SEQUENCE generation_id_seq RESTART"}
@@ -139,8 +139,8 @@ class TableStore(Store):
     trouble: Trouble = field(kw_only=True)
     _leases: dict[int, Lease] = field(default_factory=dict[int, Lease], init=False)
 
-    def take(self, name: str, watched_us: int) -> tuple[int, bool] | None:
-        taking = Taking(self.tables.patient, self.tables.connection_id, name, self.times, watched_us)
+    def take(self, name: str, watched_us: int, clock: str) -> Taken | None:
+        taking = Taking(self.tables.patient, self.tables.connection_id, name, self.times, watched_us, self.steady, clock=clock)
         try:
             owned = self._told(lambda: self.tables.patient.tell(taking))
         except FullError:
@@ -148,7 +148,7 @@ class TableStore(Store):
         if owned is None:
             return None
         self._leases[owned.token] = Lease(self.tables.patient, owned, times=self.times, monotonic=lambda: self.steady / SECOND_US)
-        return owned.token, owned.is_marked
+        return Taken(owned.token, owned.is_marked, owned.over_us)
 
     def renew(self, token: int) -> None:
         self._under(token, lambda lease: self.tables.patient.again(lambda: lease.extend(self.tables.patient)))

@@ -333,6 +333,13 @@ def _connection() -> None:
         sa.Column("token", sa.BigInteger(), server_default="0", nullable=False, comment="fencing token of the lease"),
         sa.Column("lease_owner", sa.Text(), nullable=True),
         sa.Column("lease_until", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("lease_clock", sa.Text(), nullable=True, comment="which machine's own clock lease_over is of"),
+        sa.Column(
+            "lease_over",
+            sa.BigInteger(),
+            nullable=True,
+            comment="microseconds of that clock by which every request of the owner is over",
+        ),
         sa.Column("removed_at", sa.BigInteger(), nullable=True),
         sa.Column("managed_by", sa.Text(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),

@@ -4,7 +4,6 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from engage_pipelines.computing import erase as erasing
@@ -53,17 +52,7 @@ def erase(desk: Desk, *flags: str) -> int:
 
 
 def found(desk: Desk) -> list[str]:
-    """Every file of ours that still says something about the person."""
-    home = desk.settings.home
-    hits: list[str] = []
-    for path in sorted(home.rglob("*")):
-        if path.is_dir() or home / "files" in path.parents:
-            continue
-        text = path.read_bytes()
-        if path.suffix == ".parquet":
-            text += str(duckdb.sql(f"select * from read_parquet('{path}')").fetchall()).encode()
-        hits += [f"{path.name}: {secret}" for secret in SECRETS if secret.encode() in text]
-    return hits
+    return desk.traces_of(SECRETS)
 
 
 def test_the_exits_come_first(told: Desk, capsys: pytest.CaptureFixture[str]) -> None:

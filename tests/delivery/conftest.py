@@ -13,3 +13,11 @@ def world(tmp_path: Path) -> Iterator[World]:
     made = make_world(tmp_path)
     yield made
     made.registry.database.close()
+
+
+@pytest.fixture
+def connected(world: World) -> str:
+    """The connection of an audience to a destination that takes whatever it is sent."""
+    world.audience()
+    world.destination()
+    return world.connect().connection.id

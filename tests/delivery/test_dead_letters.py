@@ -13,9 +13,7 @@ from engage_pipelines.destinations.base import Accepted, Backoff
 from engage_pipelines.domain.errors import NotFoundError
 from engage_pipelines.registry import connections, mappings
 from engage_pipelines.registry import tables as t
-from tests.delivery.world import World
-
-FIVE = {n: [f"user_id:u{n}", f"email:u{n}@x.test"] for n in range(1, 6)}
+from tests.delivery.world import FIVE, World
 
 
 @pytest.fixture

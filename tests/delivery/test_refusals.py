@@ -8,16 +8,7 @@ from engage_pipelines.delivery.stopping import PausedError
 from engage_pipelines.destinations.base import Accepted, Backoff, Bisect, Pause, Stop
 from engage_pipelines.domain.errors import SyncStoppedError
 from engage_pipelines.registry import tables as t
-from tests.delivery.world import World
-
-FIVE = {n: [f"user_id:u{n}", f"email:u{n}@x.test"] for n in range(1, 6)}
-
-
-@pytest.fixture
-def connected(world: World) -> str:
-    world.audience()
-    world.destination()
-    return world.connect().connection.id
+from tests.delivery.world import FIVE, World
 
 
 def test_a_poison_record_is_isolated_and_kept_while_the_others_are_delivered(world: World, connected: str):

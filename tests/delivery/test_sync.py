@@ -13,16 +13,7 @@ from engage_pipelines.domain.computation import Level
 from engage_pipelines.domain.errors import EngageError
 from engage_pipelines.registry import connections, mappings
 from engage_pipelines.registry import tables as t
-from tests.delivery.world import Killed, World
-
-FIVE = {n: [f"user_id:u{n}", f"email:u{n}@x.test"] for n in range(1, 6)}
-
-
-@pytest.fixture
-def connected(world: World) -> str:
-    world.audience()
-    world.destination()
-    return world.connect().connection.id
+from tests.delivery.world import FIVE, Killed, World
 
 
 def test_a_backfill_tells_the_destination_every_member_once(world: World, connected: str):

@@ -99,6 +99,10 @@ class Killed(BaseException):
     """Stands for a process that dies: nothing catches it on the way."""
 
 
+FIVE = {n: [f"user_id:u{n}", f"email:u{n}@x.test"] for n in range(1, 6)}
+"""By member, the addresses of five people."""
+
+
 @dataclass(slots=True)
 class World:
     home: Path

@@ -315,7 +315,8 @@ class History:
     def _is_at_rest(self) -> bool:
         """Nobody works and nothing is owed; what no enabled mapping would send is only looked at once an hour.
 
-        Runs that were frozen come to themselves when all the others are done.
+        What is owed is waited for, however far a clock that was set back has moved it away. Runs that were frozen come to themselves when
+        all the others are done.
         """
         if len(self.owners) > len(self._frozen) or not self.outside.is_quiet:
             return False
@@ -323,8 +324,8 @@ class History:
             {v for s in self.store.switches if s.enabled and s.level == one.level for v in s.sends} for one in self.store.replicas.values()
         ]
         looked_at = IDLE_S * SECOND_US if any(len(values) < 2 for values in sends) else None
-        wanted_at = self.store.wanted_at
-        is_done = wanted_at is None or (looked_at is not None and wanted_at - self.store.now >= looked_at)
+        wanted_at, now = self.store.wanted_at, self.store.now
+        is_done = wanted_at is None or (looked_at is not None and self.store.is_for_refused and wanted_at - now >= looked_at)
         if not is_done or not self._frozen:
             return is_done
         for owner in self._frozen:

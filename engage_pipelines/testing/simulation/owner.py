@@ -99,7 +99,7 @@ class Owner:
         if store.unsettled or is_owed(store.states(view), view.current):
             store.want(store.now)
         elif retries:
-            store.want(max(min(retries), store.now))
+            store.want(max(min(retries), store.now), for_refused=True)
 
     def beat(self) -> None:
         """The heartbeat's thread."""

@@ -100,7 +100,8 @@ class View:
 
 @dataclass
 class Store:
-    """The connection; `wanted_at` is when a run of it may be launched, None when nothing is owed.
+    """The connection; `wanted_at` is when a run of it may be launched, None when nothing is owed, and `is_for_refused` that this run would
+    only look again at what was refused.
 
     `now` is the shared clock, which may be set; `steady` is time as it passes. While `is_away` nobody is answered, while `is_full` nothing
     can be written, and with `loses_answer` the next transaction is committed without its owner knowing, who makes it again.
@@ -124,6 +125,7 @@ class Store:
     leaves: bool = False
     paused_until: int = 0
     wanted_at: int | None = 0
+    is_for_refused: bool = False
     failures: int = 0
     next_number: int = 1
     unsettled: dict[int, Generation] = field(default_factory=dict[int, Generation])
@@ -250,9 +252,10 @@ class Store:
         """A resync: everyone of the replica is sent again."""
         replica.resync_no += 1
 
-    def want(self, at: int) -> None:
+    def want(self, at: int, *, for_refused: bool = False) -> None:
         """A run may be launched from then on, if not sooner."""
-        self.wanted_at = at if self.wanted_at is None else min(self.wanted_at, at)
+        if self.wanted_at is None or at < self.wanted_at:
+            self.wanted_at, self.is_for_refused = at, for_refused
 
     def forget(self, replica: Replica, parts: Sequence[tuple[str, str]]) -> None:
         for part in parts:

@@ -162,7 +162,7 @@ def _objects(done: Sequence[Applied], looks: Sequence[Look]) -> set[str]:
         named |= {
             revision_name("connection", row.space_key, f"{row.computation_key} -> {row.destination_key}"),
             revision_name("destination", row.space_key, row.destination_key),
-            revision_name("audience", row.space_key, row.computation_key),
+            revision_name(row.kind, row.space_key, row.computation_key),
         }
     return named
 

@@ -21,7 +21,7 @@ Revisions = Mapping[str, str]
 _OF_SPACE = ("key", "name", "evaluate_at", "one_configuration_per_type", "facts", "managed_by")
 _OF_SOURCE = ("key", "name", "managed_by")
 _OF_DESTINATION = ("id", "type", "name", "settings", "enabled", "managed_by")
-_OF_AUDIENCE = ("id", "name", "description", "level", "definition", "options", "cadence", "enabled", "managed_by")
+_OF_COMPUTATION = ("id", "name", "description", "level", "definition", "options", "cadence", "enabled", "managed_by")
 _OF_MAPPING = ("id", "trigger", "action", "fields", "enabled", "managed_by")
 _OF_CONNECTION = ("id", "calls", "options", "state", "managed_by")
 
@@ -42,11 +42,9 @@ def _of(c: sa.Connection, space: Row) -> Iterator[tuple[str, Any]]:
         yield revision_name("source", space.key, owner.key), _values(owner, _OF_SOURCE)
         for row in list_destinations(c, space.id, source_id=owner.id):
             yield revision_name("destination", space.key, f"{owner.key}/{row.key}"), _values(row, _OF_DESTINATION)
-    audiences = {row.id: row for row in list_audiences(c, space.id)}
-    for row in audiences.values():
-        yield revision_name("audience", space.key, row.key), _values(row, _OF_AUDIENCE)
-    for row in list_traits(c, space.id):
-        yield revision_name("trait", space.key, row.key), _values(row, _OF_AUDIENCE)
+    computations = {row.id: row for row in [*list_audiences(c, space.id), *list_traits(c, space.id)]}
+    for row in computations.values():
+        yield revision_name(row.kind, space.key, row.key), _values(row, _OF_COMPUTATION)
     presets: dict[str, list[Any]] = {}
     destinations = {row.id: row for row in list_destinations(c, space.id)}
     for to in destinations.values():
@@ -57,8 +55,8 @@ def _of(c: sa.Connection, space: Row) -> Iterator[tuple[str, Any]]:
             else:
                 presets.setdefault(row.connection_id, []).append(_values(row, ("name", *_OF_MAPPING)))
     for row in list_connections(c, space.id):
-        if row.computation_id in audiences and row.destination_id in destinations:
-            name = f"{audiences[row.computation_id].key} -> {destinations[row.destination_id].key}"
+        if row.computation_id in computations and row.destination_id in destinations:
+            name = f"{computations[row.computation_id].key} -> {destinations[row.destination_id].key}"
             yield revision_name("connection", space.key, name), (_values(row, _OF_CONNECTION), presets.get(row.id, []))
 
 

@@ -11,10 +11,30 @@ import pytest
 from engage_pipelines.cli.app import run
 from engage_pipelines.computing.compute import compute_audiences
 from engage_pipelines.destinations.catalog import destination_types
+from engage_pipelines.registry.audiences import update_audience
 from engage_pipelines.registry.change import Registry, open_registry
+from engage_pipelines.registry.lookup import find_space
+from engage_pipelines.registry.traits import update_trait
 from engage_pipelines.settings import read_settings
 
 AUDIENCES = ("active_companies", "drifting_away", "regulars")
+HOOK = """destinations:
+  - key: hook
+    type: webhook
+    settings:
+      url: http://127.0.0.1:9/a
+      allow_private_addresses: true
+
+"""
+TRAIT = """traits:
+  - key: orders
+    definition: event('Order Completed').count()
+
+connections:
+  - audience: orders
+    destination: hook
+    calls: [identify]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -145,9 +165,6 @@ def _ingest(project: Project) -> None:
 
 def _edit_by_hand(project: Project) -> None:
     with _registry().change(managed_by="config:other") as change:
-        from engage_pipelines.registry.audiences import update_audience
-        from engage_pipelines.registry.lookup import find_space
-
         update_audience(change, find_space(change.c), "drifting_away", description="Something else")
 
 
@@ -168,6 +185,32 @@ def test_plan_is_refused_with_what_moved(project: Project, move: Callable[[Proje
     assert words in said
     assert "engage plan engage --out a.plan.json" in said
     assert "1 to change" in project("plan", code=2) or "the registry" in words or "edited" in words
+
+
+def _pause_by_hand(project: Project) -> None:
+    project("disconnect", "orders", "hook", "--pause")
+
+
+def _rename_by_hand(project: Project) -> None:
+    with _registry().change(managed_by="config:engage") as change:
+        update_trait(change, find_space(change.c), "orders", name="Something else")
+
+
+@pytest.mark.parametrize(
+    ("move", "words"),
+    [
+        pytest.param(_pause_by_hand, "connection default/orders -> hook was changed in the registry", id="its connection"),
+        pytest.param(_rename_by_hand, "trait default/orders was changed in the registry", id="the trait"),
+    ],
+)
+def test_plan_that_sends_a_trait_is_refused_when_that_moved(project: Project, move: Callable[[Project], object], words: str):
+    project.edit("destinations:\n", HOOK)
+    project.edit("connections:\n", TRAIT)
+    project("apply")
+    project.edit("url: http://127.0.0.1:9/a", "url: http://127.0.0.1:9/b")
+    project("plan", "--out", "a.plan.json", code=2)
+    move(project)
+    assert words in project("apply", "a.plan.json", code=1)
 
 
 def test_new_facts_may_be_allowed(project: Project):

@@ -8,6 +8,7 @@ import click
 
 from engage_pipelines.cli.output import output_option, show_json
 from engage_pipelines.doctor.findings import Finding, State
+from engage_pipelines.domain.errors import one_line
 from engage_pipelines.settings import read_settings
 
 _COLOURS = {State.OK: "green", State.WARN: "yellow", State.FAIL: "red"}
@@ -43,7 +44,7 @@ def doctor(root: Path, *, sweep: bool, output: str) -> None:
 
 def _say(finding: Finding) -> None:
     state = click.style(f"{finding.state:<4}", fg=_COLOURS[finding.state])
-    click.echo(f"{state}  {finding.check:<12}  {' '.join(f'{finding.what} {finding.remedy}'.split())}")
+    click.echo(f"{state}  {finding.check:<12}  {' '.join(one_line(finding.what, finding.remedy).split())}")
 
 
 def _sweep() -> None:

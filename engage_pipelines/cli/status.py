@@ -9,6 +9,7 @@ import click
 
 from engage_pipelines.cli.opening import open_database
 from engage_pipelines.cli.output import instant_text, note, output_option, show
+from engage_pipelines.domain.errors import one_line
 from engage_pipelines.registry.database import Database
 from engage_pipelines.registry.lookup import find_computation, find_space, list_spaces
 from engage_pipelines.registry.status import Progress, StatusRow, list_status
@@ -115,7 +116,7 @@ def _say_more(rows: Sequence[StatusRow], output: str) -> None:
         if row.progress is not None and row.sync_status in {"Syncing", "Backfilling"}:
             note(f"{row.audience} -> {row.destination}: {progress_words(row.progress)}")
         if row.error:
-            note(f"{row.audience} -> {row.destination}: {row.error} {row.remedy or ''}".rstrip())
+            note(f"{row.audience} -> {row.destination}: {one_line(row.error, row.remedy or '')}")
         if row.note:
             note(f"{row.audience} -> {row.destination}: {row.note}")
     for destination, words in {row.destination: row.pace for row in rows if row.pace}.items():

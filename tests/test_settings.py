@@ -10,7 +10,7 @@ import pytest
 
 from engage_pipelines.settings import child_environment, start_lightly
 
-ALGEBRA, MEMORY = "OPENBLAS_NUM_THREADS", "ARROW_DEFAULT_MEMORY_POOL"
+ALGEBRA, MEMORY, PLUGINS = "OPENBLAS_NUM_THREADS", "ARROW_DEFAULT_MEMORY_POOL", "PYDANTIC_DISABLE_PLUGINS"
 
 
 @pytest.fixture(autouse=True)
@@ -21,13 +21,13 @@ def usual_collections() -> Iterator[None]:
 
 
 def test_a_light_start_is_our_own_and_no_child_inherits_it(monkeypatch: pytest.MonkeyPatch):
-    for name in (ALGEBRA, MEMORY):
+    for name in (ALGEBRA, MEMORY, PLUGINS):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     start_lightly()
-    assert (os.environ[ALGEBRA], os.environ[MEMORY]) == ("1", "system")
+    assert (os.environ[ALGEBRA], os.environ[MEMORY], os.environ[PLUGINS]) == ("1", "system", "__all__")
     assert gc.isenabled()
-    assert not {ALGEBRA, MEMORY} & child_environment().keys()
+    assert not {ALGEBRA, MEMORY, PLUGINS} & child_environment().keys()
     assert child_environment(OTHER="x")["OTHER"] == "x"
 
 
@@ -35,6 +35,7 @@ def test_what_people_say_of_their_processors_stays(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("engage_pipelines.settings._set_here", set())
     monkeypatch.setenv(ALGEBRA, "3")
     monkeypatch.setenv(MEMORY, "mimalloc")
+    monkeypatch.setenv(PLUGINS, "one-of-theirs")
     start_lightly()
     assert os.environ[ALGEBRA] == child_environment()[ALGEBRA] == "3"
     assert os.environ[MEMORY] == child_environment()[MEMORY] == "mimalloc"

@@ -166,8 +166,11 @@ def test_a_server_that_is_restarted_in_the_midst_of_publishing_is_waited_for(tmp
             if restarting.ident is None:
                 restarting.start()
 
-        computed = compute_audiences(world.runtime.settings, patient, SPACE, keys, log=log)
-        restarting.join()
+        try:
+            computed = compute_audiences(world.runtime.settings, patient, SPACE, keys, log=log)
+        finally:
+            # before the server is ended, which would fail the restart and hide what failed first
+            restarting.join()
         assert [(one.key, one.state, one.error) for one in computed] == [(key, "published", None) for key in keys]
         assert [(row.n, row.state) for row in world.rows(t.version)] == [(1, "published")] * 4
         world.registry.database.close()
